@@ -1,0 +1,57 @@
+"""The networks of the course.
+
+Every network takes pixels in [0, 1] as float32 ``(N, 1, 28, 28)`` and returns logits ``(N, 10)``.
+A network that wants normalised pixels normalises them itself, in its first layer, so that nobody
+who uses it (the drawing pad, an exported file, a photograph) can forget to, or do it twice.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from mnist_course.data import MEAN, STD
+
+
+class Normalize(nn.Module):
+    """Subtract the mean and divide by the standard deviation of the training pixels."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, mean: float = MEAN, std: float = STD) -> None:
+        super().__init__()
+        # Constants of the data, not weights: they move with the model but are not saved.
+        self.register_buffer("mean", torch.tensor(mean), persistent=False)
+        self.register_buffer("std", torch.tensor(std), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x - self.mean) / self.std
+
+
+def course_network(channels: tuple[int, ...] = (24, 48, 96)) -> nn.Sequential:
+    """The network of the course: three blocks of convolution, batch norm, ReLU and max-pooling.
+
+    Each block halves the picture (28 → 14 → 7 → 3) and the last layer turns the
+    ``channels[-1] * 3 * 3`` features into ten logits. A convolution followed by batch norm needs
+    no bias of its own.
+
+    Args:
+        channels: the number of feature maps of each block.
+
+    Returns:
+        A network from pixels ``(N, 1, 28, 28)`` in [0, 1] to logits ``(N, 10)``.
+    """
+    layers: dict[str, nn.Module] = {"normalize": Normalize()}
+    in_channels, size = 1, 28
+    for number, out_channels in enumerate(channels, start=1):
+        layers[f"conv{number}"] = nn.Conv2d(
+            in_channels, out_channels, kernel_size=3, padding=1, bias=False
+        )
+        layers[f"norm{number}"] = nn.BatchNorm2d(out_channels)
+        layers[f"relu{number}"] = nn.ReLU()
+        layers[f"pool{number}"] = nn.MaxPool2d(2)
+        in_channels, size = out_channels, size // 2
+    layers["flatten"] = nn.Flatten()
+    layers["linear"] = nn.Linear(in_channels * size * size, 10)
+    return nn.Sequential(layers)  # type: ignore[arg-type]

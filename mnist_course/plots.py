@@ -1,0 +1,114 @@
+"""Figures of one hand: a style that reads on white, on dark pages and on paper, with alt text.
+
+Colours are those of Okabe and Ito (2008), which people with colour-blindness tell apart.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442",
+)  # fmt: skip
+COLOURS = (BLUE, ORANGE, GREEN, PINK, SKY, RED)
+
+STYLE = {
+    "axes.prop_cycle": mpl.cycler(color=COLOURS),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": False,
+    "axes.titlesize": "medium",
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 110,
+    "figure.facecolor": "white",
+    "font.size": 10,
+    "image.cmap": "gray_r",
+    "image.interpolation": "nearest",
+    "savefig.facecolor": "white",
+}
+mpl.rcParams.update(STYLE)
+
+
+class _Picture:
+    """A finished figure with its alternative text."""
+
+    def __init__(self, png: bytes, alt: str, width: int) -> None:
+        self.png, self.alt, self.width = png, alt, width
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        data = base64.b64encode(self.png).decode()
+        picture = (
+            f'<img class="course-figure" width="{self.width}" '
+            f'src="data:image/png;base64,{data}" alt="{html.escape(self.alt, quote=True)}">'
+        )
+        return {"text/html": picture, "text/plain": f"Figure: {self.alt}"}
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Show a figure with its alternative text, and close it.
+
+    Args:
+        figure: the finished figure.
+        alt: what the figure shows, for people who do not see it: one or two sentences with the
+            finding, not "a plot of x".
+
+    Raises:
+        ValueError: if ``alt`` is too short to say anything.
+    """
+    if len(alt.split()) < 4:
+        raise ValueError(f"alt text must say what the figure shows, got {alt!r}")
+    from IPython.display import display
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    width = round(figure.get_figwidth() * mpl.rcParams["figure.dpi"])
+    plt.close(figure)
+    display(_Picture(buffer.getvalue(), alt, width))
+
+
+def digit(image: torch.Tensor, axes: Axes | None = None, title: str = "") -> Axes:
+    """Draw one digit, dark ink on white.
+
+    Args:
+        image: ``(28, 28)`` or ``(1, 28, 28)``; bytes, or floats where more is darker.
+        axes: where to draw; a new figure if not given.
+        title: a few words above it.
+    """
+    axes = axes or plt.subplots(figsize=(2.2, 2.2))[1]
+    axes.imshow(image.detach().cpu().squeeze(), vmin=0)
+    axes.set(xticks=[], yticks=[])
+    axes.set_title(title)
+    return axes
+
+
+def digits(
+    images: torch.Tensor, titles: Sequence[str] = (), columns: int = 10, size: float = 0.8
+) -> Figure:
+    """Draw a table of digits.
+
+    Args:
+        images: ``(N, 1, 28, 28)``.
+        titles: a few characters above each; none if empty.
+        columns: how many stand in a row.
+        size: width of one digit in inches.
+    """
+    rows = -(-len(images) // columns)
+    height = size + (0.22 if len(titles) else 0)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(columns * size, rows * height), squeeze=False
+    )
+    for number, place in enumerate(axes.flat):
+        place.set_axis_off()
+        if number < len(images):
+            digit(images[number], place, titles[number] if len(titles) else "")
+    return figure

@@ -1,0 +1,68 @@
+"""Write ``course.js``: the interactive figures as one classic script, for pages without a server.
+
+Browsers load no modules from ``file://``, so every module of ``mnist_course/static`` is put into a
+function scope of its own. When the page is there, each element with ``data-figure="<module>"`` gets
+its figure, with the options in ``data-options``, in place of the picture inside it.
+
+    python -m tools.page_script OUTDIR
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+from mnist_course.figures import STATIC, check_imports, read_module, scope
+
+HEAD = '// Generated from mnist_course/static by tools/page_script.py.\n(() => {\n"use strict";\n'
+
+START = """
+function start() {
+  for (const place of document.querySelectorAll("[data-figure]")) {
+    const picture = [...place.childNodes];
+    try {
+      mounts[place.dataset.figure](place, JSON.parse(place.dataset.options || "{}"));
+    } catch (error) {
+      place.replaceChildren(...picture);
+      console.error(`figure ${place.dataset.figure}:`, error);
+    }
+  }
+}
+if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
+else start();
+})();
+"""
+
+
+def script() -> str:
+    """The text of ``course.js``, in ASCII, so that no page's encoding can spoil it."""
+    dom = read_module("dom")
+    parts = [HEAD, f"const dom = {scope(dom)};\nconst mounts = {{}};\n"]
+    for path in sorted(STATIC.glob("*.js")):
+        module = read_module(path.stem)
+        check_imports(path.stem, module, dom)
+        if "mount" in module.exports:
+            parts.append(f'mounts["{path.stem}"] = {scope(module)}.mount;\n')
+    return _ascii("".join([*parts, START]))
+
+
+def _ascii(text: str) -> str:
+    """Escape what is not ASCII, as JavaScript strings and templates read it."""
+    units = re.compile(r"[^\x00-\x7f]")
+    return units.sub(lambda match: json.dumps(match[0])[1:-1], text)
+
+
+def write(outdir: Path) -> Path:
+    """Write ``course.js`` into a folder, which is made if need be, and return its path."""
+    outdir.mkdir(parents=True, exist_ok=True)
+    path = outdir / "course.js"
+    path.write_text(script(), encoding="ascii")
+    return path
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(f"{__doc__}")
+    print(write(Path(sys.argv[1])))
