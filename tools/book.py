@@ -10,6 +10,7 @@ import json
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def build() -> int:
     page_script.write(STATIC)
     page_weights.write(STATIC)
     command = [
-        sys.executable, "-m", "jupyter_book.cli.main", "build", str(ROOT),
+        str(Path(sysconfig.get_path("scripts"), "jupyter-book")), "build", str(ROOT),
         "--path-output", str(BUILD), "--config", str(configuration(has_mathjax)),
         "-W", "-n", "--keep-going", "--quiet",
     ]  # fmt: skip

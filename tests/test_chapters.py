@@ -1,0 +1,160 @@
+"""Each notebook is what its text says, and the pipeline that makes it so catches what it must."""
+
+import copy
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from mnist_course.gluing import glued_values
+from tools import chapters
+
+HEADER = """---
+jupytext:
+  text_representation: {extension: .md, format_name: myst}
+kernelspec: {display_name: Python 3, language: python, name: python3}
+---
+# A chapter
+"""
+TEXT = HEADER + (
+    "\nTwo and two are {glue:text}`sum`.\n\n"
+    "```{code-cell} python\nfrom mnist_course import glue\n\nglue(sum=f'{2 + 2}')\n```\n\n"
+    "```{code-cell} python\n:tolerance: 0.5\n\nprint('done')\n```\n"
+)
+
+
+@pytest.mark.parametrize("source", chapters.sources(), ids=lambda source: source.stem)
+def test_the_notebook_is_what_the_text_says(source: Path) -> None:
+    assert list(chapters.problems(source)) == []
+
+
+def test_no_notebook_is_without_text() -> None:
+    assert list(chapters.orphans()) == []
+
+
+def test_the_table_of_contents_names_every_chapter() -> None:
+    contents = (chapters.ROOT / "_toc.yml").read_text()
+    missing = [s.stem for s in chapters.sources() if f"notebooks/{s.stem}" not in contents]
+    assert not missing
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, nbformat.NotebookNode]:
+    """A small chapter that was run once, in a house of its own."""
+    house = tmp_path_factory.mktemp("house")
+    with pytest.MonkeyPatch.context() as patch:
+        settle(patch, house)
+        source = house / "book" / "01-small.md"
+        source.write_text(TEXT)
+        chapters.run(source)
+        notebook = nbformat.read(chapters.notebook_path(source), as_version=4)
+    return house, notebook
+
+
+def settle(patch: pytest.MonkeyPatch, house: Path) -> None:
+    for name in ("book", "notebooks"):
+        (house / name).mkdir(exist_ok=True)
+    patch.setattr(chapters, "BOOK", house / "book")
+    patch.setattr(chapters, "NOTEBOOKS", house / "notebooks")
+
+
+@pytest.fixture
+def pair(executed, tmp_path, monkeypatch):
+    """The text of the small chapter, a copy of its notebook, and a way to write that copy back."""
+    settle(monkeypatch, tmp_path)
+    source = tmp_path / "book" / "01-small.md"
+    source.write_text(TEXT)
+    notebook = copy.deepcopy(executed[1])
+
+    def found(changed: nbformat.NotebookNode) -> str:
+        nbformat.write(changed, chapters.notebook_path(source))
+        return "\n".join(chapters.problems(source))
+
+    return source, notebook, found
+
+
+def test_a_fresh_pair_has_no_problem(pair) -> None:
+    _, notebook, found = pair
+    assert found(notebook) == ""
+    assert "Two and two are 4." in notebook.cells[0].source
+    assert glued_values(notebook.cells) == {"sum": "4"}
+
+
+def test_running_again_writes_the_same_bytes(pair) -> None:
+    source, notebook, found = pair
+    found(notebook)
+    before = chapters.notebook_path(source).read_bytes()
+    chapters.run(source)
+    assert chapters.notebook_path(source).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda nb: nb.cells[1].update(source="glue(sum='5')"), "differs from 01-small.md"),
+        (lambda nb: nb.cells[0].update(source="# A chapter\n\nTwo and two are 5."), "differs"),
+        (lambda nb: nb.cells[2].metadata.update(tolerance=50.0), "differs"),
+        (lambda nb: nb.cells.pop(), "differs"),
+        (lambda nb: nb.cells[2].update(execution_count=7), "not run from top to bottom"),
+        (lambda nb: nb.cells[2].update(execution_count=None), "not run from top to bottom"),
+        (lambda nb: nb.cells[1].update(outputs=[]), "which no cell glues"),
+        (
+            lambda nb: nb.cells[2].update(
+                outputs=[nbformat.v4.new_output("error", ename="ValueError", evalue="")]
+            ),
+            "ends in an error: ValueError",
+        ),
+        (
+            lambda nb: nb.cells[2].outputs[0].update(text="<object at 0x7f3a12cd>"),
+            "shows an address",
+        ),
+        (
+            lambda nb: nb.cells[2].outputs[0].update(text="saved /home/" + "ada/x.pt"),
+            "shows a path",
+        ),
+        (
+            lambda nb: nb.cells[2].outputs.append(
+                nbformat.v4.new_output("display_data", data={chapters.LIVE_WIDGET: {}})
+            ),
+            "holds a live widget",
+        ),
+    ],
+)
+def test_the_check_names_the_damage(pair, damage, message) -> None:
+    _, notebook, found = pair
+    damage(notebook)
+    assert message in found(notebook)
+
+
+def test_a_missing_notebook_and_an_orphan_are_found(pair) -> None:
+    source, notebook, _ = pair
+    assert "missing; run: python -m tools.chapters run 01-small" in next(chapters.problems(source))
+    nbformat.write(notebook, chapters.NOTEBOOKS / "99-nobody.ipynb")
+    assert list(chapters.orphans()) == [
+        "99-nobody.ipynb: has no text in book/; write one, or delete the notebook"
+    ]
+
+
+def test_a_chapter_that_fails_leaves_its_notebook_as_it_was(pair, capsys) -> None:
+    source, notebook, found = pair
+    found(notebook)
+    before = chapters.notebook_path(source).read_bytes()
+    source.write_text(HEADER + "\n```{code-cell} python\n1 / 0\n```\n")
+    assert chapters.main(["run", "01"]) == 1
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    assert chapters.notebook_path(source).read_bytes() == before
+    assert not list(chapters.NOTEBOOKS.glob("*.part"))
+
+
+def test_an_unknown_chapter_names_the_known_ones(pair) -> None:
+    with pytest.raises(SystemExit, match=r"no chapter '77'; the chapters are: 01-small"):
+        chapters.sources(["77"])
+
+
+def test_a_value_glued_twice_must_be_the_same() -> None:
+    def cell(text: str) -> dict:
+        return {"outputs": [{"metadata": {"glue": {"a": text}}}]}
+
+    assert glued_values([cell("1"), cell("1")]) == {"a": "1"}
+    with pytest.raises(ValueError, match="a is glued twice"):
+        glued_values([cell("1"), cell("2")])
