@@ -7,6 +7,8 @@ who uses it (the drawing pad, an exported file, a photograph) can forget to, or 
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import torch
 from torch import nn
 
@@ -26,6 +28,7 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(std), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise pixels in [0, 1] of any shape."""
         return (x - self.mean) / self.std
 
 
@@ -42,7 +45,7 @@ def course_network(channels: tuple[int, ...] = (24, 48, 96)) -> nn.Sequential:
     Returns:
         A network from pixels ``(N, 1, 28, 28)`` in [0, 1] to logits ``(N, 10)``.
     """
-    layers: dict[str, nn.Module] = {"normalize": Normalize()}
+    layers: OrderedDict[str, nn.Module] = OrderedDict(normalize=Normalize())
     in_channels, size = 1, 28
     for number, out_channels in enumerate(channels, start=1):
         layers[f"conv{number}"] = nn.Conv2d(
@@ -54,4 +57,44 @@ def course_network(channels: tuple[int, ...] = (24, 48, 96)) -> nn.Sequential:
         in_channels, size = out_channels, size // 2
     layers["flatten"] = nn.Flatten()
     layers["linear"] = nn.Linear(in_channels * size * size, 10)
-    return nn.Sequential(layers)  # type: ignore[arg-type]
+    return nn.Sequential(layers)
+
+
+def fast_network(channels: tuple[int, ...] = (24, 48, 96)) -> nn.Sequential:
+    """A network made to be trained in seconds: most of its work is done on small pictures.
+
+    Its first convolution looks at 6×6 pixels and moves by two (28 → 12), max-pooling comes before
+    batch norm and the non-linearity, where it leaves them a quarter of the work (the order changes
+    nothing in what can be computed as long as batch norm does not flip the sign), and there is no
+    padding: 12 → 6 → 4 → 2 → 1. Batch norm takes care of the range of the pixels, and its scale
+    is fixed: the next layer could undo any other.
+
+    Args:
+        channels: the number of feature maps of the three convolutions.
+
+    Returns:
+        A network from pixels ``(N, 1, 28, 28)`` in [0, 1] to logits ``(N, 10)``.
+    """
+    a, b, c = channels
+    layers: OrderedDict[str, nn.Module] = OrderedDict(
+        conv1=nn.Conv2d(1, a, kernel_size=6, stride=2, bias=False),
+        pool1=nn.MaxPool2d(2),
+        norm1=nn.BatchNorm2d(a, momentum=0.3),
+        gelu1=nn.GELU(),
+        conv2=nn.Conv2d(a, b, kernel_size=3, bias=False),
+        norm2=nn.BatchNorm2d(b, momentum=0.3),
+        gelu2=nn.GELU(),
+        conv3=nn.Conv2d(b, c, kernel_size=3, bias=False),
+        pool3=nn.MaxPool2d(2),
+        norm3=nn.BatchNorm2d(c, momentum=0.3),
+        gelu3=nn.GELU(),
+        flatten=nn.Flatten(),
+        linear=nn.Linear(c, 10, bias=False),
+    )
+    for layer in layers.values():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.weight.requires_grad_(False)
+        elif isinstance(layer, nn.Linear):
+            # Small first logits: the first loss is that of guessing, ln 10.
+            nn.init.normal_(layer.weight, std=0.02)
+    return nn.Sequential(layers)

@@ -14,6 +14,7 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import torch
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -22,8 +23,8 @@ BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW = (
 )  # fmt: skip
 COLOURS = (BLUE, ORANGE, GREEN, PINK, SKY, RED)
 
-STYLE = {
-    "axes.prop_cycle": mpl.cycler(color=COLOURS),
+STYLE: dict[Any, Any] = {
+    "axes.prop_cycle": cycler(color=COLOURS),
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": False,
@@ -87,6 +88,7 @@ def digit(image: torch.Tensor, axes: Axes | None = None, title: str = "") -> Axe
     axes = axes or plt.subplots(figsize=(2.2, 2.2))[1]
     axes.imshow(image.detach().cpu().squeeze(), vmin=0)
     axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
     axes.set_title(title)
     return axes
 

@@ -1,14 +1,15 @@
 """A pytest plugin: which data the tests use, and how nbval compares a chapter's outputs.
 
-On real MNIST a cell's fresh output must equal the committed one: exactly, or, in a cell that carries
-``:tolerance: t``, with the same words and every number within ``t``. Pictures are not compared (they
-differ with the fonts of the machine), only their alternative text. Without MNIST the chapters run on
-the stand-in and nothing is compared.
+On real MNIST a fresh output must equal the committed one: exactly, or, in a cell that carries
+``:tolerance: t``, with the same words and every number within ``t``. Pictures are not compared
+(they differ with the fonts of the machine), only their alternative text. Without MNIST the chapters
+run on the stand-in and nothing is compared.
 """
 
 import copy
 import os
 import re
+import warnings
 from typing import Any
 
 import pytest
@@ -73,22 +74,34 @@ def compare_outputs(self: Any, test: list[Any], ref: list[Any], skip_compare: An
 IPyNbCell.compare_outputs = compare_outputs
 
 
+def has_mnist() -> bool:
+    """Whether real MNIST can be had; if not, every process from here on takes the stand-in."""
+    if data.available() == "none":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", data.DataWarning)
+            data.load("test")  # downloads all of MNIST where there is a network
+    if data.available() in {"folder", "cache"}:
+        return True
+    os.environ[data.VARIABLE] = data.STAND_IN
+    return False
+
+
+REAL_MNIST = has_mnist()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    config.real_mnist = data.available()  # type: ignore[attr-defined]
-    if config.option.nbval and not config.real_mnist:  # type: ignore[attr-defined]
-        os.environ["MNIST_COURSE_DATA"] = "stand-in"
+    if config.option.nbval and not REAL_MNIST:
         config.option.nbval, config.option.nbval_lax = False, True
 
 
-def pytest_report_header(config: pytest.Config) -> str:
-    if config.real_mnist:  # type: ignore[attr-defined]
+def pytest_report_header() -> str:
+    if REAL_MNIST:
         return "data: real MNIST; the chapters' outputs are compared with the committed ones"
     return "data: no MNIST here; chapters run on the stand-in and no training output is compared"
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.real_mnist:  # type: ignore[attr-defined]
-        for item in items:
-            if item.get_closest_marker("mnist"):
-                item.add_marker(pytest.mark.skip(reason="needs MNIST: see README, Data"))
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("mnist") and not REAL_MNIST:
+            item.add_marker(pytest.mark.skip(reason="needs MNIST: see README, Data"))

@@ -135,6 +135,13 @@ def test_a_missing_notebook_and_an_orphan_are_found(pair) -> None:
     ]
 
 
+def test_no_notebook_is_written_from_the_stand_in(pair, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("MNIST_COURSE_DATA", "stand-in")
+    assert chapters.main(["run", "01"]) == 1
+    assert "show real MNIST" in capsys.readouterr().out
+
+
+@pytest.mark.mnist
 def test_a_chapter_that_fails_leaves_its_notebook_as_it_was(pair, capsys) -> None:
     source, notebook, found = pair
     found(notebook)

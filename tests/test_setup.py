@@ -1,4 +1,4 @@
-"""The set-up keeps its promises: one list of requirements, tested versions, nothing that does not belong."""
+"""The set-up keeps its promises: one list of requirements, tested versions, no stray files."""
 
 import re
 import subprocess

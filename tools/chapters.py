@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import re
 import sys
 import time
@@ -26,6 +25,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
+from mnist_course import data
 from mnist_course.gluing import ROLE, glued_values
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -193,8 +193,8 @@ def main(arguments: list[str] | None = None) -> int:
         print("\n".join(found) or "Every notebook is what its text says.")
         return bool(found)
 
-    if os.environ.get("MNIST_COURSE_DATA") == "stand-in":
-        print("notebooks show real MNIST; unset MNIST_COURSE_DATA=stand-in", file=sys.stderr)
+    if (found_data := data.load("test").source) != "MNIST":
+        print(f"the notebooks show real MNIST, and here is {found_data}: see README, Data")
         return 1
     todo = sources(options.names) if options.names or options.all else changed()
     failed = 0

@@ -14,7 +14,7 @@ import re
 import sys
 from pathlib import Path
 
-from mnist_course.figures import STATIC, check_imports, read_module, scope
+from mnist_course.figures import STATIC, link, read_module
 
 HEAD = '// Generated from mnist_course/static by tools/page_script.py.\n(() => {\n"use strict";\n'
 
@@ -36,16 +36,12 @@ else start();
 """
 
 
-def script() -> str:
+def script(folder: Path = STATIC) -> str:
     """The text of ``course.js``, in ASCII, so that no page's encoding can spoil it."""
-    dom = read_module("dom")
-    parts = [HEAD, f"const dom = {scope(dom)};\nconst mounts = {{}};\n"]
-    for path in sorted(STATIC.glob("*.js")):
-        module = read_module(path.stem)
-        check_imports(path.stem, module, dom)
-        if "mount" in module.exports:
-            parts.append(f'mounts["{path.stem}"] = {scope(module)}.mount;\n')
-    return _ascii("".join([*parts, START]))
+    names = sorted(path.stem for path in folder.glob("*.js"))
+    figures = [name for name in names if "mount" in read_module(name, folder).exports]
+    mounts = ", ".join(f'"{name}": modules["{name}"].mount' for name in figures)
+    return _ascii(f"{HEAD}{link(figures, folder)}const mounts = {{ {mounts} }};\n{START}")
 
 
 def _ascii(text: str) -> str:

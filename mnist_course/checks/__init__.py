@@ -20,7 +20,7 @@ __all__ = ["Verdict", "compare", "right", "run", "wrong"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer of a check: true when the exercise is solved.
+    """The answer of a check. A verdict is false when the exercise is not solved.
 
     Attributes:
         ok: whether the exercise is solved.
@@ -115,6 +115,11 @@ def compare(
     if not torch.isfinite(got).all():
         return wrong(f"For {case} the result contains nan or infinity.")
     difference = (got - expected.detach().double()).abs()
+    if tolerance < difference.max() <= 1e-5 * (1 + expected.detach().double().abs().max()):
+        return wrong(
+            f"For {case} only the first seven digits are right: somewhere float64 became "
+            "float32. Give new tensors the type of the input, as in torch.zeros(…, dtype=x.dtype)."
+        )
     place = np.unravel_index(int(difference.argmax()), tuple(expected.shape)) if got.ndim else ()
     at = f" at index {tuple(int(i) for i in place)}" if place else ""
     return wrong(

@@ -1,0 +1,170 @@
+"""The command line: ``python -m mnist_course train | evaluate | predict``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m mnist_course", description="Train networks that read digits, and use them."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> Any:
+        part = commands.add_parser(name, help=text, description=text)
+        part.set_defaults(run=run)
+        return part
+
+    train = command("train", _train, "Train a network and write its weights.")
+    train.add_argument("--recipe", default="fast", help="fast or standard (default: %(default)s)")
+    train.add_argument(
+        "--epochs", type=_positive, help="instead of the recipe's; may be a fraction"
+    )
+    train.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/latest"),
+        metavar="DIR",
+        help="folder for the weights, the history, and what resuming needs (default: %(default)s)",
+    )
+    train.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    train.add_argument("--resume", action="store_true", help="go on with the training in DIR")
+
+    evaluate = command("evaluate", _evaluate, "Measure a network on the test digits.")
+    predict = command("predict", _predict, "Read pictures of one digit each.")
+    predict.add_argument("images", nargs="+", metavar="IMAGE", help="a PNG or JPEG of one digit")
+
+    for part in (evaluate, predict):
+        part.add_argument(
+            "--weights",
+            type=Path,
+            metavar="FILE",
+            help="a .safetensors file that train wrote (default: the network of the course)",
+        )
+    for part in (train, evaluate):
+        part.add_argument(
+            "--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)"
+        )
+    return parser
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    return value
+
+
+class UsageError(Exception):
+    """The command line asks for something that there is not."""
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from mnist_course import data, train
+
+    try:
+        recipe = train.get_recipe(arguments.recipe)
+        train.choose_device(arguments.device)
+    except ValueError as error:
+        raise UsageError(error) from error
+    if arguments.epochs:
+        recipe = replace(recipe, epochs=arguments.epochs)
+    training, validation = data.load("train").split()
+    history = train.fit(
+        recipe.build(arguments.seed),
+        training,
+        validation,
+        recipe,
+        device=arguments.device,
+        seed=arguments.seed,
+        checkpoint_folder=arguments.out,
+        resume=arguments.resume,
+        progress=sys.stderr.isatty(),
+    )
+    history.table().to_csv(arguments.out / "history.csv")
+    print(history)
+    print(f"weights: {arguments.out / 'last.safetensors'}")
+    return INTERRUPTED if history.stopped == "interrupted" else OK
+
+
+def _network(arguments: argparse.Namespace) -> nn.Module:
+    from mnist_course import pretrained
+
+    return pretrained.load(arguments.weights)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from mnist_course import data, evaluate, train
+
+    try:
+        device = train.choose_device(arguments.device)
+    except ValueError as error:
+        raise UsageError(error) from error
+    print(evaluate.evaluate(_network(arguments), data.load("test"), device))
+    return OK
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from mnist_course.evaluate import predict
+    from mnist_course.images import read_digit
+
+    network = _network(arguments)
+    code = OK
+    for path in arguments.images:
+        try:
+            probabilities = predict(network, read_digit(path))[0]
+        except (ValueError, OSError) as error:
+            # The other pictures are read all the same.
+            _complain(error)
+            code = FAILURE
+            continue
+        best = probabilities.argsort(descending=True)[:3].tolist()
+        print(f"{path}: {best[0]}  ", *(f"{digit} {probabilities[digit]:.1%}" for digit in best))
+    return code
+
+
+def _complain(error: object) -> None:
+    print(f"mnist_course: {' '.join(str(error).split())}", file=sys.stderr)
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"mnist_course: note: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code.
+
+    0 it worked; 1 it failed; 2 it was called wrongly; 130 it was interrupted. Whatever a user can
+    cause ends in one line on stderr that says what to do.
+    """
+    parsed = _parser().parse_args(arguments)
+    with warnings.catch_warnings():
+        warnings.showwarning = _warn
+        try:
+            return parsed.run(parsed)
+        except KeyboardInterrupt:
+            _complain("interrupted")
+            return INTERRUPTED
+        except UsageError as error:
+            _complain(error)
+            return USAGE
+        except (ValueError, ArithmeticError, OSError, RuntimeError) as error:
+            _complain(error)
+            return FAILURE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,463 @@
+"""MNIST as tensors: the whole data set in memory, as bytes, without a per-sample pipeline.
+
+:func:`load` looks in three places, in this order: the folder that ``MNIST_COURSE_DATA`` names, the
+user's cache folder, and the mirrors that torchvision knows. Where none of them has MNIST, the
+1,797 UCI digits inside scikit-learn stand in for it, with a warning, and ``source`` says so.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import hashlib
+import math
+import os
+import tempfile
+import time
+import warnings
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+MEAN, STD = 0.1307, 0.3081
+"""Mean and standard deviation of the pixels of the 60,000 training images, in [0, 1]."""
+
+VARIABLE = "MNIST_COURSE_DATA"
+"""The environment variable that names a folder with MNIST, or asks for the stand-in."""
+
+STAND_IN = "stand-in"
+
+# The four files of MNIST: of each split, the first part of its names and how many digits it has.
+_SPLITS = {"train": ("train", 60_000), "test": ("t10k", 10_000)}
+_IMAGES, _LABELS = "{}-images-idx3-ubyte", "{}-labels-idx1-ubyte"
+_RAW = Path("MNIST", "raw")
+
+_CONNECT_SECONDS = 3.0  # to be answered at all: a machine without network should not wait
+_READ_SECONDS = 10.0  # between two pieces of a file that is on its way
+_ATTEMPTS = 3  # a mirror that answers, but with a damaged file, is asked so many times
+_PAUSE_SECONDS = 0.2  # before the second attempt, and twice as long before the third
+_PIECE = 1 << 16
+_LARGEST = 1 << 25  # bytes; the largest of the four files has less than a third of it
+
+Bytes = npt.NDArray[np.uint8]
+
+
+class DataError(RuntimeError):
+    """MNIST is not where it should be, or one of its files is damaged."""
+
+
+class DataWarning(UserWarning):
+    """The course goes on, but with other data, or slower, than one would expect."""
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Handwritten digits with their labels.
+
+    Attributes:
+        images: uint8, ``(N, 1, 28, 28)``; 0 is the background, 255 full ink.
+        labels: int64, ``(N,)``, the digit 0 … 9.
+        source: the name of the data set, to be quoted beside any number computed from it.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: slice | torch.Tensor | list[int]) -> Digits:
+        """The digits at ``index`` (a slice, a list, a mask or a tensor of positions)."""
+        return replace(self, images=self.images[index], labels=self.labels[index])
+
+    def to(self, device: torch.device | str) -> Digits:
+        """The same digits on another device."""
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+    def split(self, validation: int | None = None, seed: int = 0) -> tuple[Digits, Digits]:
+        """Shuffle with ``seed`` and split into ``(training, validation)``.
+
+        Args:
+            validation: how many digits to hold out; if not given, a twelfth of them, which is
+                5,000 of the 60,000 training digits of MNIST.
+            seed: the same seed gives the same split.
+
+        Raises:
+            ValueError: if one of the two parts would be empty.
+        """
+        if validation is None:
+            validation = len(self) // 12
+        if not 1 <= validation < len(self):
+            raise ValueError(
+                f"validation must be 1 to {len(self) - 1} of these {len(self)} digits "
+                f"({self.source}), got {validation}; leave it out to hold out a twelfth of them"
+            )
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        return self[order[validation:]], self[order[:validation]]
+
+    def batches(
+        self, batch_size: int, generator: torch.Generator | None = None
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Iterate once over all digits in batches; shuffled if a ``generator`` is given.
+
+        Args:
+            batch_size: digits in a batch; the last batch has what is left.
+            generator: where the order comes from. Without one, the digits come in their own
+                order and the batches are views: nothing is copied.
+
+        Returns:
+            An iterator over ``(images, labels)``: uint8 ``(B, 1, 28, 28)`` and int64 ``(B,)``.
+
+        Raises:
+            ValueError: at once, if ``batch_size`` is less than 1.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        parts = (slice(i, i + batch_size) for i in range(0, len(self), batch_size))
+        if generator is None:
+            return ((self.images[part], self.labels[part]) for part in parts)
+        order = torch.randperm(len(self), generator=generator, device=generator.device)
+        order = order.to(self.labels.device)
+        return ((self.images[order[part]], self.labels[order[part]]) for part in parts)
+
+
+def to_float(images: torch.Tensor) -> torch.Tensor:
+    """Turn bytes 0 … 255 into float32 pixels in [0, 1]; the shape stays."""
+    return images.float() / 255
+
+
+def load(split: str = "train") -> Digits:
+    """Load the ``"train"`` (60,000) or ``"test"`` (10,000) digits.
+
+    They come from the folder that the environment variable ``MNIST_COURSE_DATA`` names (laid out
+    as torchvision has it: ``MNIST/raw/train-images-idx3-ubyte`` and so on, plain or ``.gz``), else
+    from the user's cache folder, else from torchvision's mirrors, and are then kept in the cache.
+    Where none can be had, or with ``MNIST_COURSE_DATA=stand-in``, they are UCI digits (1,497 and
+    300): the ``source`` of the result says which, and a :class:`DataWarning` is given once.
+
+    Raises:
+        ValueError: if ``split`` is neither of the two.
+        DataError: if ``MNIST_COURSE_DATA`` names a folder without MNIST, or a file is damaged.
+    """
+    if split not in _SPLITS:
+        raise ValueError(
+            f'split must be "train" or "test", got {split!r}; '
+            'for validation digits, take some of the training digits: load("train").split()'
+        )
+    held: dict[str, Bytes] = {}
+    folder = _folder()
+    if folder is None:
+        why = f"{VARIABLE} asks for them"
+        if not _asks_for_stand_in():
+            folder, held, why = _download()
+        if folder is None:
+            _warn_once(f"these are not MNIST but 1,797 UCI digits, brought to 28 × 28: {why}")
+            return _stand_in(split)
+    stem, count = _SPLITS[split]
+    images = _read_idx(folder, _IMAGES.format(stem), (count, 28, 28), held)
+    labels = _read_idx(folder, _LABELS.format(stem), (count,), held)
+    if labels.max() > 9:
+        raise DataError(
+            f"{folder / _LABELS.format(stem)} holds the label {labels.max()}, expected digits "
+            "0 to 9: this is not MNIST, or it is damaged; delete it and download it again"
+        )
+    pixels = torch.from_numpy(images).unsqueeze(1)
+    return Digits(pixels, torch.from_numpy(labels).long(), "MNIST")
+
+
+def available() -> Literal["folder", "cache", "stand-in", "none"]:
+    """Which source :func:`load` would read, found out without the network and without reading it.
+
+    Returns:
+        ``"folder"`` and ``"cache"`` are real MNIST on this machine; ``"stand-in"`` is what
+        ``MNIST_COURSE_DATA`` asks for; with ``"none"``, :func:`load` would try the mirrors.
+
+    Raises:
+        DataError: if ``MNIST_COURSE_DATA`` names a folder without MNIST.
+    """
+    if _asks_for_stand_in():
+        return "stand-in"
+    folder = _folder()
+    if folder is None:
+        return "none"
+    return "cache" if folder == _cache() else "folder"
+
+
+# --- Where the files are ---
+
+
+def _asks_for_stand_in() -> bool:
+    return os.environ.get(VARIABLE) == STAND_IN
+
+
+def _cache() -> Path:
+    from platformdirs import user_cache_path
+
+    return user_cache_path("mnist-course", appauthor=False) / _RAW
+
+
+def _names() -> list[str]:
+    return [kind.format(stem) for stem, _ in _SPLITS.values() for kind in (_IMAGES, _LABELS)]
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    return next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
+
+
+def _folder() -> Path | None:
+    """The folder on this machine that has all four files, or None.
+
+    An empty ``MNIST_COURSE_DATA`` counts as not set.
+    """
+    if _asks_for_stand_in():
+        return None
+    root = os.environ.get(VARIABLE)
+    folder = Path(root).expanduser().absolute() / _RAW if root else _cache()
+    missing = [name for name in _names() if not _find(folder, name)]
+    if root and missing:
+        raise DataError(
+            f"{VARIABLE} is {root!r}, but {folder / missing[0]} (or .gz) does not exist; set it to "
+            f"a folder that holds MNIST/raw as torchvision stores it, to {STAND_IN!r} for the UCI "
+            "digits, or unset it to download MNIST"
+        )
+    return None if missing else folder
+
+
+# --- Reading ---
+
+
+def _read_bytes(path: Path) -> Bytes:
+    """All bytes of a file, unpacked if its name ends in ``.gz``."""
+    try:
+        if path.suffix != ".gz":
+            return np.fromfile(path, np.uint8)
+        return np.frombuffer(bytearray(gzip.decompress(path.read_bytes())), np.uint8)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(
+            f"{path} cannot be read ({error}); make it readable, or delete it and download it again"
+        ) from error
+
+
+def _read_idx(folder: Path, name: str, shape: tuple[int, ...], held: dict[str, Bytes]) -> Bytes:
+    """One array of bytes in the IDX format, which must have the given shape.
+
+    The format is two zero bytes, the type (8: unsigned bytes), the number of axes, the length of
+    each axis (big-endian, 4 bytes), then the values.
+
+    Args:
+        folder: the folder of the file.
+        name: its name, without ``.gz``.
+        shape: the shape that the array must have.
+        held: the contents of files that could not be stored in the folder, by name.
+
+    Raises:
+        DataError: if the file is not of this format, has another shape, or another length.
+    """
+    path = _find(folder, name) or folder / name
+    content = held[name].copy() if name in held else _read_bytes(path)
+    expected = np.array([0x800 + len(shape), *shape], ">i4")
+    start = expected.nbytes
+    size = start + math.prod(shape)
+    found = content[:start].view(">i4") if len(content) >= start else None
+    if found is None:
+        problem = f"has only {len(content):,} bytes, expected {size:,}"
+    elif found[0] != expected[0]:
+        problem = f"starts with the magic number {found[0]}, expected {expected[0]}"
+    elif (found != expected).any():
+        problem = f"is of shape {tuple(found[1:].tolist())}, expected {shape}"
+    elif len(content) != size:
+        wrong = "cut short" if len(content) < size else "too long"
+        problem = f"is {wrong}: {len(content):,} bytes, expected {size:,}"
+    else:
+        return content[start:].reshape(shape)
+    raise DataError(f"{path} {problem}; delete it and download it again")
+
+
+# --- Downloading ---
+
+
+class _MirrorError(Exception):
+    """A mirror does not answer, or refuses: it is no use to ask again."""
+
+
+@functools.cache  # without network, a process waits once, not at every load
+def _download() -> tuple[Path | None, dict[str, Bytes], str]:
+    """Fetch what the cache lacks from torchvision's mirrors.
+
+    Returns:
+        The cache folder, or None if a file could not be had; the contents of the files that could
+        not be written to the folder; and if a file could not be had, why.
+    """
+    from torchvision.datasets import MNIST
+
+    folder, held = _cache(), {}
+    checksums = {name.removesuffix(".gz"): md5 for name, md5 in MNIST.resources}
+    mirrors = list(MNIST.mirrors)
+    for name in _names():
+        if _find(folder, name):
+            continue
+        try:
+            packed = _fetch(f"{name}.gz", checksums[name], mirrors)
+        except _MirrorError as error:
+            return None, {}, f"no mirror gave {name}.gz ({error}), and {folder} has no MNIST"
+        content = gzip.decompress(packed)
+        try:
+            _write(folder / name, content)
+        except OSError as error:
+            held[name] = np.frombuffer(content, np.uint8)
+            _warn_once(
+                f"MNIST could not be kept in {folder} ({error.strerror}), so that every session "
+                f"downloads it anew; make room there, or point {VARIABLE} to a folder with MNIST"
+            )
+    return folder, held, ""
+
+
+def _fetch(name: str, md5: str, mirrors: list[str]) -> bytes:
+    """The contents of a file with this checksum, from the first mirror that has it.
+
+    Mirrors that fail are taken out of the list, so that they are not asked for the next file.
+    """
+    problem = "there are no mirrors"
+    while mirrors:
+        try:
+            return _fetch_from(mirrors[0].rstrip("/") + "/" + name, md5)
+        except _MirrorError as error:
+            problem = str(error)
+            del mirrors[0]
+    raise _MirrorError(problem)
+
+
+def _fetch_from(url: str, md5: str) -> bytes:
+    """The contents at ``url``, which must have this checksum; damaged ones are fetched again."""
+    problem = ""
+    for attempt in range(_ATTEMPTS):
+        time.sleep(_PAUSE_SECONDS * attempt)
+        try:
+            with _open(url) as response:
+                content = _receive(response, url)
+        except (OSError, HTTPException) as error:
+            problem = f"the transfer broke off: {error}"
+            continue
+        if hashlib.md5(content, usedforsecurity=False).hexdigest() == md5:
+            return content
+        problem = f"{len(content):,} bytes with a wrong checksum"
+    raise _MirrorError(problem)
+
+
+def _open(url: str) -> HTTPResponse:
+    """Ask for ``url``, and wait a few seconds at most.
+
+    The request runs in a thread, because no time limit of a socket covers the look-up of a name.
+    """
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
+
+    answers: SimpleQueue[HTTPResponse | Exception] = SimpleQueue()
+
+    def ask() -> None:
+        request = Request(url, headers={"User-Agent": "mnist-course"})
+        try:
+            answers.put(urlopen(request, timeout=_READ_SECONDS))
+        except Exception as error:
+            answers.put(error)
+
+    Thread(target=ask, daemon=True).start()
+    try:
+        answer = answers.get(timeout=_CONNECT_SECONDS)
+    except Empty:
+        raise _MirrorError(f"no answer in {_CONNECT_SECONDS:.0f} seconds") from None
+    if isinstance(answer, HTTPError):
+        answer.close()
+        raise _MirrorError(f"it answered {answer.code} {answer.reason}") from answer
+    if isinstance(answer, Exception):
+        raise _MirrorError(str(getattr(answer, "reason", answer))) from answer
+    return answer
+
+
+def _receive(response: HTTPResponse, url: str) -> bytes:
+    """Read all of a response, with a progress bar; not more than a file of MNIST can have."""
+    from tqdm.auto import tqdm
+
+    content = bytearray()
+    name = url.rpartition("/")[2]
+    with tqdm(total=response.length, desc=name, unit="B", unit_scale=True, leave=False) as bar:
+        while len(content) <= _LARGEST and (piece := response.read(_PIECE)):
+            content += piece
+            bar.update(len(piece))
+    if response.length and len(content) <= _LARGEST:
+        raise ConnectionError(f"{response.length:,} bytes are missing")
+    return bytes(content)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file at once or not at all, whatever other processes do at the same time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".part", dir=path.parent)
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    warnings.warn(message, DataWarning, stacklevel=3)
+
+
+# --- The stand-in ---
+
+
+def _stand_in(split: str) -> Digits:
+    """The UCI digits of scikit-learn as MNIST would show them.
+
+    They are 8 × 8 pixels of 0 … 16, and fill the height. Each is enlarged smoothly to the 20
+    pixels that MNIST gives a digit, and its centre of mass moved to the centre of 28 × 28 pixels.
+    Enlarged edges are soft, so contrast is doubled about 0.6: mean and standard deviation of the
+    pixels are then close to MNIST's. The last thirty of each digit are the test digits.
+    """
+    from sklearn.datasets import load_digits
+
+    ink, labels = load_digits(return_X_y=True)
+    small = torch.from_numpy(ink).float().reshape(-1, 1, 8, 8) / 16
+    large = functional.interpolate(
+        functional.pad(small, (1, 1, 1, 1)), size=(25, 25), mode="bicubic"
+    )
+    sharp = (2 * (large - 0.6) + 0.5).clamp(0, 1)
+    images = (_centre(sharp) * 255).round().to(torch.uint8)
+    digits = Digits(images, torch.from_numpy(labels).long(), "UCI digits (stand-in)")
+
+    one_hot = functional.one_hot(digits.labels, 10)
+    left = one_hot.flip(0).cumsum(0).flip(0)  # how many of each digit come from here on
+    test = (left * one_hot).sum(1) <= 30
+    return digits[test if split == "test" else ~test]
+
+
+def _centre(images: torch.Tensor) -> torch.Tensor:
+    """Cut ``(N, 1, 28, 28)`` out of float images so that the centre of mass is at the centre.
+
+    The shift is a whole number of pixels, as in MNIST; outside of the images there is no ink.
+    """
+    images = functional.pad(images[:, 0], (28, 28, 28, 28))
+    mass = images.sum((1, 2))
+    position = torch.arange(images.shape[-1], dtype=images.dtype)
+    window = torch.arange(28) - 14
+    rows, columns = (
+        ((images.sum(axis) @ position) / mass).round().long()[:, None] + window for axis in (2, 1)
+    )
+    pick = torch.arange(len(images))[:, None, None]
+    return images[pick, rows[:, :, None], columns[:, None, :]][:, None]

@@ -1,0 +1,177 @@
+"""The drawing pad: draw a digit in JupyterLab or in the book, and watch a network read it.
+
+The pad answers in the browser, with ``static/engine.js`` and a copy of the network's weights, so it
+answers even while a cell trains. As soon as the kernel is free, PyTorch confirms.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Literal
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import traitlets
+from matplotlib.figure import Figure
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from mnist_course import plots, pretrained
+from mnist_course.export import UnsupportedLayerError, page_weights
+from mnist_course.figures import LiveFigure, bundle
+from mnist_course.models import Normalize
+from mnist_course.preprocess import preprocess
+from mnist_course.samples import Sample, check_samples, to_dataset, write_samples
+
+ALT = (
+    "A pad on which the digit 3 is drawn with a broad pen, and beside it the same digit as the "
+    "network sees it: 28 by 28 grey pixels, scaled and centred."
+)
+CAPTION = "In JupyterLab and in the book you can draw here, and the network reads what you draw."
+
+
+class DigitPad(LiveFigure):
+    """A pad to draw on, and the network that reads it.
+
+    Args:
+        model: a network from pixels ``(N, 1, 28, 28)`` in [0, 1] to logits ``(N, 10)``; the
+            course's own trained network if not given.
+        engine: who reads: ``"browser"``, ``"kernel"``, or ``"both"``: the browser at once, and
+            the kernel confirms. A network that the browser cannot run is read by the kernel.
+
+    Attributes:
+        samples: the digits that were drawn and labelled on the pad, as
+            ``{"label", "strokes", "time"}``. Assign a list to replace them.
+
+    Raises:
+        TypeError: if ``model`` is not a network.
+        UnsupportedLayerError: if the browser alone should read, and cannot run the network.
+    """
+
+    module = "digitpad"
+    _esm = bundle(module)
+    engine = traitlets.Enum(("both", "browser", "kernel"), "both").tag(sync=True)
+    weights = traitlets.Bytes(b"").tag(sync=True)
+    samples: traitlets.List[Sample] = traitlets.List().tag(sync=True)
+
+    def __init__(
+        self,
+        model: nn.Module | None = None,
+        engine: Literal["both", "browser", "kernel"] = "both",
+    ) -> None:
+        super().__init__({}, _picture(), ALT, CAPTION, engine=engine)
+        self.model = pretrained.load() if model is None else model
+        self.on_msg(self._answer)
+
+    @property
+    def model(self) -> nn.Module:
+        """The network that reads.
+
+        The pad works on a copy in evaluation mode: after training, assign the network again.
+        """
+        return self._model
+
+    @model.setter
+    def model(self, model: nn.Module) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"expected a network (torch.nn.Module), got {type(model).__name__}")
+        try:
+            weights = page_weights(model, "float32")
+        except UnsupportedLayerError:
+            if self.engine == "browser":
+                raise
+            weights = b""
+        self._model = model
+        self._reader = copy.deepcopy(model).cpu().eval()
+        self.weights = weights
+
+    def dataset(self) -> TensorDataset:
+        """The saved digits as images, float32 ``(N, 1, 28, 28)`` in [0, 1], and labels ``(N,)``.
+
+        Raises:
+            SamplesError: if none is saved yet.
+        """
+        return to_dataset(self.samples)
+
+    def to_json(self) -> str:
+        """The saved digits as the text of a ``my-digits.json``."""
+        return write_samples(self.samples)
+
+    @traitlets.validate("samples")
+    def _check_samples(self, proposal: dict[str, Any]) -> list[Sample]:
+        return check_samples(proposal["value"])
+
+    def _answer(self, _: Any, content: Any, buffers: list[Any]) -> None:
+        """Answer one numbered question of a view: ten probabilities, and on demand the layers.
+
+        This may run on another thread while a cell runs: it touches nothing but its own copy.
+        """
+        if not isinstance(content, dict) or content.get("type") != "read":
+            return
+        answer = {"type": "answer", "view": content.get("view"), "number": content.get("number")}
+        try:
+            image = torch.tensor(np.frombuffer(buffers[0], "<f4").reshape(1, 1, 28, 28))
+            logits, layers = _read(self._reader, image)
+        except Exception as error:  # whatever the learner's network raises is told on the pad
+            self.send({**answer, "error": f"The network failed: {type(error).__name__}: {error}"})
+            return
+        if not content.get("layers"):
+            layers = []
+        values = [logits.softmax(0), *(data.flatten() for _, _, data in layers)]
+        shapes = [{"name": name, "op": op, "shape": list(x.shape)} for name, op, x in layers]
+        flat = torch.cat(values).numpy().astype("<f4")
+        self.send({**answer, "layers": shapes or None}, [flat.tobytes()])
+
+
+_OPS: dict[type[nn.Module], str] = {
+    nn.Conv2d: "conv",
+    nn.Linear: "linear",
+    nn.BatchNorm2d: "affine",
+    nn.GELU: "gelu",
+    nn.ReLU: "relu",
+    Normalize: "normalize",
+}
+
+
+@torch.no_grad()
+def _read(
+    model: nn.Module, image: torch.Tensor
+) -> tuple[torch.Tensor, list[tuple[str, str, torch.Tensor]]]:
+    """Logits ``(10,)`` for one picture, and what each layer answered: name, kind, values."""
+    layers: list[tuple[str, str, torch.Tensor]] = []
+
+    def keep(name: str) -> Any:
+        def hook(layer: nn.Module, _: Any, output: Any) -> None:
+            if isinstance(output, torch.Tensor) and output.ndim in (2, 4) and len(output) == 1:
+                layers.append((name, _OPS.get(type(layer), "other"), output[0].float()))
+
+        return hook
+
+    leaves = [(name, layer) for name, layer in model.named_modules() if not any(layer.children())]
+    handles = [layer.register_forward_hook(keep(name)) for name, layer in leaves]
+    try:
+        logits = model(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if logits.shape != (1, 10):
+        raise ValueError(f"expected logits of shape (1, 10), got {tuple(logits.shape)}")
+    return logits[0].float(), layers
+
+
+def _picture() -> Figure:
+    """The pad with a three on it, for where nothing is alive."""
+    angle = np.linspace(-0.8, 0.5, 24) * np.pi
+    top = np.stack([140 + 52 * np.cos(angle), 90 + 46 * np.sin(angle)], axis=1)
+    angle = np.linspace(-0.45, 0.8, 24) * np.pi
+    bottom = np.stack([140 + 60 * np.cos(angle), 188 + 54 * np.sin(angle)], axis=1)
+    stroke = np.concatenate([top, bottom])
+    figure, (pad, seen) = plt.subplots(1, 2, figsize=(5, 2.6))
+    pad.plot(*stroke.T, color="black", linewidth=11, solid_capstyle="round")
+    pad.set(xlim=(0, 280), ylim=(280, 0), aspect="equal", xticks=[], yticks=[])
+    pad.set_title("what you draw")
+    pad.spines[:].set_visible(True)
+    plots.digit(torch.from_numpy(preprocess([stroke])), seen, "what the network sees")
+    seen.spines[:].set_visible(True)
+    return figure

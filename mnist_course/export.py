@@ -1,0 +1,239 @@
+"""Networks as files that run without PyTorch: the weights of the drawing pad.
+
+The pad's engine (``static/engine.js``) knows a dozen layers and runs them one after the other.
+:func:`page_weights` writes a network of the course for it: batch norms folded into the
+convolutions before them, dropout left out, weights as float16 or float32.
+
+The file: 8 bytes ``MNISTNET``; the length of the header and a CRC-32 of all that follows, 32 bits
+each, little-endian; the header as JSON; the tensors, which the header places by their offset.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+from mnist_course.models import Normalize
+
+MAGIC = b"MNISTNET"
+VERSION = 1
+_STORED = {"float16": "<f2", "float32": "<f4"}
+
+
+class UnsupportedLayerError(ValueError):
+    """A network has a layer that the pad's engine cannot run."""
+
+
+def fold_batch_norm(model: nn.Module) -> nn.Sequential:
+    """A copy of a sequential network, in evaluation mode, without batch norm and dropout.
+
+    Batch norm in evaluation mode multiplies each channel by a constant and adds another. Behind a
+    convolution or a linear layer that is the same layer with other weights; elsewhere it stays.
+
+    Args:
+        model: a :class:`torch.nn.Sequential`, which may contain others.
+
+    Returns:
+        A flat network on the CPU in float32 that computes what ``model.eval()`` computes.
+
+    Raises:
+        UnsupportedLayerError: if the network is not sequential.
+    """
+    layers: dict[str, nn.Module] = {}
+    previous = ""
+    for name, layer in _flat(copy.deepcopy(model).cpu().float().eval()):
+        before = layers.get(previous)
+        if isinstance(layer, nn.BatchNorm2d) and type(before) is nn.Conv2d:
+            layers[previous] = fuse_conv_bn_eval(before, layer)
+        elif isinstance(layer, nn.BatchNorm1d) and type(before) is nn.Linear:
+            layers[previous] = fuse_linear_bn_eval(before, layer)
+        elif not isinstance(layer, (nn.Dropout, nn.Dropout2d, nn.Identity)):
+            layers[name] = layer
+            previous = name
+    folded = nn.Sequential()
+    for name, layer in layers.items():
+        folded.add_module(name.replace(".", "_"), layer)
+    return folded.eval()
+
+
+def page_weights(
+    model: nn.Module, dtype: Literal["float16", "float32"] = "float16", name: str = ""
+) -> bytes:
+    """Write a network for the drawing pad.
+
+    Args:
+        model: a sequential network from pixels ``(N, 1, 28, 28)`` in [0, 1] to logits
+            ``(N, 10)``. It is not changed.
+        dtype: how weights are stored. Half precision halves the file and moves the logits by
+            about a thousandth of their size.
+        name: what the pad calls the network.
+
+    Returns:
+        The file's content.
+
+    Raises:
+        UnsupportedLayerError: naming the layer, if the pad's engine cannot run the network.
+        ValueError: if a weight is not finite, or too large for half precision.
+    """
+    layers: list[dict[str, Any]] = []
+    blob = bytearray()
+
+    def store(tensor: torch.Tensor) -> dict[str, Any]:
+        with np.errstate(over="ignore"):
+            values = tensor.detach().numpy().astype(_STORED[dtype])
+        if not np.isfinite(values).all():
+            raise ValueError(f"a weight is not a finite {dtype} number")
+        place = {"dtype": dtype, "shape": list(tensor.shape), "offset": len(blob)}
+        blob.extend(values.tobytes())
+        return place
+
+    for layer_name, layer in fold_batch_norm(model).named_children():
+        describe = _DESCRIBE.get(type(layer))
+        description = describe(layer, store) if describe else None
+        if description is None:
+            raise UnsupportedLayerError(
+                f"the pad's engine cannot run layer {layer_name!r}: {layer}. It knows "
+                f"{', '.join(sorted(kind.__name__ for kind in _DESCRIBE))}, batch norm and dropout."
+            )
+        layers.append({"name": layer_name, **description})
+    header = json.dumps(
+        {"version": VERSION, "name": name, "input": [1, 28, 28], "layers": layers},
+        separators=(",", ":"),
+    ).encode()
+    content = header + bytes(blob)
+    return MAGIC + struct.pack("<II", len(header), zlib.crc32(content)) + content
+
+
+def _flat(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """The layers of a network with their names, in the order in which they run."""
+    if type(model) is not nn.Sequential:
+        raise UnsupportedLayerError(
+            f"expected a torch.nn.Sequential, got {type(model).__name__}: only in a sequential "
+            "network do the layers tell the order in which they run"
+        )
+    for name, layer in model.named_children():
+        if isinstance(layer, nn.Sequential):
+            yield from _flat(layer, f"{prefix}{name}.")
+        else:
+            yield prefix + name, layer
+
+
+Store = Callable[[torch.Tensor], dict[str, Any]]
+
+
+def _pair(value: Any) -> list[int]:
+    """A setting for rows and columns, from one number or two."""
+    return [value, value] if isinstance(value, int) else list(value)
+
+
+def _bias(layer: nn.Conv2d | nn.Linear) -> torch.Tensor:
+    return torch.zeros(len(layer.weight)) if layer.bias is None else layer.bias
+
+
+# Each function describes a layer for the engine, or returns None if the engine does not know the
+# layer's settings. The engine's builders read the same names.
+
+
+def _conv(layer: nn.Conv2d, store: Store) -> dict[str, Any] | None:
+    odd = all(size % 2 for size in layer.kernel_size)
+    if layer.padding_mode != "zeros" or (layer.padding == "same" and not odd):
+        return None
+    padding: Any = layer.padding
+    if padding == "valid":
+        padding = 0
+    elif padding == "same":
+        padding = tuple(
+            dilation * (size // 2)
+            for size, dilation in zip(layer.kernel_size, layer.dilation, strict=True)
+        )
+    return {
+        "op": "conv",
+        "out": layer.out_channels,
+        "kernel": _pair(layer.kernel_size),
+        "stride": _pair(layer.stride),
+        "padding": _pair(padding),
+        "dilation": _pair(layer.dilation),
+        "groups": layer.groups,
+        "weight": store(layer.weight),
+        "bias": store(_bias(layer)),
+    }
+
+
+def _linear(layer: nn.Linear, store: Store) -> dict[str, Any]:
+    return {
+        "op": "linear",
+        "out": layer.out_features,
+        "weight": store(layer.weight),
+        "bias": store(_bias(layer)),
+    }
+
+
+def _batch_norm(layer: nn.BatchNorm2d, store: Store) -> dict[str, Any] | None:
+    if layer.running_mean is None or layer.running_var is None:
+        return None
+    scale = (layer.running_var + layer.eps).rsqrt()
+    if layer.weight is not None:
+        scale = scale * layer.weight
+    shift = -layer.running_mean * scale
+    if layer.bias is not None:
+        shift = shift + layer.bias
+    return {"op": "affine", "scale": store(scale), "shift": store(shift)}
+
+
+def _normalize(layer: Normalize, _: Store) -> dict[str, Any]:
+    return {"op": "normalize", "mean": float(layer.mean), "std": float(layer.std)}
+
+
+def _pool(layer: nn.MaxPool2d | nn.AvgPool2d, _: Store) -> dict[str, Any] | None:
+    largest = isinstance(layer, nn.MaxPool2d)
+    if layer.ceil_mode or (largest and _pair(layer.dilation) != [1, 1]):
+        return None
+    if isinstance(layer, nn.AvgPool2d) and (
+        not layer.count_include_pad or layer.divisor_override is not None
+    ):
+        return None
+    return {
+        "op": "maxpool" if largest else "avgpool",
+        "kernel": _pair(layer.kernel_size),
+        "stride": _pair(layer.stride),
+        "padding": _pair(layer.padding),
+    }
+
+
+def _global_average(layer: nn.AdaptiveAvgPool2d, _: Store) -> dict[str, Any] | None:
+    return {"op": "globalavgpool"} if _pair(layer.output_size) == [1, 1] else None
+
+
+def _flatten(layer: nn.Flatten, _: Store) -> dict[str, Any] | None:
+    return {"op": "flatten"} if (layer.start_dim, layer.end_dim) == (1, -1) else None
+
+
+def _gelu(layer: nn.GELU, _: Store) -> dict[str, Any]:
+    return {"op": "gelu", "tanh": layer.approximate == "tanh"}
+
+
+def _relu(layer: nn.ReLU, _: Store) -> dict[str, Any]:
+    return {"op": "relu"}
+
+
+_DESCRIBE: dict[type[nn.Module], Callable[[Any, Store], dict[str, Any] | None]] = {
+    nn.AdaptiveAvgPool2d: _global_average,
+    nn.AvgPool2d: _pool,
+    nn.BatchNorm2d: _batch_norm,
+    nn.Conv2d: _conv,
+    nn.Flatten: _flatten,
+    nn.GELU: _gelu,
+    nn.Linear: _linear,
+    nn.MaxPool2d: _pool,
+    nn.ReLU: _relu,
+    Normalize: _normalize,
+}

@@ -1,0 +1,486 @@
+"""Figures that answer: alive in JupyterLab and in the book, a picture everywhere else.
+
+Each figure is one JavaScript module in ``static/``, with a function ``mount(element, options)``.
+JupyterLab gets it through anywidget. The page gets it from ``course.js``, which looks for
+``data-figure`` (see ``tools/page_script.py``). Where neither runs, on paper or in a notebook that
+was reopened, a picture with alternative text stands in its place.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import torch
+import traitlets
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+from mnist_course import plots
+from mnist_course.models import Normalize, course_network
+
+STATIC = Path(__file__).parent / "static"
+
+# --- JavaScript modules ---------------------------------------------------------------------------
+
+_IMPORT = re.compile(r'^import \{([\w\s,]+)\} from "\./([\w-]+)\.js";\n', re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=(?:async function|function|const|class) (\w+))", re.MULTILINE)
+_DEFAULT = re.compile(r"^export default (?=\{)", re.MULTILINE)
+_UNKNOWN = re.compile(r"^\s*(?:import|export)\b.*|\bimport\s*\(.*|\bimport\.meta\b.*", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module of ``static/`` without its imports and exports.
+
+    Attributes:
+        imports: the names that it takes from other modules, by module.
+        exports: the names that it gives.
+        body: its code, as a script; a default export is the constant ``defaultExport``.
+    """
+
+    imports: Mapping[str, tuple[str, ...]]
+    exports: tuple[str, ...]
+    body: str
+
+    def scope(self) -> str:
+        """The module as an expression: a function scope that returns an object of its exports.
+
+        What it imports is taken from the object ``modules``, which must be in scope.
+        """
+        imports = "".join(
+            f'const {{ {", ".join(names)} }} = modules["{module}"];\n'
+            for module, names in self.imports.items()
+        )
+        return f"(() => {{\n{imports}{self.body}return {{ {', '.join(self.exports)} }};\n}})()"
+
+
+def read_module(name: str, folder: Path = STATIC) -> Module:
+    """Read ``<name>.js``.
+
+    Raises:
+        ValueError: if it imports or exports in any other way than ``import { a } from "./b.js";``
+            and ``export`` before a function, const or class, or ``export default {``, all at the
+            start of a line.
+    """
+    source = (folder / f"{name}.js").read_text(encoding="utf-8")
+    imports: dict[str, tuple[str, ...]] = {}
+    for names, module in _IMPORT.findall(source):
+        words = tuple(word.strip() for word in names.split(",") if word.strip())
+        if not all(word.isidentifier() for word in words):
+            raise ValueError(f"{name}.js: cannot bundle an import that renames: {names.strip()!r}")
+        imports[module] = imports.get(module, ()) + words
+    exports = tuple(_EXPORT.findall(source))
+    body = _EXPORT.sub("", _IMPORT.sub("", source))
+    body, defaults = _DEFAULT.subn("const defaultExport = ", body)
+    if unknown := _UNKNOWN.search(body):
+        raise ValueError(
+            f"{name}.js: cannot bundle {unknown[0].strip()!r}; write "
+            'import { names } from "./module.js"; and export before function, const, class '
+            "or default {"
+        )
+    return Module(imports, (*exports, "defaultExport") if defaults else exports, body)
+
+
+def link(names: Iterable[str], folder: Path = STATIC) -> str:
+    """Modules and all that they import, as script text that fills an object ``modules``.
+
+    Raises:
+        ValueError: if a module is not of the form that :func:`read_module` reads, imports what is
+            not exported, or imports itself by way of others.
+    """
+    done: dict[str, Module] = {}
+
+    def add(name: str, path: tuple[str, ...] = ()) -> None:
+        if name in path:
+            raise ValueError(f"modules import each other: {' -> '.join((*path, name))}")
+        if name in done:
+            return
+        module = read_module(name, folder)
+        for source, wanted in module.imports.items():
+            add(source, (*path, name))
+            if missing := [word for word in wanted if word not in done[source].exports]:
+                raise ValueError(
+                    f"{name}.js imports {', '.join(missing)}, which {source}.js does not export"
+                )
+        done[name] = module
+
+    for name in names:
+        add(name)
+    parts = [f'modules["{name}"] = {module.scope()};\n' for name, module in done.items()]
+    return "".join(["const modules = {};\n", *parts])
+
+
+def bundle(name: str, folder: Path = STATIC) -> str:
+    """The module ``<name>.js`` with all that it imports, as one ES module for anywidget.
+
+    Raises:
+        ValueError: if it cannot be bundled (see :func:`link`), or has no default export.
+    """
+    if "defaultExport" not in read_module(name, folder).exports:
+        raise ValueError(f"{name}.js has no default export; anywidget needs {{ render }}")
+    return f'{link([name], folder)}export default modules["{name}"].defaultExport;\n'
+
+
+# --- the widget -----------------------------------------------------------------------------------
+
+
+class LiveFigure(anywidget.AnyWidget):
+    """A figure that is alive where JavaScript runs, and a picture where it does not.
+
+    A subclass names its module and bundles it::
+
+        class Playground(LiveFigure):
+            module = "kernel-playground"
+            _esm = bundle(module)
+
+    Args:
+        options: what ``mount`` gets; anything that JSON can hold.
+        picture: a finished matplotlib figure, drawn in place of the live one; it is closed.
+        alt: what the picture shows, for people who do not see it.
+        caption: one or two sentences under the picture.
+        traits: further synchronised traits of the subclass.
+    """
+
+    module: str
+    options = traitlets.Dict().tag(sync=True)
+
+    def __init__(
+        self, options: Mapping[str, Any], picture: Figure, alt: str, caption: str, **traits: Any
+    ) -> None:
+        super().__init__(options=dict(options), **traits)
+        buffer = io.BytesIO()
+        picture.savefig(buffer, format="png", metadata={"Software": None})
+        plt.close(picture)
+        self._png = buffer.getvalue()
+        self._width = round(picture.get_figwidth() * mpl.rcParams["figure.dpi"])
+        self._alt, self._caption = alt, caption
+
+    def html(self) -> str:
+        """The figure for a page: the options for ``course.js``, and the picture until it runs."""
+        options = html.escape(json.dumps(self.options, separators=(",", ":"), sort_keys=True))
+        data = base64.b64encode(self._png).decode()
+        return (
+            f'<div class="course-figure-live" data-figure="{self.module}" '
+            f'data-options="{options}">'
+            f'<figure><img class="course-figure" width="{self._width}" '
+            f'src="data:image/png;base64,{data}" alt="{html.escape(self._alt)}">'
+            f"<figcaption>{html.escape(self._caption)}</figcaption></figure></div>"
+        )
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
+        return {
+            **data,
+            "text/html": self.html(),
+            "text/plain": f"Interactive figure: {self._alt}",
+        }, metadata
+
+
+# --- kernel playground ----------------------------------------------------------------------------
+
+EDGE = ((-1.0, 0.0, 1.0),) * 3
+"""The kernel that the playground starts with: it answers to vertical edges."""
+
+DIVERGING = LinearSegmentedColormap.from_list("diverging", [plots.BLUE, "white", plots.RED])
+"""Blue for negative, white for zero, red for positive numbers."""
+
+
+class KernelPlayground(LiveFigure):
+    """See :func:`kernel_playground`."""
+
+    module = "kernel-playground"
+    _esm = bundle(module)
+
+
+def kernel_playground(
+    image: torch.Tensor, kernel: torch.Tensor | Sequence[Sequence[float]] | None = None
+) -> KernelPlayground:
+    """Slide a 3 x 3 kernel over a digit: change its numbers, and see each output pixel explained.
+
+    Args:
+        image: one square picture, ``(H, H)`` or ``(1, H, H)``: bytes, or floats in [0, 1].
+        kernel: nine weights, ``(3, 3)`` or ``(1, 1, 3, 3)``, to begin with; the presets are there
+            in any case.
+
+    Raises:
+        ValueError: if the image is not one square picture of at least 3 x 3 pixels in the range
+            of its type, or the kernel is not 3 x 3.
+    """
+    pixels = _to_bytes(image)
+    weights = torch.as_tensor(EDGE if kernel is None else kernel).detach().cpu().double()
+    if weights.numel() != 9 or weights.shape[-2:] != (3, 3):
+        raise ValueError(f"expected a kernel of shape (3, 3), got {tuple(weights.shape)}")
+    weights = weights.reshape(3, 3)
+    options: dict[str, Any] = {
+        "pixels": base64.b64encode(pixels.numpy().tobytes()).decode(),
+        "width": pixels.shape[1],
+    }
+    if kernel is not None:
+        options["kernel"] = [round(weight, 6) for weight in weights.flatten().tolist()]
+    output = F.conv2d(pixels[None, None].double() / 255, weights[None, None])[0, 0]
+    row, column = divmod(int(output.abs().argmax()), output.shape[1])
+    alt = (
+        f"A digit, a 3 by 3 kernel and the {output.shape[0]} by {output.shape[1]} output. A frame "
+        f"marks the nine pixels from row {row}, column {column} on; their products with the "
+        f"kernel add up to {output[row, column]:.2f}, the output pixel in row {row}, "
+        f"column {column}."
+    )
+    caption = (
+        "In JupyterLab and in the book this figure is live: the kernel can be changed, and every "
+        "output pixel shows its nine products."
+    )
+    picture = _draw_playground(pixels, weights, output, row, column)
+    return KernelPlayground(options, picture, alt, caption)
+
+
+def _to_bytes(image: torch.Tensor) -> torch.Tensor:
+    """One picture as uint8 ``(H, H)``."""
+    picture = image.detach().cpu().squeeze()
+    if picture.ndim != 2 or picture.shape[0] != picture.shape[1] or len(picture) < 3:
+        raise ValueError(
+            f"expected one square picture such as (28, 28) or (1, 28, 28), "
+            f"got {tuple(image.shape)}; take one with images[0]"
+        )
+    if picture.dtype == torch.uint8:
+        return picture.contiguous()
+    if picture.min() < 0 or picture.max() > 1:
+        raise ValueError(
+            f"expected bytes, or floats in [0, 1], got {picture.dtype} "
+            f"from {picture.min():.2f} to {picture.max():.2f}"
+        )
+    return (picture * 255).round().to(torch.uint8)
+
+
+def _draw_playground(
+    pixels: torch.Tensor, kernel: torch.Tensor, output: torch.Tensor, row: int, column: int
+) -> Figure:
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(6.4, 2.7), width_ratios=(3, 2, 3))
+    left.imshow(pixels.numpy(), vmin=0, vmax=255)
+    left.set_title(f"input {len(pixels)} × {len(pixels)}")
+    _frame(left, row, column, 3)
+    _signed(middle, kernel, pale=3)
+    middle.set_title("kernel 3 × 3")
+    for index, weight in enumerate(kernel.flatten().tolist()):
+        middle.text(index % 3, index // 3, f"{weight:.2g}", ha="center", va="center")
+    _signed(right, output)
+    right.set_title(f"output {len(output)} × {len(output)}")
+    _frame(right, row, column, 1)
+    for axes in (left, middle, right):
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(True)
+    return figure
+
+
+def _signed(axes: Axes, values: torch.Tensor, pale: float = 1) -> None:
+    largest = pale * max(float(values.abs().max()), 1e-9)
+    axes.imshow(values.numpy(), cmap=DIVERGING, vmin=-largest, vmax=largest)
+
+
+def _frame(axes: Axes, row: int, column: int, size: int) -> None:
+    corner = (column - 0.5, row - 0.5)
+    axes.add_patch(Rectangle(corner, size, size, fill=False, edgecolor=plots.PINK, linewidth=2.5))
+
+
+# --- output size ----------------------------------------------------------------------------------
+
+
+class OutputSizeExplorer(LiveFigure):
+    """See :func:`output_size_explorer`."""
+
+    module = "output-size"
+    _esm = bundle(module)
+
+
+def output_size_explorer() -> OutputSizeExplorer:
+    """Sliders for input size, kernel, stride, padding and dilation; windows, formula, lost pixels.
+
+    It begins with ten pixels, a kernel of three and stride two, where the last pixel is never read.
+    """
+    options = {"n": 10, "k": 3, "s": 2, "p": 0, "d": 1}
+    alt = (
+        "A row of ten pixels and four windows of three pixels, each two further than the one "
+        "before. The last window ends at pixel 8; pixel 9 is crossed out, for no window reads it."
+    )
+    caption = (
+        "Ten pixels, a kernel of three, stride two: four windows fit, and pixel 9 is never read. "
+        "In JupyterLab and in the book this figure is live, with a slider for every number."
+    )
+    return OutputSizeExplorer(options, _draw_windows(**options), alt, caption)
+
+
+def _draw_windows(n: int, k: int, s: int, p: int, d: int) -> Figure:
+    outputs = (n + 2 * p - d * (k - 1) - 1) // s + 1
+    windows = [[i * s - p + u * d for u in range(k)] for i in range(outputs)]
+    read = {pixel for window in windows for pixel in window}
+    figure, axes = plt.subplots(figsize=(6.4, 2.6))
+    for pixel in range(n):
+        axes.add_patch(_cell(pixel, 0, plots.SKY if pixel in read else "white"))
+        axes.text(pixel, 0, str(pixel), ha="center", va="center")
+        if pixel not in read:
+            axes.plot([pixel - 0.4, pixel + 0.4], [-0.4, 0.4], color=plots.RED)
+            axes.plot([pixel - 0.4, pixel + 0.4], [0.4, -0.4], color=plots.RED)
+    for number, window in enumerate(windows, start=1):
+        axes.plot([window[0], window[-1]], [number, number], color="0.7", linewidth=2, zorder=0)
+        axes.scatter(window, [number] * k, marker="s", s=110, color=plots.BLUE)
+        axes.text(-1, number, f"$y_{number - 1}$", ha="center", va="center")
+    axes.set(xlim=(-1.6, n), ylim=(outputs + 0.6, -0.7))
+    axes.set_axis_off()
+    return figure
+
+
+def _cell(x: float, y: float, colour: str, width: float = 1) -> Rectangle:
+    """A cell of a row, around ``(x, y)``."""
+    corner = (x - width / 2 + 0.04, y - 0.42)
+    return Rectangle(corner, width - 0.08, 0.84, facecolor=colour, edgecolor="0.45", linewidth=0.8)
+
+
+# --- receptive field ------------------------------------------------------------------------------
+
+
+class ReceptiveField(LiveFigure):
+    """See :func:`receptive_field`."""
+
+    module = "receptive-field"
+    _esm = bundle(module)
+
+
+def receptive_field(layers: Iterable[nn.Module] | None = None, size: int = 28) -> ReceptiveField:
+    """A stack of layers: point at a unit of any of them and see the pixels that it sees.
+
+    Args:
+        layers: the layers in order, such as an ``nn.Sequential``. Convolutions and poolings are
+            taken, with equal height and width; layers that look at one unit at a time are passed
+            over; what follows the first ``Flatten`` is not taken, for its units see everything.
+            Without layers, those of :func:`mnist_course.models.course_network`.
+        size: height and width of the input.
+
+    Raises:
+        ValueError: if no layer is left, or one has unequal height and width, or does not fit.
+        TypeError: if a layer is of a kind that is not known here.
+    """
+    stack = [_layer(module) for module in _spatial(course_network() if layers is None else layers)]
+    if not stack:
+        raise ValueError("expected at least one convolution or pooling layer")
+    sizes, fields = _recursion(stack, size)
+    if min(sizes) < 1:
+        raise ValueError(f"the layers do not fit: a row of {size} pixels becomes {sizes[1:]}")
+    options: dict[str, Any] = {"n": size}
+    if layers is not None:
+        options["layers"] = stack
+    unit = sizes[-1] // 2
+    r, j, start = fields[-1]
+    first = start + unit * j
+    alt = (
+        f"The units of {len(stack)} layers over a row of {size} pixels. The window of unit {unit} "
+        f"of the last layer widens from layer to layer, down to the {r} places {first} to "
+        f"{first + r - 1} of the input."
+    )
+    caption = (
+        f"A unit of the last layer sees {r} × {r} pixels. In JupyterLab and in the book this "
+        "figure is live: the layers can be changed, and every unit shows what it sees."
+    )
+    return ReceptiveField(options, _draw_receptive_field(stack, sizes, fields, unit), alt, caption)
+
+
+def _spatial(layers: Iterable[nn.Module]) -> Iterator[nn.Module]:
+    """The convolutions and poolings before the first ``Flatten``, in order."""
+    pointwise = (
+        Normalize, nn.Identity, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Sigmoid,
+        nn.Tanh, nn.BatchNorm2d, nn.Dropout, nn.Dropout2d,
+    )  # fmt: skip
+    for layer in layers:
+        if isinstance(layer, nn.Flatten):
+            return
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+            yield layer
+        elif not isinstance(layer, pointwise):
+            raise TypeError(
+                f"cannot tell what {type(layer).__name__} sees; "
+                "pass convolutions, poolings and layers that act on each unit alone, in order"
+            )
+
+
+def _layer(module: nn.Module) -> dict[str, Any]:
+    """A convolution or pooling as the JavaScript module knows it."""
+    numbers = {
+        short: getattr(module, name, default)
+        for short, name, default in (
+            ("k", "kernel_size", 1), ("s", "stride", 1), ("p", "padding", 0), ("d", "dilation", 1),
+        )
+    }  # fmt: skip
+    layer: dict[str, Any] = {"kind": "conv" if isinstance(module, nn.Conv2d) else "pool"}
+    for short, number in numbers.items():
+        if isinstance(number, str):
+            raise ValueError(f"expected padding as a number, got {number!r} in {module}")
+        height, width = (number, number) if isinstance(number, int) else number
+        if height != width:
+            raise ValueError(f"expected equal height and width, got {module}")
+        layer[short] = height
+    return layer
+
+
+def _recursion(
+    stack: Sequence[Mapping[str, int]], size: int
+) -> tuple[list[int], list[tuple[int, int, int]]]:
+    """For the input and each layer: units in a row; receptive field, jump, start of unit 0."""
+    sizes, fields = [size], [(1, 1, 0)]
+    for layer in stack:
+        k, s, p, d = (layer[name] for name in "kspd")
+        r, j, start = fields[-1]
+        sizes.append((sizes[-1] + 2 * p - d * (k - 1) - 1) // s + 1)
+        fields.append((r + d * (k - 1) * j, j * s, start - p * j))
+    return sizes, fields
+
+
+def _seen(stack: Sequence[Mapping[str, Any]], sizes: Sequence[int], unit: int) -> list[set[int]]:
+    """For the input and each layer: the units that a unit of the last layer depends on."""
+    seen = [{unit}]
+    for layer, size in zip(reversed(stack), reversed(sizes[:-1]), strict=True):
+        k, s, p, d = (layer[name] for name in "kspd")
+        read = {i * s - p + u * d for i in seen[0] for u in range(k)}
+        seen.insert(0, read & set(range(size)))
+    return seen
+
+
+def _draw_receptive_field(
+    stack: Sequence[Mapping[str, Any]],
+    sizes: Sequence[int],
+    fields: Sequence[tuple[int, int, int]],
+    unit: int,
+) -> Figure:
+    figure, axes = plt.subplots(figsize=(6.4, 0.3 + 0.45 * len(sizes)))
+    gap, seen = 1.7, _seen(stack, sizes, unit)
+    edges = []
+    for level, ((r, j, start), size) in enumerate(zip(fields, sizes, strict=True)):
+        centres = [start + i * j + (r - 1) / 2 for i in range(size)]
+        colour = plots.RED if level == len(stack) else plots.BLUE
+        for i, centre in enumerate(centres):
+            axes.add_patch(_cell(centre, level * gap, colour if i in seen[level] else "white", j))
+        edges.append((centres[min(seen[level])] - j / 2, centres[max(seen[level])] + j / 2))
+        name = f"{level} {stack[level - 1]['kind']}" if level else "input"
+        axes.text(-9, level * gap, f"{name}: {size}", va="center")
+    for level, (below, above) in enumerate(pairwise(edges)):
+        axes.fill(
+            [above[0], above[1], below[1], below[0]],
+            [(level + 1) * gap - 0.42] * 2 + [level * gap + 0.42] * 2,
+            color=plots.BLUE, alpha=0.15, linewidth=0,
+        )  # fmt: skip
+    axes.set(xlim=(-9.5, sizes[0] + 1), ylim=(-0.7, gap * len(stack) + 0.7))
+    axes.set_axis_off()
+    return figure

@@ -1,0 +1,116 @@
+"""Digits that people drew and labelled: read from ``my-digits.json``, checked, made into tensors.
+
+A digit is ``{"label": 3, "strokes": [[[x, y], …], …], "time": 1763700000000}``: the strokes and not
+a picture, so that it can be prepared again, and the time in milliseconds since 1970. The pad writes
+them (``static/samples.js``), and here they are read. A file may come from anybody: nothing in it is
+believed before it was checked.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+from torch.utils.data import TensorDataset
+
+from mnist_course.preprocess import LIMIT, preprocess
+
+VERSION = 1
+MOST_BYTES, MOST_DIGITS, MOST_STROKES, MOST_POINTS = 4 << 20, 2000, 50, 2000
+
+
+class Sample(TypedDict):
+    """One drawn digit."""
+
+    label: int
+    strokes: list[list[list[float]]]
+    time: int
+
+
+class SamplesError(ValueError):
+    """Something that should hold drawn digits does not; the message says why."""
+
+
+def check_samples(digits: Any) -> list[Sample]:
+    """Copies of ``digits`` that hold nothing but what a digit holds.
+
+    Raises:
+        SamplesError: naming the first digit that is not one, and why.
+    """
+    if not isinstance(digits, Sequence) or isinstance(digits, (str, bytes)):
+        raise SamplesError("expected a list of digits")
+    if len(digits) > MOST_DIGITS:
+        raise SamplesError(f"expected at most {MOST_DIGITS} digits, got {len(digits)}")
+    return [_check_sample(digit, f"digit {number}") for number, digit in enumerate(digits, 1)]
+
+
+def read_samples(path: str | Path) -> list[Sample]:
+    """The digits in a ``my-digits.json``.
+
+    Raises:
+        SamplesError: if the file is not one, or too large.
+        OSError: if it cannot be read.
+    """
+    path = Path(path)
+    if path.stat().st_size > MOST_BYTES:
+        raise SamplesError(f"{path} is larger than {MOST_BYTES >> 20} MB")
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        raise SamplesError(f"{path} is not JSON") from None
+    if not isinstance(content, dict) or content.get("version") != VERSION:
+        raise SamplesError(f"{path} is not a file of digits from this course")
+    return check_samples(content.get("digits"))
+
+
+def write_samples(digits: Iterable[Sample]) -> str:
+    """The text of a ``my-digits.json``."""
+    return json.dumps({"version": VERSION, "digits": list(digits)}, separators=(",", ":"))
+
+
+def to_dataset(digits: Sequence[Sample]) -> TensorDataset:
+    """Drawn digits as a data set of images, float32 ``(N, 1, 28, 28)`` in [0, 1], and labels.
+
+    Raises:
+        SamplesError: if there are none.
+    """
+    if not digits:
+        raise SamplesError("no digit is saved yet: draw one, and press its number under My digits")
+    images = np.stack([preprocess(digit["strokes"]) for digit in digits])
+    labels = torch.tensor([digit["label"] for digit in digits])
+    return TensorDataset(torch.from_numpy(images)[:, None], labels)
+
+
+def _check_sample(digit: Any, name: str) -> Sample:
+    if not isinstance(digit, dict):
+        raise SamplesError(f"{name} is not an object")
+    label, strokes, time = digit.get("label"), digit.get("strokes"), digit.get("time", 0)
+    if type(label) is not int or not 0 <= label <= 9:
+        raise SamplesError(f"the label of {name} is not a whole number from 0 to 9")
+    if type(time) is not int or not 0 <= time < 1 << 53:
+        raise SamplesError(f"the time of {name} is not in milliseconds")
+    if not isinstance(strokes, list) or not 1 <= len(strokes) <= MOST_STROKES:
+        raise SamplesError(f"{name} does not have 1 to {MOST_STROKES} strokes")
+    return {
+        "label": label,
+        "strokes": [_check_stroke(each, name) for each in strokes],
+        "time": time,
+    }
+
+
+def _check_stroke(stroke: Any, name: str) -> list[list[float]]:
+    if not isinstance(stroke, list) or not 1 <= len(stroke) <= MOST_POINTS:
+        raise SamplesError(f"a stroke of {name} does not have 1 to {MOST_POINTS} points")
+    for point in stroke:
+        if not (isinstance(point, list) and len(point) == 2 and all(map(_is_coordinate, point))):
+            raise SamplesError(f"a point of {name} is not a pair of numbers")
+    return [list(point) for point in stroke]
+
+
+def _is_coordinate(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and abs(value) <= LIMIT

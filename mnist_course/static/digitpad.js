@@ -1,0 +1,559 @@
+// Draw a digit, and watch a network read it: in JupyterLab beside a kernel, or in a page with none.
+//
+// The engine in this page answers at once. Where a kernel is there too, it confirms (see kernelOf).
+
+import { addStyle, count, frame, h, set, themeColour, watchTheme, watchWidth } from "./dom.js";
+import { forward, parseModel, size } from "./engine.js";
+import { FIELD, inkSheet } from "./ink.js";
+import { inkBox, preprocess } from "./preprocess.js";
+import { DigitsError, LIMITS, browserShelf, checkDigit, merged, readDigits, writeDigits } from "./samples.js";
+
+const DIGITS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
+const SURE = 0.8; // from this probability on, the pad names the digit without an if
+const LEANING = 0.5; // below it, it does not name one
+const SMALLEST = FIELD / 12; // a drawing smaller than this is a dot
+
+/**
+ * What may honestly be said about a drawing.
+ *
+ * @param {number[][][]} strokes what was drawn, in the sheet's units
+ * @param {ArrayLike<number>} probs the ten probabilities
+ * @returns {{kind: "empty"|"small"|"sure"|"leaning"|"unsure", digit: number, text: string}}
+ */
+export function verdict(strokes, probs) {
+  if (!strokes.length) return { kind: "empty", digit: -1, text: "Draw a digit." };
+  const [x0, y0, x1, y1] = inkBox(strokes);
+  if (Math.max(x1 - x0, y1 - y0) < SMALLEST) return { kind: "small", digit: -1, text: "Only a dot so far." };
+  const order = [...DIGITS].sort((a, b) => probs[b] - probs[a]);
+  const [first, second] = order, share = probs[first];
+  if (share >= SURE) return { kind: "sure", digit: first, text: `A ${first}, ${percent(share)} sure.` };
+  if (share >= LEANING) return { kind: "leaning", digit: first, text: `Perhaps a ${first}, perhaps a ${second}.` };
+  return { kind: "unsure", digit: -1, text: "Not sure. Is it a digit?" };
+}
+
+/** A probability in words: never 100 %, for a network is never certain. */
+export function percent(share) {
+  if (share > 0.995) return "over 99 %";
+  return `${Math.round(share * 100)} %`;
+}
+
+const STYLE = `
+.cl-digitpad .dp-main { display:grid; grid-template-columns:minmax(0,19rem) minmax(0,1fr); gap:0.75rem 2rem; }
+.cl-digitpad .dp-left { position:relative; }
+.cl-digitpad .dp-sheet { display:block; width:100%; aspect-ratio:1; border:1.5px solid var(--cl-edge); border-radius:8px;
+  background:var(--cl-paper); touch-action:none; cursor:crosshair; image-rendering:auto; user-select:none;
+  -webkit-user-select:none; -webkit-touch-callout:none; -webkit-tap-highlight-color:transparent; }
+.cl-digitpad .dp-tools { display:flex; gap:0.5rem; margin-top:0.6rem; }
+.cl-digitpad .dp-tools button { flex:1; min-height:2.5rem; padding-inline:0.4rem; }
+.cl-digitpad .dp-answer { display:grid; grid-template-columns:auto 3.2rem minmax(0,1fr); gap:0 1rem; align-items:center; min-height:6.1rem; }
+.cl-digitpad .dp-seen { width:84px; height:84px; border:1px solid var(--cl-line); border-radius:5px; }
+.cl-digitpad .dp-small { font-size:0.8125rem; line-height:1.3; color:var(--cl-muted); }
+.cl-digitpad .dp-digit { font-size:4rem; font-weight:650; line-height:1; text-align:center; font-variant-numeric:tabular-nums; }
+.cl-digitpad .dp-digit[data-kind="leaning"] { color:var(--cl-muted); }
+.cl-digitpad .dp-digit[data-kind="empty"], .cl-digitpad .dp-digit[data-kind="small"], .cl-digitpad .dp-digit[data-kind="unsure"] { color:var(--cl-line); }
+.cl-digitpad .dp-bars { display:grid; grid-template-columns:1rem minmax(0,1fr) 2.9rem; gap:0 0.6rem; align-items:center;
+  margin:0.35rem 0 0; padding:0; list-style:none; font-variant-numeric:tabular-nums; }
+.cl-digitpad .dp-bars li { display:contents; }
+.cl-digitpad .dp-bars li > * { line-height:1.3rem; font-size:0.875rem; color:var(--cl-muted); }
+.cl-digitpad .dp-bars i { display:block; height:0.7rem; border-radius:3px; background:var(--cl-panel); overflow:hidden; }
+.cl-digitpad .dp-bars i b { display:block; height:100%; border-radius:3px; background:var(--cl-edge); transform-origin:left; transform:scaleX(0); }
+.cl-digitpad .dp-bars li > :last-child { text-align:right; }
+.cl-digitpad .dp-bars li[data-best] > * { color:var(--cl-ink); font-weight:650; }
+.cl-digitpad .dp-bars li[data-best] b { background:var(--cl-accent); }
+.cl-digitpad .dp-source { margin-top:0.35rem; min-height:1.1rem; }
+.cl-digitpad details { margin:0.9rem 0 0; padding:0.7rem 0 0; border:0; border-top:1px solid var(--cl-line); background:none; box-shadow:none; }
+.cl-digitpad summary { cursor:pointer; font-weight:600; padding:0.15rem 0; border-radius:4px; }
+.cl-digitpad .dp-layer { margin-top:0.85rem; }
+.cl-digitpad .dp-layer p { margin-bottom:0.25rem; font-size:0.875rem; color:var(--cl-muted); }
+.cl-digitpad .dp-layer b { color:var(--cl-ink); font-weight:600; }
+.cl-digitpad .dp-labels { display:flex; flex-wrap:wrap; gap:0.35rem; align-items:center; margin-top:0.6rem; }
+.cl-digitpad .dp-labels button { min-width:2.5rem; min-height:2.5rem; padding:0; font-weight:600; }
+.cl-digitpad .dp-labels > span { margin-right:0.4rem; }
+.cl-digitpad .dp-digits { display:flex; flex-wrap:wrap; gap:0.45rem; margin:0.75rem 0; padding:0; list-style:none; }
+.cl-digitpad .dp-digits li { margin:0; }
+.cl-digitpad .dp-digits button { display:block; position:relative; width:3.1rem; padding:0.3rem 0.3rem 0.1rem; font-size:0.8125rem; line-height:1.3; }
+.cl-digitpad .dp-digits canvas { width:100%; height:auto; }
+.cl-digitpad .dp-digits button:is(:hover,:focus-visible)::after { content:"\\00d7"; position:absolute; inset:0; display:grid; place-items:center;
+  font-size:1.75rem; color:var(--cl-warning); background:color-mix(in srgb, var(--cl-paper) 75%, transparent); border-radius:4px; }
+.cl-digitpad .dp-note { margin-top:0.6rem; }
+.cl-digitpad .dp-note[data-kind="warning"] { color:var(--cl-warning); font-weight:550; }
+.cl-digitpad .dp-hidden { position:absolute; width:1px; height:1px; margin:-1px; overflow:hidden; clip-path:inset(50%); white-space:nowrap; }
+@container (max-width: 34rem) {
+  .cl-digitpad .dp-main { grid-template-columns:minmax(0,1fr); }
+  .cl-digitpad .dp-left { width:100%; max-width:22rem; margin-inline:auto; }
+}
+@media (forced-colors: active) { .cl-digitpad .dp-bars b { forced-color-adjust:none; background:Highlight !important; } }
+`;
+
+// ---------------------------------------------------------------- pictures of numbers
+
+/** 256 colours from the negative through the paper to the positive, and from the paper to the ink. */
+function palettes(root) {
+  const [paper, ink, negative, positive] = ["paper", "ink", "negative", "positive"].map((name) => themeColour(root, name));
+  const ramp = (from, to, n) => Array.from({ length: n }, (_, i) => from.map((v, c) => v + ((to[c] - v) * i) / (n - 1)));
+  const pack = (colours) => Uint32Array.from(colours, ([r, g, b]) => (255 << 24) | (Math.round(b) << 16) | (Math.round(g) << 8) | Math.round(r));
+  return { signed: pack([...ramp(negative, paper, 128), ...ramp(paper, positive, 128)]), ink: pack(ramp(paper, ink, 256)) };
+}
+
+/** How the maps of a layer are laid out on a canvas: `{columns, rows, zoom}`, at most `width` wide. */
+function layout([C, H = 1, W = 1], width) {
+  if (H * W === 1) {
+    const zoom = C <= 32 ? 20 : 5, most = Math.max(1, Math.floor(width / zoom));
+    const rows = Math.ceil(C / most);
+    return { columns: Math.ceil(C / rows), rows, zoom, gap: 0, H, W };
+  }
+  const zoom = W >= 20 ? 2 : W >= 10 ? 2 : W >= 5 ? 3 : 5;
+  const most = Math.max(1, Math.floor((width / zoom + 1) / (W + 1)));
+  const rows = Math.ceil(C / most);
+  return { columns: Math.ceil(C / rows), rows, zoom, gap: 1, H, W };
+}
+
+/** The activations of a layer side by side; `data` null leaves the fields blank. */
+function paintMaps(canvas, [C], data, { columns, rows, gap, H, W }, colours, signed) {
+  const width = columns * (W + gap) - gap, height = rows * (H + gap) - gap;
+  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+  const context = canvas.getContext("2d");
+  const picture = context.createImageData(width, height);
+  const pixels = new Uint32Array(picture.data.buffer);
+  let most = 1e-9;
+  for (let i = 0; data && i < data.length; i++) most = Math.max(most, Math.abs(data[i]));
+  const palette = signed ? colours.signed : colours.ink;
+  const zero = signed ? 127.5 : 0, scale = (signed ? 127.5 : 255) / most;
+  for (let c = 0, k = 0; c < C; c++) {
+    const corner = Math.floor(c / columns) * (H + gap) * width + (c % columns) * (W + gap);
+    for (let row = 0; row < H; row++) {
+      for (let column = 0; column < W; column++, k++) {
+        pixels[corner + row * width + column] = palette[data ? Math.max(0, Math.round(zero + scale * data[k])) : Math.round(zero)];
+      }
+    }
+  }
+  context.putImageData(picture, 0, 0);
+}
+
+const paintImage = (canvas, image, colours) =>
+  paintMaps(canvas, [1], image, { columns: 1, rows: 1, gap: 0, H: 28, W: 28 }, colours, false);
+
+/** Which layers answer with numbers of either sign. */
+const SIGNED = new Set(["normalize", "conv", "affine", "linear", "gelu"]);
+
+function described(shape) {
+  if (shape.length === 1) return count(shape[0], "number");
+  return shape[1] * shape[2] === 1 ? count(shape[0], "number") : `${count(shape[0], "map")} of ${shape[1]} \u00d7 ${shape[2]}`;
+}
+
+// ---------------------------------------------------------------- the pad
+
+let pads = 0; // for ids that are unique on a page
+
+/**
+ * Put a pad into `el`.
+ *
+ * @param {HTMLElement} el
+ * @param {{weights?: Uint8Array}} options weights to read with; else those beside the page, in
+ *   `globalThis.MNIST_COURSE_WEIGHTS` as base64
+ * @param {object|null} kernel what kernelOf returns, in JupyterLab
+ * @returns {object} `setStrokes(strokes)` and `destroy()`
+ */
+export function mount(el, options = {}, kernel = null) {
+  addStyle("digitpad", STYLE);
+  const id = `dp-${++pads}`;
+  const root = frame(el, { name: "digitpad", title: "Draw a digit",
+    hint: "With mouse, finger or pen. On the keyboard, arrow keys move the pen, and the space bar sets it down and lifts it." });
+  const [title, hint] = root.children;
+  hint.id = `${id}-hint`;
+  const shelf = kernel?.shelf ?? browserShelf();
+
+  let model = null, trouble = ""; // the network in this page, or why there is none
+  let image = new Float32Array(784);
+  let answer = null; // {probs, activations, source}
+  let number = 0; // of the drawing as it is now; answers to older ones are dropped
+  let frameAsked = 0;
+  let colours = null;
+
+  // --- what stands in the pad
+
+  const sheet = inkSheet({ label: "Draw a digit here", description: hint.id, onChange: drawn });
+  const button = (text, act, attributes = {}) => {
+    const element = h("button", { type: "button", ...attributes }, text);
+    element.addEventListener("click", act);
+    return element;
+  };
+  const undo = button("Undo", sheet.undo), redo = button("Redo", sheet.redo), clear = button("Clear", sheet.clear);
+  const seen = h("canvas", { class: "dp-seen", role: "img", "aria-label": "What the network sees: your drawing as 28 by 28 pixels" });
+  const digit = h("div", { class: "dp-digit", "aria-hidden": "true" });
+  const said = h("p", {});
+  const bars = DIGITS.map((each) => {
+    const bar = h("b", {}), share = h("span", {});
+    return { bar, share, item: h("li", {}, h("span", {}, String(each)), h("i", { "aria-hidden": "true" }, bar), share) };
+  });
+  const source = h("p", { class: "dp-small dp-source" });
+  const live = h("p", { class: "dp-hidden", role: "status", "aria-live": "polite" });
+  const layers = h("div", {});
+  const inside = h("details", {}, h("summary", {}, "Inside the network"), layers);
+  const mine = h("details", {}, h("summary", {}, "My digits"));
+  root.append(
+    h("div", { class: "dp-main" },
+      h("div", { class: "dp-left" }, sheet.element, h("div", { class: "dp-tools" }, undo, redo, clear)),
+      h("div", {},
+        h("div", { class: "dp-answer" }, seen, digit, said),
+        h("ul", { class: "dp-bars", "aria-label": "Probability of each digit" }, ...bars.map(({ item }) => item)),
+        source)),
+    live, inside, mine);
+
+  // --- reading what is drawn
+
+  function drawn(done) {
+    number++;
+    if (!done) {
+      // While a stroke is being drawn: at most one reading a frame.
+      frameAsked ||= requestAnimationFrame(() => {
+        frameAsked = 0;
+        read(false);
+      });
+      return;
+    }
+    cancelAnimationFrame(frameAsked);
+    frameAsked = 0;
+    read(true);
+  }
+
+  function read(done) {
+    const strokes = sheet.strokes();
+    image = preprocess(strokes);
+    answer = null;
+    if (strokes.length) {
+      if (model && kernel?.engine() !== "kernel") {
+        const begun = performance.now();
+        answer = { ...forward(model, image), source: "page", ms: performance.now() - begun };
+      }
+      if (kernel && kernel.engine() !== "browser") kernel.ask({ number, image, layers: !answer });
+    }
+    show(done);
+  }
+
+  /** The kernel's answer to drawing number `to`, unless the drawing has changed since. */
+  function confirmed({ number: to, probs, activations, ms, error }) {
+    if (to !== number || !sheet.strokes().length) return;
+    if (error) {
+      trouble = error;
+      return show(true);
+    }
+    const agreed = answer?.source === "page" ? Math.max(...DIGITS.map((each) => Math.abs(answer.probs[each] - probs[each]))) : null;
+    const spoken = agreed !== null && agreed < 0.05;
+    answer = { probs, activations: activations ?? answer?.activations, source: "kernel", ms, agreed };
+    show(!spoken);
+    root.dataset.kernel = String(number);
+  }
+
+  function show(done) {
+    const strokes = sheet.strokes();
+    colours ??= palettes(root);
+    paintImage(seen, image, colours);
+    set(undo, { disabled: !sheet.canUndo() });
+    set(redo, { disabled: !sheet.canRedo() });
+    set(clear, { disabled: !strokes.length });
+    const waiting = strokes.length && !answer;
+    const { kind, digit: best, text } = waiting ? { kind: "empty", digit: -1, text: trouble || "Waiting for the kernel \u2026" } : verdict(strokes, answer?.probs);
+    const probs = kind === "small" ? null : answer?.probs;
+    digit.textContent = best < 0 ? "?" : String(best);
+    digit.dataset.kind = kind;
+    said.textContent = text;
+    bars.forEach(({ bar, share, item }, each) => {
+      const value = probs ? probs[each] : 0;
+      bar.style.transform = `scaleX(${value})`;
+      share.textContent = probs ? `${(100 * value).toFixed(value > 0.0995 ? 0 : 1)} %` : "";
+      set(item, { "data-best": each === best });
+    });
+    source.textContent = explained(done);
+    if (done && live.textContent !== text) live.textContent = text;
+    root.dataset.answer = best < 0 ? "" : String(best);
+    root.dataset.kind = kind;
+    root.dataset.number = String(number);
+    showLayers();
+    showSaving();
+  }
+
+  function explained(done) {
+    if (trouble && !answer) return "";
+    if (!answer) return "";
+    const ms = done ? ` in ${answer.ms.toFixed(1)} ms` : "";
+    if (answer.source === "page") return `Read by this page${ms}.`;
+    if (answer.agreed === null) return `Read by PyTorch in the kernel${ms}.`;
+    if (answer.agreed < 0.02) return "Read by this page, confirmed by PyTorch in the kernel.";
+    return "Read by PyTorch in the kernel; this page's copy of the network differs a little.";
+  }
+
+  // --- every layer
+
+  let pictures = []; // of the layers: {canvas, shape, signed}
+  let width = 0;
+
+  /** Make room for each layer, once for a network. */
+  function arrange(shapes) {
+    const key = JSON.stringify(shapes);
+    if (layers.dataset.key === key) return;
+    layers.dataset.key = key;
+    let signed = false;
+    pictures = shapes.map(({ name, op, shape }) => {
+      signed = SIGNED.has(op) || (signed && op !== "relu");
+      const words = described(shape);
+      const canvas = h("canvas", { role: "img", "aria-label": `${name}: ${words}` });
+      return { canvas, shape, signed, box: h("div", { class: "dp-layer" }, h("p", {}, h("b", {}, name), ` \u00b7 ${words}`), canvas) };
+    });
+    layers.replaceChildren(
+      h("p", { class: "dp-small" }, "What each layer answers to your drawing, from the first to the last. Ink is a large number; where a layer also answers below zero, orange is positive and blue negative."),
+      ...pictures.map(({ box }) => box));
+  }
+
+  function showLayers() {
+    if (!inside.open || width <= 0) return;
+    const activations = answer?.activations;
+    if (activations) arrange(activations.map(({ name, op, shape }) => ({ name, op, shape })));
+    else if (model) arrange(model.layers.map(({ name, op, output }) => ({ name, op, shape: output })));
+    pictures.forEach(({ canvas, shape, signed }, index) => {
+      const plan = layout(shape, width);
+      paintMaps(canvas, shape, activations?.[index].data, plan, colours, signed);
+      canvas.style.width = `${canvas.width * plan.zoom}px`;
+      canvas.style.height = `${canvas.height * plan.zoom}px`;
+    });
+  }
+
+  inside.addEventListener("toggle", showLayers);
+
+  // --- digits of one's own
+
+  const note = h("p", { class: "dp-small dp-note", role: "status", "aria-live": "polite" });
+  const labels = DIGITS.map((each) => button(String(each), () => keep(each), { "aria-label": `Save the drawing as a ${each}` }));
+  const list = h("ul", { class: "dp-digits", "aria-label": "Saved digits" });
+  const download = button("Download", () => offer());
+  const file = h("input", { type: "file", accept: ".json,application/json", class: "dp-hidden", tabindex: -1, "aria-hidden": "true" });
+  const load = button("Import \u2026", () => file.click());
+  const forget = button("Delete all", () => forgetAll());
+  mine.append(
+    h("p", { class: "dp-small" }, "Draw, then say which digit it is. Saved digits can teach a network your hand."),
+    h("div", { class: "dp-labels", role: "group", "aria-label": "Save the drawing as" }, h("span", {}, "This is a"), ...labels),
+    list,
+    h("div", { class: "cl-row" }, download, load, forget, file), note);
+
+  function tell(text, kind = "") {
+    note.textContent = text;
+    note.dataset.kind = kind;
+  }
+
+  /** Put digits on the shelf, and say so. */
+  function store(digits, text) {
+    if (shelf.set(digits)) tell(text);
+    else tell(`${text} This browser does not keep them, though: download them before you leave the page.`, "warning");
+  }
+
+  function keep(label) {
+    try {
+      const one = checkDigit({ label, strokes: sheet.strokes(), time: Date.now() });
+      store(merged(shelf.get(), [one]), `Saved as a ${label}. Draw the next one.`);
+      sheet.set([]);
+    } catch (error) {
+      refuse("The drawing was not saved", error);
+    }
+  }
+
+  function refuse(what, error) {
+    if (!(error instanceof DigitsError)) throw error;
+    tell(`${what}: ${error.message}.`, "warning");
+  }
+
+  function offer() {
+    const link = h("a", { download: "my-digits.json", href: URL.createObjectURL(new Blob([writeDigits(shelf.get())], { type: "application/json" })) });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+    tell(`${count(shelf.get().length, "digit")} written to my-digits.json.`);
+  }
+
+  file.addEventListener("change", async () => {
+    const [chosen] = file.files;
+    file.value = "";
+    if (!chosen) return;
+    try {
+      if (chosen.size > LIMITS.bytes) throw new DigitsError(`it is larger than ${LIMITS.bytes >> 20} MB`);
+      const before = shelf.get(), after = merged(before, readDigits(await chosen.text()));
+      store(after, `${count(after.length - before.length, "new digit")} imported.`);
+    } catch (error) {
+      refuse("The file was not imported", error);
+    }
+  });
+
+  let forgetting = 0;
+  function forgetAll() {
+    if (!forgetting) {
+      forget.textContent = "Really delete all?";
+      forgetting = setTimeout(spare, 4000);
+      return;
+    }
+    spare();
+    store([], "All saved digits are deleted.");
+  }
+  function spare() {
+    clearTimeout(forgetting);
+    forgetting = 0;
+    forget.textContent = "Delete all";
+  }
+
+  function showSaving() {
+    const ready = sheet.strokes().length > 0;
+    for (const each of labels) set(each, { disabled: !ready });
+  }
+
+  function showShelf() {
+    const digits = shelf.get();
+    mine.firstElementChild.textContent = digits.length ? `My digits (${digits.length})` : "My digits";
+    set(download, { disabled: !digits.length });
+    set(forget, { disabled: !digits.length });
+    if (!mine.open) return;
+    colours ??= palettes(root);
+    const recent = digits.slice(-60);
+    list.replaceChildren(...recent.map((each) => {
+      const canvas = h("canvas", { "aria-hidden": "true" });
+      paintImage(canvas, preprocess(each.strokes), colours);
+      const remove = button(canvas, () => {
+        store(shelf.get().filter((other) => other !== each), `A ${each.label} was deleted.`);
+        (list.querySelector("button") ?? load).focus();
+      }, { "aria-label": `A ${each.label}: delete it`, title: "Delete" });
+      remove.append(String(each.label));
+      return h("li", {}, remove);
+    }));
+    set(list, { hidden: !recent.length });
+  }
+  mine.addEventListener("toggle", showShelf);
+
+  // --- the network
+
+  function takeWeights(bytes) {
+    model = null;
+    trouble = "";
+    try {
+      if (bytes?.length) model = parseModel(bytes);
+      else if (!kernel) trouble = "There is no network beside this page to read your drawing.";
+    } catch (error) {
+      trouble = error.message;
+    }
+    drawn(true);
+  }
+
+  const stops = [
+    watchTheme(() => {
+      colours = null;
+      show(false);
+      showShelf();
+    }),
+    watchWidth(root, () => {
+      const style = getComputedStyle(root);
+      width = root.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+      showLayers();
+    }),
+    shelf.watch(showShelf),
+    kernel?.watch({ weights: takeWeights, answer: confirmed, engine: () => drawn(true) }),
+  ];
+  showShelf();
+  takeWeights(kernel ? kernel.weights() : options.weights ?? pageWeights());
+
+  return {
+    setStrokes: sheet.set,
+    destroy() {
+      for (const stop of stops) stop?.();
+      cancelAnimationFrame(frameAsked);
+      spare();
+      sheet.destroy();
+      el.replaceChildren();
+    },
+  };
+}
+
+/** The weights that lie beside the page, or null. */
+function pageWeights() {
+  const text = globalThis.MNIST_COURSE_WEIGHTS;
+  if (typeof text !== "string") return null;
+  try {
+    return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  } catch {
+    return new Uint8Array(1); // not base64: parseModel says what is wrong
+  }
+}
+
+// ---------------------------------------------------------------- beside a kernel
+
+/** Bytes as they come through a widget's channel. */
+const bytesOf = (view) => new Uint8Array(view.buffer ?? view, view.byteOffset ?? 0, view.byteLength);
+
+/**
+ * The kernel behind a widget, as `mount` wants it: the network's weights, the saved digits, and
+ * answers to drawings. One question is under way at a time; of those that come meanwhile only the
+ * last is asked, so that a busy kernel is never behind by more than one drawing.
+ */
+function kernelOf(model) {
+  const view = Math.random().toString(36).slice(2); // answers go to every view of a widget
+  let asked = null, next = null, watchers = {};
+
+  function send(question) {
+    asked = { number: question.number, at: performance.now() };
+    model.send({ type: "read", view, number: question.number, layers: question.layers }, undefined, [question.image.slice().buffer]);
+  }
+
+  function receive(message, buffers) {
+    if (message?.type !== "answer" || message.view !== view || message.number !== asked?.number) return;
+    const { at } = asked;
+    asked = null;
+    if (next) {
+      const question = next;
+      next = null;
+      send(question);
+    }
+    if (message.error) return watchers.answer?.({ number: message.number, error: message.error });
+    const values = new Float32Array(bytesOf(buffers[0]).slice().buffer);
+    let begin = 10;
+    const activations = message.layers?.map(({ name, op, shape }) => {
+      const data = values.subarray(begin, (begin += size(shape)));
+      return { name, op, shape, data };
+    });
+    watchers.answer?.({ number: message.number, probs: values.subarray(0, 10), activations, ms: performance.now() - at });
+  }
+
+  return {
+    engine: () => model.get("engine"),
+    weights: () => bytesOf(model.get("weights") ?? new Uint8Array()),
+    ask(question) {
+      if (asked) next = question;
+      else send(question);
+    },
+    shelf: {
+      place: "in the kernel",
+      get: () => model.get("samples"),
+      set(digits) {
+        model.set("samples", digits);
+        model.save_changes();
+        return true;
+      },
+      watch(changed) {
+        model.on("change:samples", changed);
+        return () => model.off("change:samples", changed);
+      },
+    },
+    watch(functions) {
+      watchers = functions;
+      const weights = () => functions.weights(bytesOf(model.get("weights") ?? new Uint8Array()));
+      model.on("msg:custom", receive);
+      model.on("change:weights", weights);
+      model.on("change:engine", functions.engine);
+      return () => {
+        model.off("msg:custom", receive);
+        model.off("change:weights", weights);
+        model.off("change:engine", functions.engine);
+      };
+    },
+  };
+}
+
+export default {
+  render({ model, el }) {
+    const pad = mount(el, {}, kernelOf(model));
+    return () => pad.destroy();
+  },
+};

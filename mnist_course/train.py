@@ -1,0 +1,587 @@
+"""One training loop, used for every network of the course.
+
+The data set lies on the device as bytes, a batch is drawn by its positions, augmented as a whole,
+and everything random in a step follows from the seed and the number of the step. So a run can be
+repeated, and an interrupted one resumed, to the last bit.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from mnist_course import models
+from mnist_course.augment import Affine, Augmentation
+from mnist_course.checkpoints import CheckpointError, load_state, save_state, save_weights
+from mnist_course.data import Digits, to_float
+from mnist_course.devices import choose_device, has_fast_bfloat16, placed
+from mnist_course.evaluate import evaluate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "RECIPES",
+    "DivergedError",
+    "History",
+    "Recipe",
+    "Row",
+    "choose_device",
+    "fit",
+    "get_recipe",
+]
+
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda done: 1.0,
+    "triangular": lambda done: 1 - done,
+    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
+}
+"""How the learning rate falls from its peak (1) while the share ``done`` grows from 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides how a network is trained, but the data and the seed.
+
+    Attributes:
+        network: the name of a builder in :mod:`mnist_course.models`.
+        channels: its number of feature maps; its own default if empty.
+        epochs: how often the training digits are seen; may be a fraction.
+        batch_size: digits in a step.
+        learning_rate: the peak of the schedule.
+        optimizer: ``"adam"``, ``"adamw"`` or ``"sgd"`` (with Nesterov momentum ``betas[0]``).
+        betas: how slowly the running means of the gradient and of its square change.
+        weight_decay: shrinks weights, but not biases and the weights of batch norm.
+        schedule: how the rate falls: ``"constant"``, ``"triangular"`` (linearly) or ``"cosine"``.
+        warmup: the share of the steps in which the rate rises linearly before that.
+        label_smoothing: the share of probability spread over all ten digits.
+        augmentation: changes each batch of pixels at random; none if ``None``.
+    """
+
+    network: str = "course_network"
+    channels: tuple[int, ...] = ()
+    epochs: float = 3
+    batch_size: int = 128
+    learning_rate: float = 0.005
+    optimizer: str = "adam"
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    schedule: str = "triangular"
+    warmup: float = 0.2
+    label_smoothing: float = 0.0
+    augmentation: Augmentation | None = None
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"unknown schedule {self.schedule!r}; choose of {list(SCHEDULES)}")
+        if self.optimizer not in ("adam", "adamw", "sgd"):
+            raise ValueError(
+                f"unknown optimizer {self.optimizer!r}; choose of ['adam', 'adamw', 'sgd']"
+            )
+        if not (self.epochs > 0 and self.batch_size > 0 and self.learning_rate > 0):
+            raise ValueError(
+                "epochs, batch_size and learning_rate must be positive, got "
+                f"{self.epochs}, {self.batch_size} and {self.learning_rate}"
+            )
+
+    def build(self, seed: int = 0) -> nn.Module:
+        """The network with fresh weights drawn from ``seed``."""
+        builder: Any = getattr(models, self.network, None)
+        if builder is None:
+            raise ValueError(f"mnist_course.models has no network {self.network!r}")
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            return builder(self.channels) if self.channels else builder()
+
+    def learning_rate_at(self, step: int, steps: int) -> float:
+        """The learning rate of ``step``, counted from 0, in a training of ``steps`` steps."""
+        progress = (step + 0.5) / steps
+        if progress < self.warmup:
+            return self.learning_rate * progress / self.warmup
+        return self.learning_rate * SCHEDULES[self.schedule](
+            (progress - self.warmup) / (1 - self.warmup)
+        )
+
+    def optimizer_for(self, model: nn.Module) -> torch.optim.Optimizer:
+        """The optimiser for those parameters of ``model`` that are not frozen."""
+        free = [weights for weights in model.parameters() if weights.requires_grad]
+        groups = [
+            {"params": [w for w in free if w.ndim > 1], "weight_decay": self.weight_decay},
+            {"params": [w for w in free if w.ndim <= 1], "weight_decay": 0.0},
+        ]
+        groups = [group for group in groups if group["params"]]
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(
+                groups, self.learning_rate, momentum=self.betas[0], nesterov=self.betas[0] > 0
+            )
+        adam = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.optimizer]
+        return adam(groups, self.learning_rate, betas=self.betas, fused=True)
+
+
+RECIPES: dict[str, Recipe] = {
+    "fast": Recipe(epochs=1, batch_size=128, learning_rate=0.01, label_smoothing=0.1),
+    "standard": Recipe(
+        epochs=6, learning_rate=0.008, label_smoothing=0.1, schedule="cosine", augmentation=Affine()
+    ),
+}
+"""Recipes by name: ``fast`` for seconds, ``standard`` for a minute or two on two cores."""
+
+
+def get_recipe(name: str) -> Recipe:
+    """The recipe called ``name``.
+
+    Raises:
+        ValueError: if there is none; the message names those there are.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"unknown recipe {name!r}; the recipes are {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+class DivergedError(ArithmeticError):
+    """Training met a loss or weights that are not finite; the message says where and why."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the history: an epoch, or what was done of the last one.
+
+    Attributes:
+        epoch: how often the training digits have been seen by now.
+        step: how many steps have been made by now.
+        learning_rate: that of the last step.
+        training_loss: the mean over the steps since the line before, as they were minimised: with
+            augmentation and label smoothing, while the weights were changing.
+        validation_loss: the mean cross-entropy on the validation digits; nan without any.
+        validation_accuracy: the share of them read rightly, 0 … 1; nan without any.
+        seconds: time spent by now.
+    """
+
+    epoch: float
+    step: int
+    learning_rate: float
+    training_loss: float
+    validation_loss: float
+    validation_accuracy: float
+    seconds: float
+
+
+@dataclass
+class History:
+    """What happened in a training.
+
+    Attributes:
+        rows: one :class:`Row` an epoch.
+        losses: the training loss of every step.
+        steps: how many steps the recipe asks for.
+        device: where it ran.
+        source: the training data, to be quoted beside any number.
+        stopped: why it ended before its last step; empty if it did not.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    steps: int = 0
+    device: str = "cpu"
+    source: str = ""
+    stopped: str = ""
+
+    def table(self) -> pd.DataFrame:
+        """The rows as a pandas table, indexed by epoch."""
+        import pandas as pd
+
+        names = list(Row.__dataclass_fields__)
+        return pd.DataFrame([asdict(row) for row in self.rows], columns=names).set_index("epoch")
+
+    def __repr__(self) -> str:
+        title = f"{len(self.losses):,} of {self.steps:,} steps on {self.source} ({self.device})"
+        if self.stopped:
+            title += f", {self.stopped}"
+        lines = [
+            title,
+            f"{'epoch':>6} {'train loss':>11} {'valid loss':>11} {'valid acc':>10} {'s':>7}",
+        ]
+        lines += [
+            f"{row.epoch:>6.2f} {row.training_loss:>11.4f} {row.validation_loss:>11.4f} "
+            f"{row.validation_accuracy:>10.2%} {row.seconds:>7.1f}"
+            for row in self.rows
+        ]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return self.table().to_html(float_format="{:.4g}".format)
+
+
+def fit(
+    model: nn.Module,
+    training: Digits,
+    validation: Digits | None = None,
+    recipe: Recipe = RECIPES["fast"],
+    *,
+    device: str | torch.device | None = None,
+    seed: int = 0,
+    checkpoint_folder: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    mixed_precision: bool | None = None,
+    after_epoch: Callable[[nn.Module, History], bool | None] | None = None,
+) -> History:
+    """Train ``model`` in place.
+
+    Frozen parameters (``requires_grad=False``) stay as they are, and so do the running statistics
+    of a batch norm whose parameters are all frozen. Ctrl-C ends the training after the current
+    step: what was learned stays in the model, and the history says so.
+
+    Args:
+        model: a network from pixels in [0, 1], ``(N, 1, 28, 28)``, to logits ``(N, 10)``. It comes
+            back on the device where it was, in eval mode.
+        training: the digits to learn from.
+        validation: digits to measure progress on after every epoch; never learned from.
+        recipe: how to train; its network and channels are not used here.
+        device: where to train; chosen by :func:`choose_device`.
+        seed: decides the order of the digits, the augmentation and dropout. The same seed gives
+            the same weights, bit for bit, on the same processor with as many threads.
+        checkpoint_folder: where to write after every epoch ``last.pt`` (all that resuming needs),
+            ``last.safetensors`` and ``best.safetensors`` (weights after the last epoch, and after
+            the one with the highest validation accuracy).
+        resume: go on from ``last.pt`` in that folder, as if there had been no break.
+        progress: show a progress bar.
+        mixed_precision: compute in bfloat16 where that loses nothing; where the hardware is
+            quick at it if ``None``.
+        after_epoch: called with the model and the history after each row; ends the training by
+            returning ``True``.
+
+    Returns:
+        The history of the whole training, with what was done before it was resumed.
+
+    Raises:
+        ValueError: if data, recipe, model or device do not fit; nothing has been changed then.
+        CheckpointError: if there is nothing to resume, or something else than this training.
+        DivergedError: if the loss or a weight is no longer finite; the model keeps the last good
+            state.
+        OSError: if a checkpoint cannot be written; the one before is whole, and the model trained.
+    """
+    _check(model, training, validation, recipe)
+    device = choose_device(device)
+    bfloat16 = _use_bfloat16(mixed_precision, device)
+    batch_size = min(recipe.batch_size, len(training))
+    epoch_steps = len(training) // batch_size
+    steps = max(1, round(recipe.epochs * epoch_steps))
+    history = History(steps=steps, device=str(device), source=training.source)
+
+    with placed(model, device), _own_random_numbers(device), _interrupts() as interrupted:
+        optimizer = recipe.optimizer_for(model)
+        run = f"{recipe}, seed {seed}, {len(training)} digits of {training.source}"
+        checkpoints = _Checkpoints(checkpoint_folder, model, optimizer, recipe, history, run)
+        if resume:
+            checkpoints.load(epoch_steps)
+        digits = training.to(device)
+        watch = _Watch(model, recipe, history, device)
+        _training_mode(model)
+
+        with _bar(len(history.losses), steps, progress) as bar:
+            for step in range(len(history.losses), steps):
+                epoch, place = divmod(step, epoch_steps)
+                if place == 0 or step == watch.first:
+                    order = _order(len(digits), seed, epoch).to(device)
+                batch = order[place * batch_size : (place + 1) * batch_size]
+                images, labels = to_float(digits.images[batch]), digits.labels[batch]
+                generator = _seed_step(seed, step, device)
+                if recipe.augmentation:
+                    images = recipe.augmentation(images, generator)
+
+                for group in optimizer.param_groups:
+                    group["lr"] = recipe.learning_rate_at(step, steps)
+                with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+                    logits = model(images.contiguous(memory_format=torch.channels_last))
+                loss = functional.cross_entropy(
+                    logits.float(), labels, label_smoothing=recipe.label_smoothing
+                )
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                watch.see(step, loss)
+                bar.update()
+
+                if place + 1 == epoch_steps or step + 1 == steps or interrupted:
+                    watch.check()
+                    row = watch.row(step, epoch_steps, validation)
+                    history.rows.append(row)
+                    if interrupted:
+                        history.stopped = "interrupted"
+                    bar.set_postfix_str(f"validation accuracy {row.validation_accuracy:.2%}")
+                    checkpoints.save()
+                    if (after_epoch and after_epoch(model, history)) or interrupted:
+                        history.stopped = history.stopped or "ended by after_epoch"
+                        break
+    model.eval()
+    return history
+
+
+def _check(model: nn.Module, training: Digits, validation: Digits | None, recipe: Recipe) -> None:
+    """Raise a ``ValueError`` that says which of the arguments of :func:`fit` cannot work."""
+    for name, digits in (("training", training), ("validation", validation)):
+        if digits is None:
+            continue
+        if not len(digits):
+            raise ValueError(f"the {name} data are empty; expected at least one digit")
+        if digits.images.dtype != torch.uint8 or digits.images.shape[1:] != (1, 28, 28):
+            raise ValueError(
+                f"expected {name} images as uint8 (N, 1, 28, 28), got "
+                f"{digits.images.dtype} {tuple(digits.images.shape)}; "
+                "floats in [0, 1] become bytes with (images * 255).round().byte()"
+            )
+        if digits.labels.dtype != torch.int64 or digits.labels.shape != digits.images.shape[:1]:
+            raise ValueError(
+                f"expected {name} labels as int64 ({len(digits.images)},), got "
+                f"{digits.labels.dtype} {tuple(digits.labels.shape)}; use labels.long(), "
+                "one class number for each image"
+            )
+        low, high = int(digits.labels.min()), int(digits.labels.max())
+        if low < 0 or high > 9:
+            raise ValueError(
+                f"the {name} labels reach from {low} to {high}; expected the digits 0 ... 9"
+            )
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if norms and min(recipe.batch_size, len(training)) == 1:
+        raise ValueError(
+            "a batch of one image has no spread for batch norm to divide by; "
+            "train with a batch_size and data of two or more"
+        )
+    if not all(weights.isfinite().all() for weights in model.parameters()):
+        raise ValueError("the model's weights are not all finite before training; build it afresh")
+    if not any(weights.requires_grad for weights in model.parameters()):
+        raise ValueError("every parameter of the model is frozen; leave some requires_grad=True")
+
+
+def _use_bfloat16(wanted: bool | None, device: torch.device) -> bool:
+    fast = has_fast_bfloat16(device)
+    if wanted and not fast:
+        warnings.warn(
+            f"{device} has no fast bfloat16 arithmetic; training in float32 instead", stacklevel=3
+        )
+    return fast and wanted is not False
+
+
+def _training_mode(model: nn.Module) -> None:
+    """Training mode, but a frozen batch norm keeps and uses the statistics it has."""
+    model.train()
+    for module in model.modules():
+        weights = list(module.parameters(recurse=False))
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and weights:
+            module.train(any(w.requires_grad for w in weights))
+
+
+def _order(n: int, seed: int, epoch: int) -> torch.Tensor:
+    """The order of the digits in an epoch: the same whenever it is asked for."""
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) * 2)
+    return torch.randperm(n, generator=generator)
+
+
+def _seed_step(seed: int, step: int, device: torch.device) -> torch.Generator:
+    """Seed all random numbers of a step; returns the generator on the processor."""
+    number = (seed * 1_000_003 + step) * 2 + 1
+    if device.type == "cuda":
+        torch.cuda.manual_seed(number)
+    elif device.type == "mps":
+        torch.mps.manual_seed(number)
+    return torch.default_generator.manual_seed(number)
+
+
+@contextmanager
+def _own_random_numbers(device: torch.device) -> Iterator[None]:
+    """Leave the caller's stream of random numbers as it is."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
+
+
+class _Flag:
+    """False until it is raised."""
+
+    def __init__(self) -> None:
+        self.up = False
+
+    def __bool__(self) -> bool:
+        return self.up
+
+
+@contextmanager
+def _interrupts() -> Iterator[_Flag]:
+    """Turn the first Ctrl-C into a flag, so that a step is never left half done.
+
+    The second one interrupts at once. Python gives signals to the main thread only.
+    """
+    flag = _Flag()
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def first(*_: Any) -> None:
+        flag.up = True
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, first)
+    try:
+        yield flag
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _bar(done: int, steps: int, show: bool) -> Any:
+    """A progress bar, in a terminal or a notebook."""
+    from tqdm.auto import tqdm
+
+    return tqdm(initial=done, total=steps, unit="step", disable=not show)
+
+
+class _Watch:
+    """Follows the loss, and keeps the last state of the model in which everything was finite.
+
+    Looking at a number waits for the GPU, so losses are looked at only every few steps.
+    """
+
+    EVERY = 20
+
+    def __init__(
+        self, model: nn.Module, recipe: Recipe, history: History, device: torch.device
+    ) -> None:
+        self.model, self.recipe, self.history, self.device = model, recipe, history, device
+        self.first = len(history.losses)
+        self.recent: list[torch.Tensor] = []
+        before = history.rows[-1].seconds if history.rows else 0.0
+        self.started = time.perf_counter() - before
+        self._keep()
+
+    def _keep(self) -> None:
+        self.good = {name: value.clone() for name, value in self.model.state_dict().items()}
+
+    def see(self, step: int, loss: torch.Tensor) -> None:
+        """Note the loss of a step, and look at it now and then."""
+        self.recent.append(loss.detach())
+        if len(self.recent) == self.EVERY:
+            self.check()
+
+    def check(self) -> None:
+        """Take the recent losses into the history.
+
+        Raises:
+            DivergedError: if one of them, or a weight, is not finite.
+        """
+        losses = torch.stack(self.recent).tolist() if self.recent else []
+        self.recent.clear()
+        for loss in losses:
+            if not math.isfinite(loss):
+                self._stop(f"the loss is {loss}")
+            self.history.losses.append(loss)
+        if not all(weights.isfinite().all() for weights in self.model.parameters()):
+            self._stop("a weight is no longer finite")
+        self._keep()
+
+    def _stop(self, what: str) -> None:
+        step = len(self.history.losses)
+        rate = self.recipe.learning_rate_at(step, self.history.steps)
+        self.model.load_state_dict(self.good)
+        self.history.stopped = f"diverged: {what}"
+        raise DivergedError(
+            f"at step {step + 1} of {self.history.steps} {what}; "
+            f"the learning rate was {rate:.3g}, most likely too high: try a tenth of it. "
+            "The model holds the last state in which all was finite"
+        )
+
+    def row(self, step: int, epoch_steps: int, validation: Digits | None) -> Row:
+        """The line of the history that ends with ``step``."""
+        since = self.history.rows[-1].step if self.history.rows else 0
+        losses = self.history.losses[since:]
+        result = evaluate(self.model, validation, self.device) if validation else None
+        return Row(
+            epoch=(step + 1) / epoch_steps,
+            step=step + 1,
+            learning_rate=self.recipe.learning_rate_at(step, self.history.steps),
+            training_loss=sum(losses) / len(losses),
+            validation_loss=result.loss if result else math.nan,
+            validation_accuracy=result.accuracy if result else math.nan,
+            seconds=time.perf_counter() - self.started,
+        )
+
+
+class _Checkpoints:
+    """The files of a training in its folder; does nothing without one."""
+
+    def __init__(
+        self,
+        folder: str | Path | None,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        recipe: Recipe,
+        history: History,
+        run: str,
+    ) -> None:
+        self.folder = None if folder is None else Path(folder)
+        self.model, self.optimizer, self.history, self.run = model, optimizer, history, run
+        self.metadata = name_of(model, recipe)
+
+    def save(self) -> None:
+        """Write the state after the last row, and the best weights if it is the best."""
+        if self.folder is None:
+            return
+        state = {
+            "run": self.run,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "rows": [asdict(row) for row in self.history.rows],
+            "losses": self.history.losses,
+        }
+        save_state(state, self.folder / "last.pt")
+        save_weights(self.model, self.folder / "last.safetensors", **self.metadata)
+        scores = [row.validation_accuracy for row in self.history.rows]
+        if not scores[-1] < max(scores):
+            save_weights(self.model, self.folder / "best.safetensors", **self.metadata)
+
+    def load(self, epoch_steps: int) -> None:
+        """Put model, optimiser and history back into the state of ``last.pt``."""
+        if self.folder is None:
+            raise ValueError("resume=True needs the checkpoint_folder to resume from")
+        state = load_state(self.folder / "last.pt")
+        if state.get("run") != self.run:
+            raise CheckpointError(
+                f"{self.folder / 'last.pt'} is from another training ({state.get('run')}); "
+                f"this one is {self.run}: resume with the same recipe, seed and data"
+            )
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"{self.folder / 'last.pt'} holds another network; build the one it was made with"
+            ) from error
+        self.optimizer.load_state_dict(state["optimizer"])
+        rows = [Row(**row) for row in state["rows"]]
+        # The line of an interrupted epoch gives way to the line of the whole one.
+        whole = [r for r in rows if r.step % epoch_steps == 0 or r.step == self.history.steps]
+        self.history.rows.extend(whole)
+        self.history.losses.extend(state["losses"])
+
+
+def name_of(model: nn.Module, recipe: Recipe) -> dict[str, str]:
+    """The name of the network for the header of its file, if it is the one of the recipe."""
+
+    def shapes(network: nn.Module) -> dict[str, torch.Size]:
+        return {name: value.shape for name, value in network.state_dict().items()}
+
+    with torch.device("meta"):
+        expected = shapes(recipe.build())
+    if shapes(model) != expected:
+        return {}
+    return {"network": recipe.network, "channels": ",".join(map(str, recipe.channels))}

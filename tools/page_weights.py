@@ -1,0 +1,38 @@
+"""Write ``course-weights.js``: the course's trained network, for the pads in the book.
+
+A page that was opened from a disk may load scripts but no other files, so the weights are a script:
+one string of base64, which ``mnist_course/static/digitpad.js`` reads when a page has a pad.
+
+    python -m tools.page_weights OUTDIR
+"""
+
+from __future__ import annotations
+
+import base64
+import sys
+from pathlib import Path
+
+from mnist_course import pretrained
+from mnist_course.export import page_weights
+
+
+def script(weights: bytes) -> str:
+    """The text of ``course-weights.js``."""
+    return (
+        "// Generated from mnist_course/weights by tools/page_weights.py.\n"
+        f'globalThis.MNIST_COURSE_WEIGHTS = "{base64.b64encode(weights).decode()}";\n'
+    )
+
+
+def write(outdir: Path) -> Path:
+    """Write ``course-weights.js`` into a folder, which is made if need be, and return its path."""
+    outdir.mkdir(parents=True, exist_ok=True)
+    path = outdir / "course-weights.js"
+    path.write_text(script(page_weights(pretrained.load())), encoding="ascii")
+    return path
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(f"{__doc__}")
+    print(write(Path(sys.argv[1])))
