@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from mnist_course.checks import Verdict, compare, right, run, wrong
 
@@ -58,7 +58,7 @@ _WRONG_SIZES: dict[str, Callable[[int, int, int, int, int], float]] = {
 
 
 def _makes_the_mistake(
-    function: Callable[..., Any], mistake: Callable[..., float], cases: list[tuple[int, ...]]
+    function: Callable[..., Any], mistake: Callable[..., float], cases: Sequence[tuple[int, ...]]
 ) -> bool:
     """Whether the learner's sizes are those of a wrong formula; below 0 is as good as 0."""
     answers = [run(function, *case) for case in cases]

@@ -10,7 +10,7 @@ import { DigitsError, LIMITS, browserShelf, checkDigit, merged, readDigits, writ
 
 const DIGITS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 const SURE = 0.8; // from this probability on, the pad names the digit without an if
-const LEANING = 0.5; // below it, it does not name one
+const LEANING = 0.6; // below it, it does not name one
 const SMALLEST = FIELD / 12; // a drawing smaller than this is a dot
 
 /**
@@ -21,20 +21,19 @@ const SMALLEST = FIELD / 12; // a drawing smaller than this is a dot
  * @returns {{kind: "empty"|"small"|"sure"|"leaning"|"unsure", digit: number, text: string}}
  */
 export function verdict(strokes, probs) {
-  if (!strokes.length) return { kind: "empty", digit: -1, text: "Draw a digit." };
+  if (!strokes.length) return { kind: "empty", digit: -1, text: "Nothing drawn yet" };
   const [x0, y0, x1, y1] = inkBox(strokes);
-  if (Math.max(x1 - x0, y1 - y0) < SMALLEST) return { kind: "small", digit: -1, text: "Only a dot so far." };
+  if (Math.max(x1 - x0, y1 - y0) < SMALLEST) return { kind: "small", digit: -1, text: "Only a dot so far" };
   const order = [...DIGITS].sort((a, b) => probs[b] - probs[a]);
   const [first, second] = order, share = probs[first];
-  if (share >= SURE) return { kind: "sure", digit: first, text: `A ${first}, ${percent(share)} sure.` };
-  if (share >= LEANING) return { kind: "leaning", digit: first, text: `Perhaps a ${first}, perhaps a ${second}.` };
+  if (share >= SURE) return { kind: "sure", digit: first, text: `${percent(share, "Over")} sure` };
+  if (share >= LEANING) return { kind: "leaning", digit: first, text: `Perhaps a ${first}, perhaps a ${second}` };
   return { kind: "unsure", digit: -1, text: "Not sure. Is it a digit?" };
 }
 
 /** A probability in words: never 100 %, for a network is never certain. */
-export function percent(share) {
-  if (share > 0.995) return "over 99 %";
-  return `${Math.round(share * 100)} %`;
+export function percent(share, over = "over") {
+  return share > 0.995 ? `${over} 99\u00a0%` : `${Math.round(share * 100)}\u00a0%`;
 }
 
 const STYLE = `
@@ -45,23 +44,27 @@ const STYLE = `
   -webkit-user-select:none; -webkit-touch-callout:none; -webkit-tap-highlight-color:transparent; }
 .cl-digitpad .dp-tools { display:flex; gap:0.5rem; margin-top:0.6rem; }
 .cl-digitpad .dp-tools button { flex:1; min-height:2.5rem; padding-inline:0.4rem; }
-.cl-digitpad .dp-answer { display:grid; grid-template-columns:auto 3.2rem minmax(0,1fr); gap:0 1rem; align-items:center; min-height:6.1rem; }
+.cl-digitpad .dp-answer { display:grid; grid-template-columns:auto 3rem minmax(0,1fr); gap:0 1.1rem; align-items:center; }
+.cl-digitpad figure { margin:0; text-align:center; }
 .cl-digitpad .dp-seen { width:84px; height:84px; border:1px solid var(--cl-line); border-radius:5px; }
-.cl-digitpad .dp-small { font-size:0.8125rem; line-height:1.3; color:var(--cl-muted); }
-.cl-digitpad .dp-digit { font-size:4rem; font-weight:650; line-height:1; text-align:center; font-variant-numeric:tabular-nums; }
-.cl-digitpad .dp-digit[data-kind="leaning"] { color:var(--cl-muted); }
-.cl-digitpad .dp-digit[data-kind="empty"], .cl-digitpad .dp-digit[data-kind="small"], .cl-digitpad .dp-digit[data-kind="unsure"] { color:var(--cl-line); }
+.cl-digitpad .dp-small { font-size:0.8125rem; line-height:1.35; color:var(--cl-muted); }
+.cl-digitpad figcaption { margin:0.15rem 0 0; }
+.cl-digitpad .dp-digit { padding-bottom:1.2rem; font-size:4.25rem; font-weight:650; line-height:1; text-align:center; font-variant-numeric:tabular-nums; }
+.cl-digitpad .dp-digit + div { padding-bottom:1.2rem; min-height:4.6rem; align-content:center; }
+.cl-digitpad .dp-said { font-weight:600; line-height:1.3; }
+.cl-digitpad [data-kind="leaning"] { color:var(--cl-muted); }
+.cl-digitpad .dp-digit:is([data-kind="empty"],[data-kind="small"],[data-kind="unsure"]) { color:var(--cl-line); }
 .cl-digitpad .dp-bars { display:grid; grid-template-columns:1rem minmax(0,1fr) 2.9rem; gap:0 0.6rem; align-items:center;
-  margin:0.35rem 0 0; padding:0; list-style:none; font-variant-numeric:tabular-nums; }
+  margin:0.5rem 0 0; padding:0; list-style:none; font-variant-numeric:tabular-nums; }
 .cl-digitpad .dp-bars li { display:contents; }
-.cl-digitpad .dp-bars li > * { line-height:1.3rem; font-size:0.875rem; color:var(--cl-muted); }
+.cl-digitpad .dp-bars li > * { line-height:1.35rem; font-size:0.875rem; color:var(--cl-muted); }
 .cl-digitpad .dp-bars i { display:block; height:0.7rem; border-radius:3px; background:var(--cl-panel); overflow:hidden; }
 .cl-digitpad .dp-bars i b { display:block; height:100%; border-radius:3px; background:var(--cl-edge); transform-origin:left; transform:scaleX(0); }
 .cl-digitpad .dp-bars li > :last-child { text-align:right; }
 .cl-digitpad .dp-bars li[data-best] > * { color:var(--cl-ink); font-weight:650; }
 .cl-digitpad .dp-bars li[data-best] b { background:var(--cl-accent); }
-.cl-digitpad .dp-source { margin-top:0.35rem; min-height:1.1rem; }
 .cl-digitpad details { margin:0.9rem 0 0; padding:0.7rem 0 0; border:0; border-top:1px solid var(--cl-line); background:none; box-shadow:none; }
+.cl-digitpad summary span { margin-left:0.7rem; font-weight:400; font-size:0.875rem; color:var(--cl-muted); }
 .cl-digitpad summary { cursor:pointer; font-weight:600; padding:0.15rem 0; border-radius:4px; }
 .cl-digitpad .dp-layer { margin-top:0.85rem; }
 .cl-digitpad .dp-layer p { margin-bottom:0.25rem; font-size:0.875rem; color:var(--cl-muted); }
@@ -81,6 +84,8 @@ const STYLE = `
 @container (max-width: 34rem) {
   .cl-digitpad .dp-main { grid-template-columns:minmax(0,1fr); }
   .cl-digitpad .dp-left { width:100%; max-width:22rem; margin-inline:auto; }
+  .cl-digitpad .dp-labels { display:grid; grid-template-columns:repeat(5,minmax(0,1fr)); }
+  .cl-digitpad .dp-labels > span { grid-column:1/-1; }
 }
 @media (forced-colors: active) { .cl-digitpad .dp-bars b { forced-color-adjust:none; background:Highlight !important; } }
 `;
@@ -158,9 +163,7 @@ export function mount(el, options = {}, kernel = null) {
   addStyle("digitpad", STYLE);
   const id = `dp-${++pads}`;
   const root = frame(el, { name: "digitpad", title: "Draw a digit",
-    hint: "With mouse, finger or pen. On the keyboard, arrow keys move the pen, and the space bar sets it down and lifts it." });
-  const [title, hint] = root.children;
-  hint.id = `${id}-hint`;
+    hint: "With mouse, finger or pen, or with arrow keys and the space bar." });
   const shelf = kernel?.shelf ?? browserShelf();
 
   let model = null, trouble = ""; // the network in this page, or why there is none
@@ -172,7 +175,7 @@ export function mount(el, options = {}, kernel = null) {
 
   // --- what stands in the pad
 
-  const sheet = inkSheet({ label: "Draw a digit here", description: hint.id, onChange: drawn });
+  const sheet = inkSheet({ label: "Draw a digit here", description: `${id}-keys`, onChange: drawn });
   const button = (text, act, attributes = {}) => {
     const element = h("button", { type: "button", ...attributes }, text);
     element.addEventListener("click", act);
@@ -181,23 +184,24 @@ export function mount(el, options = {}, kernel = null) {
   const undo = button("Undo", sheet.undo), redo = button("Redo", sheet.redo), clear = button("Clear", sheet.clear);
   const seen = h("canvas", { class: "dp-seen", role: "img", "aria-label": "What the network sees: your drawing as 28 by 28 pixels" });
   const digit = h("div", { class: "dp-digit", "aria-hidden": "true" });
-  const said = h("p", {});
+  const said = h("p", { class: "dp-said" }), source = h("p", { class: "dp-small" });
   const bars = DIGITS.map((each) => {
     const bar = h("b", {}), share = h("span", {});
     return { bar, share, item: h("li", {}, h("span", {}, String(each)), h("i", { "aria-hidden": "true" }, bar), share) };
   });
-  const source = h("p", { class: "dp-small dp-source" });
+  const keys = h("p", { class: "dp-hidden", id: `${id}-keys` }, "Arrow keys move the pen, with Shift five times as far; space sets it down and lifts it; Control Z takes a stroke back; Delete clears.");
   const live = h("p", { class: "dp-hidden", role: "status", "aria-live": "polite" });
   const layers = h("div", {});
-  const inside = h("details", {}, h("summary", {}, "Inside the network"), layers);
-  const mine = h("details", {}, h("summary", {}, "My digits"));
+  const inside = h("details", {}, h("summary", {}, "Inside the network", h("span", {}, "every layer, while you draw")), layers);
+  const mine = h("details", {}, h("summary", {}, "My digits", h("span", {})));
   root.append(
     h("div", { class: "dp-main" },
-      h("div", { class: "dp-left" }, sheet.element, h("div", { class: "dp-tools" }, undo, redo, clear)),
+      h("div", { class: "dp-left" }, sheet.element, keys, h("div", { class: "dp-tools" }, undo, redo, clear)),
       h("div", {},
-        h("div", { class: "dp-answer" }, seen, digit, said),
-        h("ul", { class: "dp-bars", "aria-label": "Probability of each digit" }, ...bars.map(({ item }) => item)),
-        source)),
+        h("div", { class: "dp-answer" },
+          h("figure", {}, seen, h("figcaption", { class: "dp-small", "aria-hidden": "true" }, "what it sees")),
+          digit, h("div", {}, said, source)),
+        h("ul", { class: "dp-bars", "aria-label": "Probability of each digit" }, ...bars.map(({ item }) => item)))),
     live, inside, mine);
 
   // --- reading what is drawn
@@ -265,7 +269,10 @@ export function mount(el, options = {}, kernel = null) {
       set(item, { "data-best": each === best });
     });
     source.textContent = explained(done);
-    if (done && live.textContent !== text) live.textContent = text;
+    if (done) {
+      const spoken = best < 0 || kind === "leaning" ? text : `${best}, ${text}`;
+      if (live.textContent !== spoken) live.textContent = spoken;
+    }
     root.dataset.answer = best < 0 ? "" : String(best);
     root.dataset.kind = kind;
     root.dataset.number = String(number);
@@ -274,13 +281,12 @@ export function mount(el, options = {}, kernel = null) {
   }
 
   function explained(done) {
-    if (trouble && !answer) return "";
     if (!answer) return "";
-    const ms = done ? ` in ${answer.ms.toFixed(1)} ms` : "";
-    if (answer.source === "page") return `Read by this page${ms}.`;
-    if (answer.agreed === null) return `Read by PyTorch in the kernel${ms}.`;
-    if (answer.agreed < 0.02) return "Read by this page, confirmed by PyTorch in the kernel.";
-    return "Read by PyTorch in the kernel; this page's copy of the network differs a little.";
+    const ms = done ? `, ${answer.ms.toFixed(1)}\u00a0ms` : "";
+    if (answer.source === "page") return `read in this page${ms}`;
+    if (answer.agreed === null) return `read by PyTorch${ms}`;
+    if (answer.agreed < 0.02) return "confirmed by PyTorch";
+    return "PyTorch's answer; the copy of the network in this page is another";
   }
 
   // --- every layer
@@ -404,7 +410,7 @@ export function mount(el, options = {}, kernel = null) {
 
   function showShelf() {
     const digits = shelf.get();
-    mine.firstElementChild.textContent = digits.length ? `My digits (${digits.length})` : "My digits";
+    mine.querySelector("summary span").textContent = digits.length ? `${digits.length} saved ${shelf.place}` : "save what you draw";
     set(download, { disabled: !digits.length });
     set(forget, { disabled: !digits.length });
     if (!mine.open) return;

@@ -204,9 +204,12 @@ html[data-theme="light"] .course-live, body[data-jp-theme-light="true"] .course-
  *  Returns the root element; the parts are appended by the figure. */
 export function frame(el, { name, title, hint }) {
   addStyle("figures", STYLE);
-  const root = h("div", { class: `course-live cl-${name}`, role: "group", "aria-label": title,
-    "data-lm-suppress-shortcuts": "true" }, // or JupyterLab takes the arrow keys
+  const root = h("div", { class: `course-live cl-${name}`, role: "group", "aria-label": title },
     h("p", { class: "cl-title" }, title), h("p", { class: "cl-hint" }, hint));
+  // JupyterLab would go to the next cell, and a page to the next one, on arrow keys meant for us.
+  root.addEventListener("keydown", (event) => {
+    if (!event.ctrlKey && !event.altKey && !event.metaKey && event.key !== "Escape") event.stopPropagation();
+  });
   el.replaceChildren(root);
   return root;
 }

@@ -69,6 +69,12 @@ export function inkSheet({ label, description, onChange }) {
       for (const point of points.length > 1 ? points : [...points, points[0]]) context.lineTo(...point);
       context.stroke();
     }
+    if (!strokes().length && !pen.shown) {
+      context.font = "15px system-ui, sans-serif";
+      context.textAlign = "center";
+      context.fillStyle = style.getPropertyValue("--cl-muted");
+      context.fillText("Draw here", FIELD / 2, FIELD / 2 + 5);
+    }
     if (pen.shown) {
       context.lineWidth = 3;
       context.strokeStyle = style.getPropertyValue("--cl-mark");

@@ -88,7 +88,8 @@ const STYLE = `
 @container (max-width: 38rem) {
   .cl-kernel-playground .kp-stage { grid-template-columns:1fr 1fr; gap:1rem;
     grid-template-areas:"kernel kernel" "input output"; align-items:start; }
-  .cl-kernel-playground .kp-products > div { padding:0.25rem 0.35rem; font-size:0.75rem; display:block; }
+  .cl-kernel-playground .kp-products > div { padding:0.25rem 0.2rem; font-size:0.75rem;
+    word-spacing:-0.1em; display:block; }
   .cl-kernel-playground .kp-products b { display:block; text-align:right; }
   .cl-kernel-playground .kp-kernel { justify-self:center; }
 }
@@ -233,7 +234,6 @@ export function mount(el, options) {
     const step = arrowStep(event);
     if (!step) return;
     event.preventDefault();
-    event.stopPropagation();
     move(state.row + step[0], state.column + step[1]);
   });
 

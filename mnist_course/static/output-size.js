@@ -115,12 +115,12 @@ function formula({ n, k, s, p, d }) {
     const spoken = `o = floor((${top}) / ${bottom}) + 1${after.join("")}`;
     const fraction = h("span", { class: "os-fraction" }, italic(top), italic(bottom));
     return h("div", { role: "math", "aria-label": spoken },
-      italic("o = "), h("span", { class: "os-floor" }, fraction), " + 1", ...after);
+      italic("o = "), h("span", { class: "os-floor" }, fraction), " + 1", ...after.slice(0, 1), h("b", {}, ...after.slice(1)));
   };
   return [
     line("n + 2p \u2212 d(k \u2212 1) \u2212 1", "s"),
     line(`${n} + 2·${p} \u2212 ${d}·(${k} \u2212 1) \u2212 1`, String(s)),
-    line(whole(rest), String(s), ` = ${whole(floor)} + 1 = ${whole(floor + 1)}`),
+    line(whole(rest), String(s), ` = ${whole(floor)} + 1 = `, whole(floor + 1)),
   ];
 }
 
