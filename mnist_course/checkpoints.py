@@ -110,14 +110,18 @@ def load_network(path: str | Path) -> nn.Module:
             weights of another one.
     """
     _, metadata = read_weights(path)
-    build: Any = getattr(models, metadata.get("network", ""), None)
-    if build is None:
+    if "network" not in metadata:
         raise CheckpointError(
-            f"{path} does not name a network of mnist_course.models; "
+            f"{path} does not name its network; "
             "build it yourself and use checkpoints.load_weights(model, path)"
         )
-    channels = metadata.get("channels")
-    model = build(tuple(int(c) for c in channels.split(","))) if channels else build()
+    try:
+        channels = tuple(int(c) for c in metadata.get("channels", "").split(",") if c)
+        model = models.build(metadata["network"], channels)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path} names a network that cannot be built ({error}); was it made by another version?"
+        ) from error
     load_weights(model, path)
     return model.eval()
 

@@ -58,10 +58,15 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 
 @contextmanager
 def placed(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Move ``model`` to ``device`` for a while, its images channels-last, and back afterwards."""
-    home = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+    """Move ``model`` to ``device``, its memory channels-last, and afterwards back as it was."""
+    weights = list(model.parameters())
+    home = weights[0].device if weights else torch.device("cpu")
+    # Inside another `placed` it is channels-last already, and an optimiser relies on it to stay so.
+    plain = all(w.is_contiguous() for w in weights)
     try:
         model.to(device).to(memory_format=torch.channels_last)
         yield
     finally:
-        model.to(home).to(memory_format=torch.contiguous_format)
+        model.to(home)
+        if plain:
+            model.to(memory_format=torch.contiguous_format)

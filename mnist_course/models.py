@@ -98,3 +98,19 @@ def fast_network(channels: tuple[int, ...] = (24, 48, 96)) -> nn.Sequential:
             # Small first logits: the first loss is that of guessing, ln 10.
             nn.init.normal_(layer.weight, std=0.02)
     return nn.Sequential(layers)
+
+
+def build(name: str, channels: tuple[int, ...] = ()) -> nn.Module:
+    """Build the network called ``name``, as recipes and files of weights do.
+
+    Args:
+        name: a function or class of this module.
+        channels: its number of feature maps; its own default if empty.
+
+    Raises:
+        ValueError: if the course has no such network.
+    """
+    builder = globals().get(name)
+    if not callable(builder) or builder.__module__ != __name__ or builder is build:
+        raise ValueError(f"mnist_course.models has no network {name!r}")
+    return builder(channels) if channels else builder()

@@ -33,7 +33,7 @@ def test_the_stub_is_not_yet_and_the_solution_right(name: str) -> None:
         (lambda x: F.softplus(-x), "turned round"),
         (torch.sigmoid, "the sigmoid"),
         (torch.relu, "no corner"),
-        (lambda x: F.softplus(x).mean(), "shape"),
+        (lambda x: F.softplus(x).mean(), "has shape"),
         (lambda x: None, "returned None"),
     ],
 )

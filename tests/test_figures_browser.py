@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from mnist_course import figures
 from tools import page_script
@@ -233,6 +233,20 @@ def test_focus_can_be_seen(open_page: Open) -> None:
         assert seen > 30
 
 
+def test_arrow_keys_stay_in_the_figure_and_shortcuts_do_not(open_page: Open) -> None:
+    with open_page() as page:
+        page.evaluate("""() => {
+          window.heard = [];
+          document.addEventListener('keydown', (event) => window.heard.push(event.key));
+        }""")
+        for control in page.locator(".course-live :is([role=application], select)").all()[:6]:
+            control.focus()
+            control.press("ArrowLeft")
+        assert page.evaluate("window.heard") == [], "JupyterLab or the page would act on them"
+        page.keyboard.press("Control+k")
+        assert "k" in page.evaluate("window.heard")
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_as_a_widget_the_bundle_draws_and_cleans_up(open_page: Open, name: str) -> None:
     widget = {
@@ -322,8 +336,8 @@ def test_kernel_bias_and_relu_change_the_output_of_their_own_figure_only(open_pa
         assert first.get_by_role("combobox", name="Kernel", exact=True).input_value() == ""
         first.get_by_label("ReLU").check()
         assert status_of(page, "kernel-playground") == sentence(0, 0, identity, relu=True)
-        first.get_by_label("Bias").fill("2")
-        assert "+ bias 2.000 =" in status_of(page, "kernel-playground")
+        first.get_by_label("Bias").fill("2.25")
+        assert "+ bias 2.250 =" in status_of(page, "kernel-playground")
         assert second.get_by_role("status").inner_text() == other
 
 

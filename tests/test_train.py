@@ -486,7 +486,7 @@ def test_the_history_is_a_table():
 def test_importing_the_loop_is_light():
     code = (
         "import sys, mnist_course.train; "
-        "print([m for m in ('pandas', 'tqdm', 'matplotlib', 'sklearn') if m in sys.modules])"
+        "print([m for m in ('pandas', 'tqdm.auto', 'matplotlib', 'sklearn') if m in sys.modules])"
     )
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

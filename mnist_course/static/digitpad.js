@@ -27,9 +27,11 @@ export function verdict(strokes, probs) {
   const order = [...DIGITS].sort((a, b) => probs[b] - probs[a]);
   const [first, second] = order, share = probs[first];
   if (share >= SURE) return { kind: "sure", digit: first, text: `${percent(share, "Over")} sure` };
-  if (share >= LEANING) return { kind: "leaning", digit: first, text: `Perhaps a ${first}, perhaps a ${second}` };
+  if (share >= LEANING) return { kind: "leaning", digit: first, text: `Perhaps ${named(first)}, or ${named(second)}` };
   return { kind: "unsure", digit: -1, text: "Not sure. Is it a digit?" };
 }
+
+const named = (digit) => `${digit === 8 ? "an" : "a"} ${digit}`;
 
 /** A probability in words: never 100 %, for a network is never certain. */
 export function percent(share, over = "over") {
@@ -65,7 +67,8 @@ const STYLE = `
 .cl-digitpad .dp-bars li[data-best] b { background:var(--cl-accent); }
 .cl-digitpad details { margin:0.9rem 0 0; padding:0.7rem 0 0; border:0; border-top:1px solid var(--cl-line); background:none; box-shadow:none; }
 .cl-digitpad summary span { margin-left:0.7rem; font-weight:400; font-size:0.875rem; color:var(--cl-muted); }
-.cl-digitpad summary { cursor:pointer; font-weight:600; padding:0.15rem 0; border-radius:4px; }
+.cl-digitpad summary { display:list-item; list-style:inside disclosure-closed; margin:0; cursor:pointer; font-weight:600; padding:0.15rem 0; border-radius:4px; }
+.cl-digitpad details[open] > summary { list-style-type:disclosure-open; }
 .cl-digitpad .dp-layer { margin-top:0.85rem; }
 .cl-digitpad .dp-layer p { margin-bottom:0.25rem; font-size:0.875rem; color:var(--cl-muted); }
 .cl-digitpad .dp-layer b { color:var(--cl-ink); font-weight:600; }
@@ -172,6 +175,7 @@ export function mount(el, options = {}, kernel = null) {
   let number = 0; // of the drawing as it is now; answers to older ones are dropped
   let frameAsked = 0;
   let colours = null;
+  const inks = () => (colours ??= palettes(root));
 
   // --- what stands in the pad
 
@@ -251,8 +255,7 @@ export function mount(el, options = {}, kernel = null) {
 
   function show(done) {
     const strokes = sheet.strokes();
-    colours ??= palettes(root);
-    paintImage(seen, image, colours);
+    paintImage(seen, image, inks());
     set(undo, { disabled: !sheet.canUndo() });
     set(redo, { disabled: !sheet.canRedo() });
     set(clear, { disabled: !strokes.length });
@@ -318,7 +321,7 @@ export function mount(el, options = {}, kernel = null) {
     else if (model) arrange(model.layers.map(({ name, op, output }) => ({ name, op, shape: output })));
     pictures.forEach(({ canvas, shape, signed }, index) => {
       const plan = layout(shape, width);
-      paintMaps(canvas, shape, activations?.[index].data, plan, colours, signed);
+      paintMaps(canvas, shape, activations?.[index].data, plan, inks(), signed);
       canvas.style.width = `${canvas.width * plan.zoom}px`;
       canvas.style.height = `${canvas.height * plan.zoom}px`;
     });
@@ -329,7 +332,7 @@ export function mount(el, options = {}, kernel = null) {
   // --- digits of one's own
 
   const note = h("p", { class: "dp-small dp-note", role: "status", "aria-live": "polite" });
-  const labels = DIGITS.map((each) => button(String(each), () => keep(each), { "aria-label": `Save the drawing as a ${each}` }));
+  const labels = DIGITS.map((each) => button(String(each), () => keep(each), { "aria-label": `Save the drawing as ${named(each)}` }));
   const list = h("ul", { class: "dp-digits", "aria-label": "Saved digits" });
   const download = button("Download", () => offer());
   const file = h("input", { type: "file", accept: ".json,application/json", class: "dp-hidden", tabindex: -1, "aria-hidden": "true" });
@@ -355,7 +358,7 @@ export function mount(el, options = {}, kernel = null) {
   function keep(label) {
     try {
       const one = checkDigit({ label, strokes: sheet.strokes(), time: Date.now() });
-      store(merged(shelf.get(), [one]), `Saved as a ${label}. Draw the next one.`);
+      store(merged(shelf.get(), [one]), `Saved as ${named(label)}. Draw the next one.`);
       sheet.set([]);
     } catch (error) {
       refuse("The drawing was not saved", error);
@@ -414,15 +417,14 @@ export function mount(el, options = {}, kernel = null) {
     set(download, { disabled: !digits.length });
     set(forget, { disabled: !digits.length });
     if (!mine.open) return;
-    colours ??= palettes(root);
     const recent = digits.slice(-60);
     list.replaceChildren(...recent.map((each) => {
       const canvas = h("canvas", { "aria-hidden": "true" });
-      paintImage(canvas, preprocess(each.strokes), colours);
+      paintImage(canvas, preprocess(each.strokes), inks());
       const remove = button(canvas, () => {
-        store(shelf.get().filter((other) => other !== each), `A ${each.label} was deleted.`);
+        store(shelf.get().filter((other) => other !== each), `Deleted ${named(each.label)}.`);
         (list.querySelector("button") ?? load).focus();
-      }, { "aria-label": `A ${each.label}: delete it`, title: "Delete" });
+      }, { "aria-label": `Delete ${named(each.label)}`, title: "Delete" });
       remove.append(String(each.label));
       return h("li", {}, remove);
     }));
@@ -444,16 +446,18 @@ export function mount(el, options = {}, kernel = null) {
     drawn(true);
   }
 
+  function repaint() {
+    colours = null;
+    show(false);
+    showShelf();
+  }
+
   const stops = [
-    watchTheme(() => {
-      colours = null;
-      show(false);
-      showShelf();
-    }),
+    watchTheme(repaint),
     watchWidth(root, () => {
       const style = getComputedStyle(root);
       width = root.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
-      showLayers();
+      repaint(); // the first time, the pad has only now come into the page, and has its colours
     }),
     shelf.watch(showShelf),
     kernel?.watch({ weights: takeWeights, answer: confirmed, engine: () => drawn(true) }),

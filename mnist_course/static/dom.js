@@ -47,7 +47,10 @@ export function outputSize(n, { k, s, p, d }) {
 
 /** The whole numbers from `start` up to, not including, `end`. */
 export function range(start, end, step = 1) {
-  return Array.from({ length: Math.max(0, Math.ceil((end - start) / step)) }, (_, index) => start + index * step);
+  return Array.from(
+    { length: Math.max(0, Math.ceil((end - start) / step)) },
+    (_, index) => start + index * step,
+  );
 }
 
 /** A whole number with a true minus sign. */
@@ -79,7 +82,11 @@ export function slider(label, { min, max, value, step = 1, onInput }) {
     shown.textContent = input.value;
     onInput(Number(input.value));
   });
-  return { element: h("label", { class: "cl-slider" }, h("span", {}, label), input, shown), input, set: show };
+  return {
+    element: h("label", { class: "cl-slider" }, h("span", {}, label), input, shown),
+    input,
+    set: show,
+  };
 }
 
 /** Call `choose(x, y)` with the place in `element`, as fractions of its size, where a pointer is:
@@ -204,8 +211,12 @@ html[data-theme="light"] .course-live, body[data-jp-theme-light="true"] .course-
  *  Returns the root element; the parts are appended by the figure. */
 export function frame(el, { name, title, hint }) {
   addStyle("figures", STYLE);
-  const root = h("div", { class: `course-live cl-${name}`, role: "group", "aria-label": title },
-    h("p", { class: "cl-title" }, title), h("p", { class: "cl-hint" }, hint));
+  const root = h(
+    "div",
+    { class: `course-live cl-${name}`, role: "group", "aria-label": title },
+    h("p", { class: "cl-title" }, title),
+    h("p", { class: "cl-hint" }, hint),
+  );
   // JupyterLab would go to the next cell, and a page to the next one, on arrow keys meant for us.
   root.addEventListener("keydown", (event) => {
     if (!event.ctrlKey && !event.altKey && !event.metaKey && event.key !== "Escape") event.stopPropagation();

@@ -1,19 +1,34 @@
 // A 3 x 3 kernel slides over a digit: change the kernel, point at a pixel, see where it comes from.
 
-import { addStyle, arrowStep, clamp, format, frame, h, mix, onPoint, paint, set, statusLine, svg, themeColour, watchTheme } from "./dom.js";
+import {
+  addStyle,
+  arrowStep,
+  clamp,
+  format,
+  frame,
+  h,
+  mix,
+  onPoint,
+  paint,
+  set,
+  statusLine,
+  svg,
+  themeColour,
+  watchTheme,
+} from "./dom.js";
 
 const K = 3;
 
 /** Kernels to start from, row by row. */
 export const PRESETS = {
-  "Identity": [0, 0, 0, 0, 1, 0, 0, 0, 0],
-  "Blur": Array(9).fill(1 / 9),
-  "Sharpen": [0, -1, 0, -1, 5, -1, 0, -1, 0],
+  Identity: [0, 0, 0, 0, 1, 0, 0, 0, 0],
+  Blur: Array(9).fill(1 / 9),
+  Sharpen: [0, -1, 0, -1, 5, -1, 0, -1, 0],
   "Vertical edge": [-1, 0, 1, -1, 0, 1, -1, 0, 1],
   "Horizontal edge": [-1, -1, -1, 0, 0, 0, 1, 1, 1],
   "Sobel, vertical": [-1, 0, 1, -2, 0, 2, -1, 0, 1],
   "Sobel, horizontal": [-1, -2, -1, 0, 0, 0, 1, 2, 1],
-  "Emboss": [-2, -1, 0, -1, 1, 1, 0, 1, 2],
+  Emboss: [-2, -1, 0, -1, 1, 1, 0, 1, 2],
 };
 
 /** Pixels 0 ... 1 from the base64 of one byte each. */
@@ -125,35 +140,62 @@ export function mount(el, options) {
   });
   addStyle("kernel-playground", STYLE);
 
-  const preset = h("select", {}, ...Object.keys(presets).map((name) => h("option", { value: name }, name)),
-    h("option", { value: "", disabled: true }, "Your own"));
-  const bias = h("input", { type: "number", step: "0.1", value: "0" });
+  const preset = h(
+    "select",
+    {},
+    ...Object.keys(presets).map((name) => h("option", { value: name }, name)),
+    h("option", { value: "", disabled: true }, "Your own"),
+  );
+  const bias = h("input", { type: "number", step: "any", inputmode: "text", value: "0" });
   const rectify = h("input", { type: "checkbox" });
-  const cells = state.kernel.map((_, index) => h("input", {
-    type: "number", step: "any", inputmode: "text",
-    "aria-label": `Kernel, row ${Math.floor(index / K)}, column ${index % K}`,
-  }));
+  // inputmode: the number pads of phones have no minus sign
+  const cells = state.kernel.map((_, index) =>
+    h("input", {
+      type: "number",
+      step: "any",
+      inputmode: "text",
+      "aria-label": `Kernel, row ${Math.floor(index / K)}, column ${index % K}`,
+    }),
+  );
   const input = map("Input digit; the frame marks the nine pixels under the kernel", width, K, false);
   const output = map("Output; arrow keys move to another pixel, Shift makes larger steps", columns, 1, true);
   const low = h("span", {});
   const high = h("span", {});
   const where = h("p", { class: "kp-where" });
-  const nine = h("div", { class: "kp-products", role: "list", "aria-label": "The nine products, pixel times weight" });
+  const nine = h("div", {
+    class: "kp-products",
+    role: "list",
+    "aria-label": "The nine products, pixel times weight",
+  });
   const status = statusLine();
   const caption = (name, size) => h("p", { class: "kp-caption" }, name, h("small", {}, ` ${size} × ${size}`));
-  const area = (name, ...children) => h("div", { class: `kp-${name}`, style: `grid-area:${name}` }, ...children);
+  const area = (name, ...children) =>
+    h("div", { class: `kp-${name}`, style: `grid-area:${name}` }, ...children);
 
   root.append(
-    h("div", { class: "cl-row" },
+    h(
+      "div",
+      { class: "cl-row" },
       h("label", {}, "Kernel", preset),
       h("label", { class: "kp-bias" }, "Bias", bias),
-      h("label", {}, rectify, "ReLU")),
-    h("div", { class: "kp-stage" },
+      h("label", {}, rectify, "ReLU"),
+    ),
+    h(
+      "div",
+      { class: "kp-stage" },
       area("input", caption("Input", width), input.element),
       area("kernel", caption("Kernel", K), h("div", { class: "kp-grid" }, ...cells)),
-      area("output", caption("Output", columns), output.element,
-        h("div", { class: "kp-legend", "aria-hidden": "true" }, low, h("i", {}), high))),
-    where, nine, status);
+      area(
+        "output",
+        caption("Output", columns),
+        output.element,
+        h("div", { class: "kp-legend", "aria-hidden": "true" }, low, h("i", {}), high),
+      ),
+    ),
+    where,
+    nine,
+    status,
+  );
 
   let result;
   let shown;
@@ -167,10 +209,14 @@ export function mount(el, options) {
   }
 
   function draw() {
-    const [paper, ink, positive, negative] = ["paper", "ink", "positive", "negative"].map((name) => themeColour(root, name));
+    const [paper, ink, positive, negative] = ["paper", "ink", "positive", "negative"].map((name) =>
+      themeColour(root, name),
+    );
     const largest = Math.max(1e-9, ...shown.map(Math.abs));
     paint(input.canvas, pixels, width, (value) => mix(paper, ink, value));
-    paint(output.canvas, shown, columns, (value) => mix(paper, value < 0 ? negative : positive, Math.abs(value) / largest));
+    paint(output.canvas, shown, columns, (value) =>
+      mix(paper, value < 0 ? negative : positive, Math.abs(value) / largest),
+    );
     low.textContent = format(-largest);
     high.textContent = format(largest);
   }
@@ -183,11 +229,20 @@ export function mount(el, options) {
     const index = row * columns + column;
     const sum = result[index] - state.bias;
     where.textContent = `Output pixel in row ${row}, column ${column}`;
-    nine.replaceChildren(...terms.map(({ pixel, weight, product }) => h("div",
-      { role: "listitem", "data-sign": sign(product) },
-      h("span", {}, `${format(pixel, 3)} × ${weightText(weight)}`), h("b", {}, `= ${format(product, 3)}`))));
+    nine.replaceChildren(
+      ...terms.map(({ pixel, weight, product }) =>
+        h(
+          "div",
+          { role: "listitem", "data-sign": sign(product) },
+          h("span", {}, `${format(pixel, 3)} × ${weightText(weight)}`),
+          h("b", {}, `= ${format(product, 3)}`),
+        ),
+      ),
+    );
     const plus = state.bias < 0 ? "\u2212" : "+";
-    const biased = state.bias ? ` ${plus} bias ${format(Math.abs(state.bias), 3)} = ${format(result[index], 3)}` : "";
+    const biased = state.bias
+      ? ` ${plus} bias ${format(Math.abs(state.bias), 3)} = ${format(result[index], 3)}`
+      : "";
     const after = state.relu ? `, which ReLU turns into ${format(shown[index], 3)}` : "";
     status.textContent = `Row ${row}, column ${column}: the nine products add up to ${format(sum, 3)}${biased}${after}.`;
   }
@@ -219,11 +274,19 @@ export function mount(el, options) {
     take(preset.value);
     compute();
   });
-  cells.forEach((cell, index) => cell.addEventListener("input", () => read(cell, (value) => {
-    state.kernel[index] = value;
-    preset.value = "";
-  })));
-  bias.addEventListener("input", () => read(bias, (value) => { state.bias = value; }));
+  cells.forEach((cell, index) =>
+    cell.addEventListener("input", () =>
+      read(cell, (value) => {
+        state.kernel[index] = value;
+        preset.value = "";
+      }),
+    ),
+  );
+  bias.addEventListener("input", () =>
+    read(bias, (value) => {
+      state.bias = value;
+    }),
+  );
   rectify.addEventListener("change", () => {
     state.relu = rectify.checked;
     compute();
@@ -239,7 +302,10 @@ export function mount(el, options) {
 
   take(first);
   compute();
-  const strongest = result.reduce((best, value, index) => (Math.abs(value) > Math.abs(result[best]) ? index : best), 0);
+  const strongest = result.reduce(
+    (best, value, index) => (Math.abs(value) > Math.abs(result[best]) ? index : best),
+    0,
+  );
   move(Math.floor(strongest / columns), strongest % columns);
   const stop = watchTheme(draw);
   return {

@@ -1,6 +1,22 @@
 // How many windows fit? Input size, kernel, stride, padding and dilation, in a row and in a picture.
 
-import { addStyle, arrowStep, clamp, count, frame, h, onPoint, outputSize, range, set, slider, statusLine, svg, watchWidth, whole } from "./dom.js";
+import {
+  addStyle,
+  arrowStep,
+  clamp,
+  count,
+  frame,
+  h,
+  onPoint,
+  outputSize,
+  range,
+  set,
+  slider,
+  statusLine,
+  svg,
+  watchWidth,
+  whole,
+} from "./dom.js";
 
 const START = { n: 10, k: 3, s: 2, p: 0, d: 1 };
 const CONTROLS = [
@@ -40,19 +56,27 @@ export function explain(settings) {
   if (!outputs) {
     return `No window fits: the kernel spans d(k \u2212 1) + 1 = ${span(settings)} places, but the padded row has only n + 2p = ${padded}. PyTorch raises an error. Make k or d smaller, or n or p larger.`;
   }
-  const sentences = [`A row of ${count(n, "pixel")} gives ${count(outputs, "output")}; a picture of ${n} × ${n} gives ${outputs} × ${outputs}.`];
+  const sentences = [
+    `A row of ${count(n, "pixel")} gives ${count(outputs, "output")}; a picture of ${n} × ${n} gives ${outputs} × ${outputs}.`,
+  ];
   const { dropped, skipped } = unread(settings);
   const rest = (padded - span(settings)) % s;
   if (dropped.length) {
-    sentences.push(`The division leaves ${rest} over, and the floor drops it: ${list(dropped)} never read, for another step of ${s} would leave the row.`);
+    sentences.push(
+      `The division leaves ${rest} over, and the floor drops it: ${list(dropped)} never read, for another step of ${s} would leave the row.`,
+    );
   } else if (rest) {
     sentences.push(`The division leaves ${rest} over, but only padding is dropped there.`);
   }
   if (skipped.length) sentences.push(`${capital(list(skipped))} stepped over: no window reads there.`);
   if (!dropped.length && !skipped.length) sentences.push("Every pixel is read.");
-  const empty = range(0, outputs).filter((output) => taps(settings, output).every((pixel) => pixel < 0 || pixel >= n));
+  const empty = range(0, outputs).filter((output) =>
+    taps(settings, output).every((pixel) => pixel < 0 || pixel >= n),
+  );
   if (empty.length) {
-    sentences.push(`${count(empty.length, "output")} of the row ${empty.length === 1 ? "sees" : "see"} nothing but padding.`);
+    sentences.push(
+      `${count(empty.length, "output")} of the row ${empty.length === 1 ? "sees" : "see"} nothing but padding.`,
+    );
   }
   return sentences.join(" ");
 }
@@ -82,6 +106,7 @@ const STYLE = `
 .cl-output-size .os-read { fill:var(--cl-soft); stroke:var(--cl-edge); stroke-width:0.75; }
 .cl-output-size .os-padding { fill:none; stroke:var(--cl-edge); stroke-width:0.75; stroke-dasharray:2 2; }
 .cl-output-size .os-unread { fill:none; stroke:var(--cl-warning); stroke-width:1.25; }
+.cl-output-size .os-fine path { stroke-width:0.3; }
 .cl-output-size .os-rail { stroke:var(--cl-line); stroke-width:2; }
 .cl-output-size .os-tap { fill:var(--cl-edge); }
 .cl-output-size .os-on { fill:var(--cl-mark); }
@@ -97,14 +122,21 @@ function squares(places, size) {
 
 /** One path of crossed squares. */
 function crosses(places, size) {
-  return squares(places, size) + places.map(([x, y]) => `M${x} ${y}l${size} ${size}m0 ${-size}l${-size} ${size}`).join("");
+  return (
+    squares(places, size) +
+    places.map(([x, y]) => `M${x} ${y}l${size} ${size}m0 ${-size}l${-size} ${size}`).join("")
+  );
 }
 
 const path = (name, d) => svg("path", { class: name, d });
 
 /** Text with its letters in italics, as formulas have them. */
 function italic(text) {
-  return h("span", {}, ...text.split(/([a-z])/).map((part) => (/[a-z]/.test(part) ? h("i", {}, part) : part)));
+  return h(
+    "span",
+    {},
+    ...text.split(/([a-z])/).map((part) => (/[a-z]/.test(part) ? h("i", {}, part) : part)),
+  );
 }
 
 /** The formula: with letters, with numbers, and worked out. */
@@ -114,8 +146,15 @@ function formula({ n, k, s, p, d }) {
   const line = (top, bottom, ...after) => {
     const spoken = `o = floor((${top}) / ${bottom}) + 1${after.join("")}`;
     const fraction = h("span", { class: "os-fraction" }, italic(top), italic(bottom));
-    return h("div", { role: "math", "aria-label": spoken },
-      italic("o = "), h("span", { class: "os-floor" }, fraction), " + 1", ...after.slice(0, 1), h("b", {}, ...after.slice(1)));
+    return h(
+      "div",
+      { role: "math", "aria-label": spoken },
+      italic("o = "),
+      h("span", { class: "os-floor" }, fraction),
+      " + 1",
+      ...after.slice(0, 1),
+      h("b", {}, ...after.slice(1)),
+    );
   };
   return [
     line("n + 2p \u2212 d(k \u2212 1) \u2212 1", "s"),
@@ -135,13 +174,17 @@ export function mount(el, options = {}) {
     hint: "Move the sliders. Then point at a window or at an output pixel, or focus the output and use the arrow keys.",
   });
   addStyle("output-size", STYLE);
-  const sliders = CONTROLS.map(([name, label, min, max]) => slider(label, {
-    min, max, value: settings[name],
-    onInput(value) {
-      settings[name] = value;
-      update();
-    },
-  }));
+  const sliders = CONTROLS.map(([name, label, min, max]) =>
+    slider(label, {
+      min,
+      max,
+      value: settings[name],
+      onInput(value) {
+        settings[name] = value;
+        update();
+      },
+    }),
+  );
   const worked = h("div", { class: "os-formula", role: "group", "aria-label": "Formula of the output size" });
   const result = statusLine();
   const rowHead = h("p", { class: "os-head" });
@@ -149,24 +192,43 @@ export function mount(el, options = {}) {
   const inputHead = h("p", { class: "os-head" });
   const input = h("div", { role: "img" });
   const outputHead = h("p", { class: "os-head" });
-  const output = h("div", { class: "cl-point", tabindex: 0, role: "application", "aria-roledescription": "picture with a movable pixel",
-    "aria-label": "Output; arrow keys move to another pixel" });
+  const output = h("div", {
+    class: "cl-point",
+    tabindex: 0,
+    role: "application",
+    "aria-roledescription": "picture with a movable pixel",
+    "aria-label": "Output; arrow keys move to another pixel",
+  });
   const reading = statusLine();
-  const key = (name, draw, text) => h("span", {}, svg("svg", { width: 14, height: 14, "aria-hidden": "true" }, path(name, draw([[1, 1]], 12))), text);
+  const key = (name, draw, text) =>
+    h(
+      "span",
+      {},
+      svg("svg", { width: 14, height: 14, "aria-hidden": "true" }, path(name, draw([[1, 1]], 12))),
+      text,
+    );
   root.append(
-    h("div", { class: "os-sliders" }, ...sliders.map(({ element }) => element)), worked, result,
-    rowHead, row,
+    h("div", { class: "os-sliders" }, ...sliders.map(({ element }) => element)),
+    worked,
+    result,
+    rowHead,
+    row,
     h("div", { class: "os-pair" }, h("div", {}, inputHead, input), h("div", {}, outputHead, output)),
-    h("div", { class: "cl-legend" }, key("os-read", squares, "pixel that is read"), key("os-unread", crosses, "pixel that is never read"),
-      key("os-padding", squares, "padding, zeros"), key("os-on", squares, "the chosen window and its output")),
-    reading);
+    h(
+      "div",
+      { class: "cl-legend" },
+      key("os-read", squares, "pixel that is read"),
+      key("os-unread", crosses, "pixel that is never read"),
+      key("os-padding", squares, "padding, zeros"),
+      key("os-on", squares, "the chosen window and its output"),
+    ),
+    reading,
+  );
 
   let width = 0;
   let outputs = 0;
-  let rowMark;
-  let inputMark;
-  let outputMark;
-  let geometry;
+  let geometry; // how the row and the pictures are laid out
+  const [rowMark, inputMark, outputMark] = range(0, 3).map(() => path("os-on", ""));
 
   function update() {
     outputs = outputSize(settings.n, settings);
@@ -176,18 +238,25 @@ export function mount(el, options = {}) {
     if (width) draw();
   }
 
+  const inside = (place) => place >= 0 && place < settings.n;
+
   function draw() {
     const { n, p } = settings;
     const { dropped, skipped } = unread(settings);
     const missed = new Set(outputs ? [...dropped, ...skipped] : range(0, n));
-    const inside = (place) => place >= 0 && place < n;
     const kind = (place) => (!inside(place) ? "padding" : missed.has(place) ? "unread" : "read");
     const places = range(-p, n + p);
-    rowHead.replaceChildren("One row ", h("small", {}, `${places.length} places, ${count(outputs, "window")}`));
-    inputHead.replaceChildren("Input ", h("small", {}, `${n} × ${n}${p ? ` + padding ${p}` : ""}`));
-    outputHead.replaceChildren("Output ", h("small", {}, outputs ? `${outputs} × ${outputs}` : "none"));
+    geometry = { ...drawRow(places, kind), ...drawPictures(places, kind) };
+    choose(chosen.row, chosen.column);
+  }
 
-    // the row, and under it one line for each window
+  /** The row, and under it one line for each window. */
+  function drawRow(places, kind) {
+    const { n, p } = settings;
+    rowHead.replaceChildren(
+      "One row ",
+      h("small", {}, `${places.length} places, ${count(outputs, "window")}`),
+    );
     const label = 26;
     const cell = clamp(Math.floor((width - label - 2) / places.length), 5, 30);
     const line = Math.min(cell, 16);
@@ -196,41 +265,83 @@ export function mount(el, options = {}) {
     const top = cell + 8;
     const y = (number) => top + number * line;
     const dot = Math.max(3, line - 4);
-    const mark = (number) => squares(taps(settings, number).map((place) => [x(place) + (cell - 1 - dot) / 2, y(number) + 2]), dot);
-    rowMark = path("os-on", "");
-    const numbers = cell >= 16 ? places.filter(inside).map((place) => svg("text", { x: x(place) + (cell - 1) / 2, y: 1 + cell / 2 }, String(place))) : [];
+    const mark = (number) =>
+      squares(
+        taps(settings, number).map((place) => [x(place) + (cell - 1 - dot) / 2, y(number) + 2]),
+        dot,
+      );
+    const numbers =
+      cell >= 16
+        ? places
+            .filter(inside)
+            .map((place) => svg("text", { x: x(place) + (cell - 1) / 2, y: 1 + cell / 2 }, String(place)))
+        : [];
     const step = line >= 12 ? 1 : 5;
-    row.replaceChildren(svg("svg", { width: x(n + p) + 1, height: y(outputs) + 2, "aria-hidden": "true" },
-      path("os-padding", squares(group("padding"), cell - 2)),
-      path("os-read", squares(group("read"), cell - 2)),
-      path("os-unread", crosses(group("unread"), cell - 2)),
-      ...numbers,
-      ...range(0, outputs).map((number) => path("os-rail", `M${x(taps(settings, number)[0]) + cell / 2 - 1} ${y(number) + line / 2}h${(span(settings) - 1) * cell}`)),
-      ...range(0, outputs).map((number) => path("os-tap", mark(number))),
-      ...range(0, outputs, step).map((number) => svg("text", { class: "os-muted", x: label - 5, y: y(number) + line / 2 }, `y${number}`)),
-      rowMark));
-    set(row, { "aria-label": `A row of ${count(n, "pixel")}, ${p} padded on each side, and ${count(outputs, "window")} under it` });
+    row.replaceChildren(
+      svg(
+        "svg",
+        { width: x(n + p) + 1, height: y(outputs) + 2, "aria-hidden": "true" },
+        path("os-padding", squares(group("padding"), cell - 2)),
+        path("os-read", squares(group("read"), cell - 2)),
+        path("os-unread", crosses(group("unread"), cell - 2)),
+        ...numbers,
+        ...range(0, outputs).map((number) =>
+          path(
+            "os-rail",
+            `M${x(taps(settings, number)[0]) + cell / 2 - 1} ${y(number) + line / 2}h${(span(settings) - 1) * cell}`,
+          ),
+        ),
+        ...range(0, outputs).map((number) => path("os-tap", mark(number))),
+        ...range(0, outputs, step).map((number) =>
+          svg("text", { class: "os-muted", x: label - 5, y: y(number) + line / 2 }, `y${number}`),
+        ),
+        rowMark,
+      ),
+    );
+    set(row, {
+      "aria-label": `A row of ${count(n, "pixel")}, ${p} padded on each side, and ${count(outputs, "window")} under it`,
+    });
+    return { mark, y, line };
+  }
 
-    // the same in two dimensions
-    const side = clamp(Math.floor(((width - 20) / 2 - 2) / places.length), 3, 26);
+  /** The same in two dimensions: the picture, and the output beside it. */
+  function drawPictures(places, kind) {
+    const { n, p } = settings;
+    inputHead.replaceChildren("Input ", h("small", {}, `${n} × ${n}${p ? ` + padding ${p}` : ""}`));
+    outputHead.replaceChildren("Output ", h("small", {}, outputs ? `${outputs} × ${outputs}` : "none"));
+    const half = (width - 20) / 2 - 2;
+    const side = clamp(Math.floor(half / places.length), 3, 26);
+    // Drawn to the same scale, unless the cells were too small for a finger.
+    const large = clamp(Math.floor(half / Math.max(1, outputs)), side, Math.max(side, 14));
+    const fine = side < 8 ? "os-fine" : null;
     const at = (place) => (place + p) * side + 1;
     const grid = places.flatMap((r) => places.map((c) => [r, c]));
-    const kinds = (name, test) => grid.filter(([r, c]) => test(kind(r), kind(c))).map(([r, c]) => [at(c), at(r), name]);
-    const padded = (a, b) => a === "padding" || b === "padding";
-    inputMark = path("os-on", "");
-    input.replaceChildren(svg("svg", { width: at(n + p) + 1, height: at(n + p) + 1, "aria-hidden": "true" },
-      path("os-padding", squares(kinds("padding", padded), side - 1)),
-      path("os-read", squares(kinds("read", (a, b) => a === "read" && b === "read"), side - 1)),
-      path("os-unread", crosses(kinds("unread", (a, b) => !padded(a, b) && (a === "unread" || b === "unread")), side - 1)),
-      inputMark));
+    const kindAt = (r, c) =>
+      ["padding", "unread", "read"].find((each) => kind(r) === each || kind(c) === each);
+    const corners = (name) => grid.filter(([r, c]) => kindAt(r, c) === name).map(([r, c]) => [at(c), at(r)]);
+    input.replaceChildren(
+      svg(
+        "svg",
+        { class: fine, width: at(n + p) + 1, height: at(n + p) + 1, "aria-hidden": "true" },
+        path("os-padding", squares(corners("padding"), side - 1)),
+        path("os-read", squares(corners("read"), side - 1)),
+        path("os-unread", crosses(corners("unread"), side - 1)),
+        inputMark,
+      ),
+    );
     set(input, { "aria-label": `The input picture, ${n} by ${n}; the chosen window is marked` });
-    outputMark = path("os-on", "");
     const all = range(0, outputs);
-    output.replaceChildren(svg("svg", { width: outputs * side + 2, height: outputs * side + 2, "aria-hidden": "true" },
-      path("os-cell", squares(all.flatMap((r) => all.map((c) => [c * side + 1, r * side + 1])), side - 1)), outputMark));
+    const cells = all.flatMap((r) => all.map((c) => [c * large + 1, r * large + 1]));
+    output.replaceChildren(
+      svg(
+        "svg",
+        { width: outputs * large + 2, height: outputs * large + 2, "aria-hidden": "true" },
+        path("os-cell", squares(cells, large - 1)),
+        outputMark,
+      ),
+    );
     set(output, { tabindex: outputs ? 0 : -1 });
-    geometry = { mark, at, side, y, line };
-    choose(chosen.row, chosen.column);
+    return { at, side, large };
   }
 
   function choose(r, c) {
@@ -240,13 +351,18 @@ export function mount(el, options = {}) {
     }
     chosen.row = clamp(r, 0, outputs - 1);
     chosen.column = clamp(c, 0, outputs - 1);
-    const { mark, at, side } = geometry;
+    const { mark, at, side, large } = geometry;
     const rows = taps(settings, chosen.row);
     const columns = taps(settings, chosen.column);
     set(rowMark, { d: mark(chosen.column) });
-    set(inputMark, { d: squares(rows.flatMap((i) => columns.map((j) => [at(j), at(i)])), side - 1) });
-    set(outputMark, { d: squares([[chosen.column * side + 1, chosen.row * side + 1]], side - 1) });
-    const name = (places) => places.map((place) => (place < 0 || place >= settings.n ? "padding" : place)).join(", ");
+    set(inputMark, {
+      d: squares(
+        rows.flatMap((i) => columns.map((j) => [at(j), at(i)])),
+        side - 1,
+      ),
+    });
+    set(outputMark, { d: squares([[chosen.column * large + 1, chosen.row * large + 1]], large - 1) });
+    const name = (places) => places.map((place) => (inside(place) ? place : "padding")).join(", ");
     reading.hidden = false;
     reading.textContent = `Output in row ${chosen.row}, column ${chosen.column} reads rows ${name(rows)} and columns ${name(columns)}.`;
   }
@@ -257,7 +373,11 @@ export function mount(el, options = {}) {
   });
   onPoint(output, (x, y) => {
     const box = output.getBoundingClientRect();
-    if (outputs) choose(Math.floor((y * box.height - 1) / geometry.side), Math.floor((x * box.width - 1) / geometry.side));
+    if (outputs)
+      choose(
+        Math.floor((y * box.height - 1) / geometry.large),
+        Math.floor((x * box.width - 1) / geometry.large),
+      );
   });
   output.addEventListener("keydown", (event) => {
     const step = arrowStep(event);

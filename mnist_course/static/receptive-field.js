@@ -1,6 +1,21 @@
 // Which pixels does a unit see? A stack of layers, and the way from any unit back to the input.
 
-import { addStyle, arrowStep, clamp, count, frame, h, onPoint, outputSize, range, set, statusLine, svg, watchWidth, whole } from "./dom.js";
+import {
+  addStyle,
+  arrowStep,
+  clamp,
+  count,
+  frame,
+  h,
+  onPoint,
+  outputSize,
+  range,
+  set,
+  statusLine,
+  svg,
+  watchWidth,
+  whole,
+} from "./dom.js";
 
 const MOST_LAYERS = 8;
 const CONV = { kind: "conv", k: 3, s: 1, p: 1, d: 1 };
@@ -15,9 +30,16 @@ const FIELDS = [
 /** Stacks to start from. */
 export const STACKS = {
   "The course's network": [CONV, POOL, CONV, POOL, CONV, POOL],
-  "Two 3 × 3 convolutions": [{ ...CONV, p: 0 }, { ...CONV, p: 0 }],
+  "Two 3 × 3 convolutions": [
+    { ...CONV, p: 0 },
+    { ...CONV, p: 0 },
+  ],
   "One 5 × 5 convolution": [{ ...CONV, k: 5, p: 0 }],
-  "Stride instead of pooling": [{ ...CONV, s: 2 }, { ...CONV, s: 2 }, { ...CONV, s: 2 }],
+  "Stride instead of pooling": [
+    { ...CONV, s: 2 },
+    { ...CONV, s: 2 },
+    { ...CONV, s: 2 },
+  ],
   "Growing dilation": [{ ...CONV }, { ...CONV, p: 2, d: 2 }, { ...CONV, p: 4, d: 4 }],
 };
 
@@ -57,7 +79,8 @@ export function problem(layers, n) {
   const counts = sizes(layers, n);
   for (const [index, { kind, k, p, d }] of layers.entries()) {
     const name = `Layer ${index + 1} (${NAMES[kind]})`;
-    if (kind === "pool" && 2 * p > d * (k - 1) + 1) return `${name}: PyTorch allows a pooling layer at most half its window as padding.`;
+    if (kind === "pool" && 2 * p > d * (k - 1) + 1)
+      return `${name}: PyTorch allows a pooling layer at most half its window as padding.`;
     if (!counts[index + 1]) {
       return `${name}: the window spans ${d * (k - 1) + 1} places, but the padded row has only ${counts[index] + 2 * p}. No window fits.`;
     }
@@ -134,30 +157,68 @@ export function mount(el, options = {}) {
     hint: "Change the layers, then point at a unit of any of them. With the keyboard: focus the picture; left and right move along the layer, up and down to another one.",
   });
   addStyle("receptive-field", STYLE);
-  const stack = h("select", {}, ...Object.keys(stacks).map((name) => h("option", { value: name }, name)),
-    h("option", { value: "", disabled: true }, "Your own"));
+  const stack = h(
+    "select",
+    {},
+    ...Object.keys(stacks).map((name) => h("option", { value: name }, name)),
+    h("option", { value: "", disabled: true }, "Your own"),
+  );
   const editor = h("ol", { class: "rf-layers", "aria-label": "Layers, from the input on" });
   const addConv = h("button", { type: "button" }, "Add convolution");
   const addPool = h("button", { type: "button" }, "Add pooling");
   const warning = statusLine();
-  const head = h("p", { class: "rf-head" }, "From the unit back to the input ", h("small", {}, `one row of the picture, ${n} pixels`));
-  const picture = h("div", { class: "cl-point cl-scroll", tabindex: 0, role: "application",
+  const head = h(
+    "p",
+    { class: "rf-head" },
+    "From the unit back to the input ",
+    h("small", {}, `one row of the picture, ${n} pixels`),
+  );
+  const picture = h("div", {
+    class: "cl-point cl-scroll",
+    tabindex: 0,
+    role: "application",
     "aria-roledescription": "picture with a movable unit",
-    "aria-label": "Layers and their units; left and right arrows move along the layer, up and down to another layer" });
+    "aria-label":
+      "Layers and their units; left and right arrows move along the layer, up and down to another layer",
+  });
   const status = statusLine();
   const body = h("tbody", {});
-  const columns = [["layer"], ["units"], ["receptive field", "r + d(k \u2212 1)j"], ["jump", "j · s"], ["unit 0 starts at", "start \u2212 p · j"]];
-  const table = h("table", {}, h("thead", {}, h("tr", {},
-    ...columns.map(([name, sum]) => h("th", { scope: "col" }, name, ...(sum ? [h("small", {}, sum)] : []))))), body);
+  const columns = [
+    ["layer"],
+    ["units"],
+    ["receptive field", "r + d(k \u2212 1)j"],
+    ["jump", "j · s"],
+    ["unit 0 starts at", "start \u2212 p · j"],
+  ];
+  const table = h(
+    "table",
+    {},
+    h(
+      "thead",
+      {},
+      h(
+        "tr",
+        {},
+        ...columns.map(([name, sum]) =>
+          h("th", { scope: "col" }, name, ...(sum ? [h("small", {}, sum)] : [])),
+        ),
+      ),
+    ),
+    body,
+  );
   const square = h("div", { role: "img" });
   const area = (name, ...children) => h("div", { style: `grid-area:${name}` }, ...children);
   root.append(
     h("div", { class: "cl-row" }, h("label", {}, "Layers", stack)),
-    h("div", { class: "rf-body" },
+    h(
+      "div",
+      { class: "rf-body" },
       area("edit", editor, h("div", { class: "cl-row" }, addConv, addPool), warning),
       area("units", head, picture, status),
       area("square", h("p", { class: "rf-head" }, "In the picture"), square),
-      area("table", h("p", { class: "rf-head" }, "The recursion, layer by layer"), table)));
+      area("table", h("p", { class: "rf-head" }, "The recursion, layer by layer"), table),
+    ),
+  );
 
   let width = 0;
   let counts;
@@ -167,7 +228,8 @@ export function mount(el, options = {}) {
   /** The levels that exist: all, or those before the layer where no window fits. */
   const levels = () => range(0, counts.length).filter((each) => counts[each] > 0);
   const top = () => levels().length - 1;
-  const title = (each) => (each === 0 ? "input" : `${each} ${layers[each - 1].kind} ${times(layers[each - 1].k)}`);
+  const title = (each) =>
+    each === 0 ? "input" : `${each} ${layers[each - 1].kind} ${times(layers[each - 1].k)}`;
 
   function edited() {
     stack.value = "";
@@ -176,7 +238,14 @@ export function mount(el, options = {}) {
 
   function edit() {
     const field = (layer, number, [name, label, min, max]) => {
-      const input = h("input", { type: "number", min, max, step: 1, value: layer[name], "aria-label": `Layer ${number}, ${label}` });
+      const input = h("input", {
+        type: "number",
+        min,
+        max,
+        step: 1,
+        value: layer[name],
+        "aria-label": `Layer ${number}, ${label}`,
+      });
       input.addEventListener("input", () => {
         const valid = input.value !== "" && input.validity.valid;
         set(input, { "aria-invalid": valid ? null : "true" });
@@ -186,24 +255,48 @@ export function mount(el, options = {}) {
       });
       return input;
     };
-    const names = h("li", { class: "rf-names", "aria-hidden": "true" }, h("span", {}), h("span", {}),
-      ...FIELDS.map(([short, long]) => h("span", {}, h("span", { class: "rf-long" }, long), h("span", { class: "rf-short" }, short))));
-    editor.replaceChildren(names, ...layers.map((layer, index) => {
-      const kind = h("select", { "aria-label": `Layer ${index + 1}, kind` },
-        ...Object.keys(NAMES).map((value) => h("option", { value, selected: layer.kind === value }, value)));
-      kind.addEventListener("change", () => {
-        layer.kind = kind.value;
-        edited();
-      });
-      const remove = h("button", { type: "button", "aria-label": `Remove layer ${index + 1}`, disabled: layers.length === 1 }, "×");
-      remove.addEventListener("click", () => {
-        layers.splice(index, 1);
-        edit();
-        edited();
-        editor.querySelectorAll("button")[Math.min(index, layers.length - 1)].focus();
-      });
-      return h("li", {}, h("span", {}, String(index + 1)), kind, ...FIELDS.map((each) => field(layer, index + 1, each)), remove);
-    }));
+    const names = h(
+      "li",
+      { class: "rf-names", "aria-hidden": "true" },
+      h("span", {}),
+      h("span", {}),
+      ...FIELDS.map(([short, long]) =>
+        h("span", {}, h("span", { class: "rf-long" }, long), h("span", { class: "rf-short" }, short)),
+      ),
+    );
+    editor.replaceChildren(
+      names,
+      ...layers.map((layer, index) => {
+        const kind = h(
+          "select",
+          { "aria-label": `Layer ${index + 1}, kind` },
+          ...Object.keys(NAMES).map((value) => h("option", { value, selected: layer.kind === value }, value)),
+        );
+        kind.addEventListener("change", () => {
+          layer.kind = kind.value;
+          edited();
+        });
+        const remove = h(
+          "button",
+          { type: "button", "aria-label": `Remove layer ${index + 1}`, disabled: layers.length === 1 },
+          "×",
+        );
+        remove.addEventListener("click", () => {
+          layers.splice(index, 1);
+          edit();
+          edited();
+          editor.querySelectorAll("button")[Math.min(index, layers.length - 1)].focus();
+        });
+        return h(
+          "li",
+          {},
+          h("span", {}, String(index + 1)),
+          kind,
+          ...FIELDS.map((each) => field(layer, index + 1, each)),
+          remove,
+        );
+      }),
+    );
     set(addConv, { disabled: layers.length >= MOST_LAYERS });
     set(addPool, { disabled: layers.length >= MOST_LAYERS });
   }
@@ -216,16 +309,41 @@ export function mount(el, options = {}) {
     warning.hidden = !trouble;
     set(warning, { "data-kind": "warning" });
     level = Math.min(level, top());
-    body.replaceChildren(...levels().map((each) => {
-      const { r, j, start } = fields[each];
-      const text = (sum, value) => h("td", {}, ...(sum ? [h("span", {}, `${sum} `), h("b", {}, `= ${whole(value)}`)] : [h("b", {}, whole(value))]));
-      if (each === 0) return h("tr", {}, h("th", { scope: "row" }, title(0)), h("td", {}, String(n)), text("", r), text("", j), text("", start));
-      const { k, s, p, d } = layers[each - 1];
-      const below = fields[each - 1];
-      const from = whole(below.start);
-      return h("tr", {}, h("th", { scope: "row" }, title(each)), h("td", {}, String(counts[each])),
-        text(`${below.r} + ${d}·${k - 1}·${below.j}`, r), text(`${below.j}·${s}`, j), text(`${from} \u2212 ${p}·${below.j}`, start));
-    }));
+    body.replaceChildren(
+      ...levels().map((each) => {
+        const { r, j, start } = fields[each];
+        const text = (sum, value) =>
+          h(
+            "td",
+            {},
+            ...(sum
+              ? [h("span", {}, `${sum} `), h("b", {}, `= ${whole(value)}`)]
+              : [h("b", {}, whole(value))]),
+          );
+        if (each === 0)
+          return h(
+            "tr",
+            {},
+            h("th", { scope: "row" }, "input"),
+            h("td", {}, String(n)),
+            text("", r),
+            text("", j),
+            text("", start),
+          );
+        const { k, s, p, d } = layers[each - 1];
+        const below = fields[each - 1];
+        const from = whole(below.start);
+        return h(
+          "tr",
+          {},
+          h("th", { scope: "row" }, `${each} ${layers[each - 1].kind}`),
+          h("td", {}, String(counts[each])),
+          text(`${below.r} + ${d}·${k - 1}·${below.j}`, r),
+          text(`${below.j}·${s}`, j),
+          text(`${from} \u2212 ${p}·${below.j}`, start),
+        );
+      }),
+    );
     if (width) draw();
   }
 
@@ -245,21 +363,58 @@ export function mount(el, options = {}) {
       return [x(start + index * j + (r - j) / 2), j * cell];
     };
     const gap = cell > 6 ? 1.5 : 0.75;
-    const unitPath = (each, units) => units.map((index) => {
-      const [corner, wide] = box(each, index);
-      return rectangle(corner + gap / 2, y(each), Math.max(0.5, wide - gap), thick);
-    }).join("");
-    const labels = levels().map((each) => svg("text", { x: 1, y: y(each) - 5 }, `${title(each)}: ${count(counts[each], each ? "unit" : "pixel")}`));
+    const unitPath = (each, units) =>
+      units
+        .map((index) => {
+          const [corner, wide] = box(each, index);
+          return rectangle(corner + gap / 2, y(each), Math.max(0.5, wide - gap), thick);
+        })
+        .join("");
+    const labels = levels().map((each) =>
+      svg(
+        "text",
+        { x: 1, y: y(each) - 5 },
+        `${title(each)}: ${count(counts[each], each ? "unit" : "pixel")}`,
+      ),
+    );
     const cones = svg("path", { class: "rf-cone", d: "" });
     const seen = svg("path", { class: "rf-seen", d: "" });
     const marked = svg("path", { class: "rf-seen rf-chosen", d: "" });
     const bracket = svg("path", { class: "rf-bracket", d: "" });
     const bottom = y(0) + thick;
     const ends = [svg("text", { y: bottom + 26 }), svg("text", { y: bottom + 26, "text-anchor": "end" })];
-    picture.replaceChildren(svg("svg", { width, height: bottom + 34, "aria-hidden": "true" },
-      cones, ...levels().map((each) => svg("path", { class: "rf-unit", d: unitPath(each, range(0, counts[each])) })),
-      seen, marked, bracket, ...labels, ...ends));
-    rows = { y, pitch, box, unitPath, labels, cones, seen, marked, bracket, bottom, x, thick, left, right, ends };
+    picture.replaceChildren(
+      svg(
+        "svg",
+        { width, height: bottom + 34, "aria-hidden": "true" },
+        cones,
+        ...levels().map((each) =>
+          svg("path", { class: "rf-unit", d: unitPath(each, range(0, counts[each])) }),
+        ),
+        seen,
+        marked,
+        bracket,
+        ...labels,
+        ...ends,
+      ),
+    );
+    rows = {
+      y,
+      pitch,
+      box,
+      unitPath,
+      labels,
+      cones,
+      seen,
+      marked,
+      bracket,
+      bottom,
+      x,
+      thick,
+      left,
+      right,
+      ends,
+    };
     choose(level, unit);
   }
 
@@ -272,22 +427,33 @@ export function mount(el, options = {}) {
     const seen = dependencies(layers, n, level, unit);
     const pixels = seen[0];
     describe(from, to, pixels);
-    [...body.children].forEach((each, index) => set(each, { "aria-current": index === level ? "true" : null }));
+    [...body.children].forEach((each, index) =>
+      set(each, { "aria-current": index === level ? "true" : null }),
+    );
     if (!rows) return;
     const { y, box, unitPath, labels, cones, marked, bracket, bottom, x, thick, ends } = rows;
     labels.forEach((label, index) => set(label, { class: index === level ? "rf-current" : null }));
-    set(rows.seen, { d: range(0, level).map((each) => unitPath(each, seen[each])).join("") });
+    set(rows.seen, {
+      d: range(0, level)
+        .map((each) => unitPath(each, seen[each]))
+        .join(""),
+    });
     set(marked, { d: unitPath(level, [unit]) });
     const edges = (each) => {
       const [a] = box(each, seen[each][0]);
       const [b, wide] = box(each, seen[each].at(-1));
       return [a, b + wide];
     };
-    set(cones, { d: range(1, level + 1).filter((each) => seen[each - 1].length).map((each) => {
-      const [a, b] = edges(each);
-      const [c, d] = edges(each - 1);
-      return `M${a} ${y(each) + thick}H${b}L${d} ${y(each - 1)}H${c}z`;
-    }).join("") });
+    set(cones, {
+      d: range(1, level + 1)
+        .filter((each) => seen[each - 1].length)
+        .map((each) => {
+          const [a, b] = edges(each);
+          const [c, d] = edges(each - 1);
+          return `M${a} ${y(each) + thick}H${b}L${d} ${y(each - 1)}H${c}z`;
+        })
+        .join(""),
+    });
     set(bracket, { d: `M${x(from) + 1} ${bottom + 4}v6H${x(to + 1) - 1}v-6` });
     ends.forEach((text, index) => {
       const wide = x(to + 1) - x(from);
@@ -302,12 +468,17 @@ export function mount(el, options = {}) {
   function describe(from, to, pixels) {
     const { r } = fields[level];
     const inside = range(from, to + 1).filter((pixel) => pixel >= 0 && pixel < n).length;
-    const name = level ? `Unit ${unit} of layer ${level} (${NAMES[layers[level - 1].kind]})` : `Pixel ${unit} of the input`;
+    const name = level
+      ? `Unit ${unit} of layer ${level} (${NAMES[layers[level - 1].kind]})`
+      : `Pixel ${unit} of the input`;
     const parts = [`${name} sees ${r === 1 ? "itself" : `the ${r} places ${label(from, to)}`}`];
     if (r === 1 && level) parts[0] = `${name} sees the pixel ${label(from, to)}`;
     if (inside < r) parts.push(`${r - inside} of them in the padding`);
     const unseen = inside - pixels.length;
-    const more = unseen > 0 ? ` ${count(unseen, "pixel")} among them ${unseen === 1 ? "is" : "are"} never read on the way.` : "";
+    const more =
+      unseen > 0
+        ? ` ${count(unseen, "pixel")} among them ${unseen === 1 ? "is" : "are"} never read on the way.`
+        : "";
     status.textContent = `${parts.join(", ")}.${level ? ` In the picture that is a square of ${times(r)}.` : ""}${more}`;
   }
 
@@ -315,15 +486,30 @@ export function mount(el, options = {}) {
     const { left, right } = rows;
     const cells = pixels.flatMap((row) => pixels.map((column) => rectangle(column, row, 1, 1))).join("");
     const size = right - left;
-    square.replaceChildren(svg("svg", { viewBox: `${left - 0.5} ${left - 0.5} ${size + 1} ${size + 1}`, width: 180, height: 180, "aria-hidden": "true" },
-      svg("rect", { class: "rf-picture", x: 0, y: 0, width: n, height: n }),
-      svg("path", { class: "rf-pixels", d: cells }),
-      svg("rect", { class: "rf-window", x: from, y: from, width: to - from + 1, height: to - from + 1 })));
-    set(square, { "aria-label": `The picture, ${n} by ${n}, and the square that unit ${unit}, ${unit} sees: rows and columns ${from} to ${to}` });
+    square.replaceChildren(
+      svg(
+        "svg",
+        {
+          viewBox: `${left - 0.5} ${left - 0.5} ${size + 1} ${size + 1}`,
+          width: 180,
+          height: 180,
+          "aria-hidden": "true",
+        },
+        svg("rect", { class: "rf-picture", x: 0, y: 0, width: n, height: n }),
+        svg("path", { class: "rf-pixels", d: cells }),
+        svg("rect", { class: "rf-window", x: from, y: from, width: to - from + 1, height: to - from + 1 }),
+      ),
+    );
+    set(square, {
+      "aria-label": `The picture, ${n} by ${n}, and the square that unit ${unit}, ${unit} sees: rows and columns ${from} to ${to}`,
+    });
   }
 
   stack.addEventListener("change", () => take(stack.value));
-  for (const [button, layer] of [[addConv, CONV], [addPool, POOL]]) {
+  for (const [button, layer] of [
+    [addConv, CONV],
+    [addPool, POOL],
+  ]) {
     button.addEventListener("click", () => {
       layers.push({ ...layer });
       level = layers.length;
@@ -344,7 +530,13 @@ export function mount(el, options = {}) {
     const step = arrowStep(event);
     if (!step) return;
     event.preventDefault();
-    if (step[0]) choose(level - Math.sign(step[0]), Math.round(((unit + 0.5) / counts[level]) * counts[clamp(level - Math.sign(step[0]), 0, top())] - 0.5));
+    if (step[0])
+      choose(
+        level - Math.sign(step[0]),
+        Math.round(
+          ((unit + 0.5) / counts[level]) * counts[clamp(level - Math.sign(step[0]), 0, top())] - 0.5,
+        ),
+      );
     else choose(level, unit + step[1]);
   });
 

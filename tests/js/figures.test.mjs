@@ -5,9 +5,21 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { clamp, count, format, mix, outputSize, range, whole } from "../../mnist_course/static/dom.js";
-import { PRESETS, correlate, decodePixels, products, relu } from "../../mnist_course/static/kernel-playground.js";
+import {
+  PRESETS,
+  correlate,
+  decodePixels,
+  products,
+  relu,
+} from "../../mnist_course/static/kernel-playground.js";
 import { explain, span, taps, unread } from "../../mnist_course/static/output-size.js";
-import { STACKS, dependencies, problem, receptiveFields, sizes } from "../../mnist_course/static/receptive-field.js";
+import {
+  STACKS,
+  dependencies,
+  problem,
+  receptiveFields,
+  sizes,
+} from "../../mnist_course/static/receptive-field.js";
 
 /** Random numbers in [0, 1) that are the same in every run. */
 function generator(seed) {
@@ -22,9 +34,11 @@ const integer = (random, low, high) => low + Math.floor(random() * (high - low +
 
 /** Every combination of sizes worth trying: n, k, s, p, d. */
 function* settings() {
-  for (const n of range(1, 13)) for (const k of range(1, 6)) for (const s of range(1, 5)) {
-    for (const p of range(0, 4)) for (const d of range(1, 4)) yield { n, k, s, p, d };
-  }
+  for (const n of range(1, 13))
+    for (const k of range(1, 6))
+      for (const s of range(1, 5)) {
+        for (const p of range(0, 4)) for (const d of range(1, 4)) yield { n, k, s, p, d };
+      }
 }
 
 /** Windows, found by laying them on the padded row one after the other. */
@@ -47,11 +61,13 @@ test("the playground computes what four nested loops compute", () => {
     const bias = random() - 0.5;
     const output = correlate(image, width, kernel, bias);
     assert.equal(output.length, (height - 2) * (width - 2));
-    for (let i = 0; i < height - 2; i += 1) for (let j = 0; j < width - 2; j += 1) {
-      let sum = bias;
-      for (let u = 0; u < 3; u += 1) for (let v = 0; v < 3; v += 1) sum += kernel[3 * u + v] * image[(i + u) * width + j + v];
-      assert.ok(Math.abs(output[i * (width - 2) + j] - sum) < 1e-12);
-    }
+    for (let i = 0; i < height - 2; i += 1)
+      for (let j = 0; j < width - 2; j += 1) {
+        let sum = bias;
+        for (let u = 0; u < 3; u += 1)
+          for (let v = 0; v < 3; v += 1) sum += kernel[3 * u + v] * image[(i + u) * width + j + v];
+        assert.ok(Math.abs(output[i * (width - 2) + j] - sum) < 1e-12);
+      }
   }
 });
 
@@ -59,8 +75,14 @@ test("the nine products are pixel times weight, row by row, and add up to the ou
   const image = range(0, 16).map((value) => value / 16);
   const kernel = range(1, 10);
   const nine = products(image, 4, kernel, 1, 1);
-  assert.deepEqual(nine.map(({ pixel }) => pixel * 16), [5, 6, 7, 9, 10, 11, 13, 14, 15]);
-  assert.deepEqual(nine.map(({ weight }) => weight), kernel);
+  assert.deepEqual(
+    nine.map(({ pixel }) => pixel * 16),
+    [5, 6, 7, 9, 10, 11, 13, 14, 15],
+  );
+  assert.deepEqual(
+    nine.map(({ weight }) => weight),
+    kernel,
+  );
   const sum = nine.reduce((total, { product }) => total + product, 0);
   assert.ok(Math.abs(sum - correlate(image, 4, kernel)[3]) < 1e-12);
 });
@@ -68,12 +90,24 @@ test("the nine products are pixel times weight, row by row, and add up to the ou
 test("presets do what their names say", () => {
   const step = range(0, 25).map((index) => (index % 5 >= 2 ? 1 : 0)); // dark from column 2 on
   const flat = Array(25).fill(0.5);
-  const [vertical, horizontal] = [correlate(step, 5, PRESETS["Vertical edge"]), correlate(step, 5, PRESETS["Horizontal edge"])];
+  const [vertical, horizontal] = [
+    correlate(step, 5, PRESETS["Vertical edge"]),
+    correlate(step, 5, PRESETS["Horizontal edge"]),
+  ];
   assert.deepEqual([...vertical], [3, 3, 0, 3, 3, 0, 3, 3, 0]);
   assert.ok(horizontal.every((value) => value === 0));
   assert.deepEqual([...correlate(step, 5, PRESETS.Identity)], [0, 1, 1, 0, 1, 1, 0, 1, 1]);
-  for (const [name, total] of Object.entries({ Blur: 0.5, Sharpen: 0.5, Emboss: 0.5, "Sobel, vertical": 0, "Sobel, horizontal": 0 })) {
-    assert.ok(correlate(flat, 5, PRESETS[name]).every((value) => Math.abs(value - total) < 1e-12), name);
+  for (const [name, total] of Object.entries({
+    Blur: 0.5,
+    Sharpen: 0.5,
+    Emboss: 0.5,
+    "Sobel, vertical": 0,
+    "Sobel, horizontal": 0,
+  })) {
+    assert.ok(
+      correlate(flat, 5, PRESETS[name]).every((value) => Math.abs(value - total) < 1e-12),
+      name,
+    );
   }
 });
 
@@ -83,11 +117,13 @@ test("pixels are read from base64, and ReLU cuts off what is negative", () => {
 });
 
 test("the output size is the number of windows that fit, for all small sizes", () => {
-  for (const each of settings()) assert.equal(outputSize(each.n, each), windows(each).length, JSON.stringify(each));
+  for (const each of settings())
+    assert.equal(outputSize(each.n, each), windows(each).length, JSON.stringify(each));
 });
 
 test("taps are the places of each window", () => {
-  for (const each of settings()) windows(each).forEach((window, output) => assert.deepEqual(taps(each, output), window));
+  for (const each of settings())
+    windows(each).forEach((window, output) => assert.deepEqual(taps(each, output), window));
 });
 
 test("pixels that no window reads are dropped behind the last window, or skipped before its end", () => {
@@ -98,7 +134,11 @@ test("pixels that no window reads are dropped behind the last window, or skipped
     const end = all.at(-1)[0] + span(each);
     const missed = range(0, each.n).filter((pixel) => !read.has(pixel));
     const { dropped, skipped } = unread(each);
-    assert.deepEqual([...skipped, ...dropped].sort((a, b) => a - b), missed, JSON.stringify(each));
+    assert.deepEqual(
+      [...skipped, ...dropped].sort((a, b) => a - b),
+      missed,
+      JSON.stringify(each),
+    );
     assert.ok(dropped.every((pixel) => pixel >= end) && skipped.every((pixel) => pixel < end));
   }
 });
@@ -108,15 +148,23 @@ test("the explanation says why nothing fits, what is lost, and what is only padd
   assert.match(explain({ n: 10, k: 3, s: 2, p: 0, d: 1 }), /4 outputs.*leaves 1 over.*pixel 9 is never read/);
   assert.match(explain({ n: 6, k: 1, s: 2, p: 1, d: 1 }), /leaves 1 over, but only padding/);
   assert.match(explain({ n: 7, k: 1, s: 3, p: 0, d: 1 }), /Pixels 1, 2, 4 and 5 are stepped over/);
-  assert.match(explain({ n: 4, k: 1, s: 1, p: 1, d: 1 }), /Every pixel is read\. 2 outputs of the row see nothing but padding/);
-  assert.match(explain({ n: 1, k: 1, s: 1, p: 0, d: 1 }), /A row of 1 pixel gives 1 output;.*Every pixel is read\.$/);
+  assert.match(
+    explain({ n: 4, k: 1, s: 1, p: 1, d: 1 }),
+    /Every pixel is read\. 2 outputs of the row see nothing but padding/,
+  );
+  assert.match(
+    explain({ n: 1, k: 1, s: 1, p: 0, d: 1 }),
+    /A row of 1 pixel gives 1 output;.*Every pixel is read\.$/,
+  );
 });
 
 /** The units of the last layer that are not zero when only one pixel is: all weights are one. */
 function answers(layers, n, pixel) {
   let row = range(0, n).map((each) => (each === pixel ? 1 : 0));
   for (const layer of layers) {
-    row = windows({ ...layer, n: row.length }).map((window) => window.reduce((sum, place) => sum + (row[place] ?? 0), 0));
+    row = windows({ ...layer, n: row.length }).map((window) =>
+      window.reduce((sum, place) => sum + (row[place] ?? 0), 0),
+    );
   }
   return row;
 }
@@ -127,7 +175,11 @@ test("a unit depends on exactly the pixels that change it", () => {
   while (tried < 200) {
     const n = integer(random, 4, 16);
     const layers = range(0, integer(random, 1, 4)).map(() => ({
-      kind: "conv", k: integer(random, 1, 4), s: integer(random, 1, 3), p: integer(random, 0, 2), d: integer(random, 1, 2),
+      kind: "conv",
+      k: integer(random, 1, 4),
+      s: integer(random, 1, 3),
+      p: integer(random, 0, 2),
+      d: integer(random, 1, 2),
     }));
     const units = sizes(layers, n).at(-1);
     if (!units) continue;
@@ -146,7 +198,11 @@ test("the recursion gives the first and the last pixel of what a unit far from t
   for (let tried = 0; tried < 200; tried += 1) {
     const n = 200;
     const layers = range(0, integer(random, 1, 4)).map(() => ({
-      kind: "conv", k: integer(random, 1, 4), s: integer(random, 1, 2), p: integer(random, 0, 3), d: integer(random, 1, 2),
+      kind: "conv",
+      k: integer(random, 1, 4),
+      s: integer(random, 1, 2),
+      p: integer(random, 0, 3),
+      d: integer(random, 1, 2),
     }));
     const { r, j, start } = receptiveFields(layers).at(-1);
     const unit = Math.floor(sizes(layers, n).at(-1) / 2);
@@ -172,9 +228,18 @@ test("stacks that PyTorch would refuse are refused with the reason", () => {
 });
 
 test("numbers are written with a true minus sign, and zero has none", () => {
-  assert.deepEqual([1.005, -2.5, -0.001, 0].map((value) => format(value)), ["1.00", "\u22122.50", "0.00", "0.00"]);
+  assert.deepEqual(
+    [1.005, -2.5, -0.001, 0].map((value) => format(value)),
+    ["1.00", "\u22122.50", "0.00", "0.00"],
+  );
   assert.equal(whole(-7), "\u22127");
-  assert.deepEqual([0, 1, 2].map((number) => count(number, "pixel")), ["0 pixels", "1 pixel", "2 pixels"]);
-  assert.deepEqual([-1, 1, 9].map((value) => clamp(value, 0, 4)), [0, 1, 4]);
+  assert.deepEqual(
+    [0, 1, 2].map((number) => count(number, "pixel")),
+    ["0 pixels", "1 pixel", "2 pixels"],
+  );
+  assert.deepEqual(
+    [-1, 1, 9].map((value) => clamp(value, 0, 4)),
+    [0, 1, 4],
+  );
   assert.deepEqual(mix([0, 0, 0], [100, 50, 10], 0.5), [50, 25, 5]);
 });

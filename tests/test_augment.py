@@ -1,0 +1,145 @@
+"""Augmentations change digits as they say, each by its own numbers, and the same for a seed."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from mnist_course.augment import Affine, Sequence, Shift, Stroke
+
+ALL = [
+    Shift(1),
+    Shift(3),
+    Affine(),
+    Stroke(),
+    Sequence((Affine(20, 0.2, 0.2, 2), Stroke(0.5, 1.0), Shift(1))),
+]
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def blob(n: int = 8) -> torch.Tensor:
+    """``n`` times the same picture: a bar, off centre, well away from the edge."""
+    images = torch.zeros(n, 1, 28, 28)
+    images[:, :, 8:19, 11:14] = 1
+    images[:, :, 8:11, 11:19] = 1
+    return images
+
+
+def centre(images: torch.Tensor) -> torch.Tensor:
+    """Centres of mass, ``(N, 2)``: row and column."""
+    places = torch.stack(torch.meshgrid(torch.arange(28.0), torch.arange(28.0), indexing="ij"))
+    mass = images.sum((1, 2, 3))
+    return (images * places[None]).sum((2, 3)) / mass[:, None]
+
+
+@pytest.mark.parametrize("change", ALL, ids=str)
+def test_shape_dtype_and_range_stay_and_the_input_too(change):
+    images = torch.rand(16, 1, 28, 28, generator=generator(1))
+    before = images.clone()
+    changed = change(images, generator())
+    assert changed.shape == images.shape
+    assert changed.dtype == images.dtype
+    assert changed.min() >= 0
+    assert changed.max() <= 1 + 1e-6
+    assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("change", ALL, ids=str)
+def test_the_generator_decides(change):
+    images = blob()
+    assert torch.equal(change(images, generator(3)), change(images, generator(3)))
+    assert not torch.equal(change(images, generator(3)), change(images, generator(4)))
+
+
+@pytest.mark.parametrize("change", ALL, ids=str)
+def test_every_image_is_changed_by_its_own_numbers(change):
+    changed = change(blob(32), generator()).flatten(1)
+    assert len(changed.unique(dim=0)) > 5
+
+
+@pytest.mark.parametrize("change", ALL, ids=str)
+def test_an_empty_picture_stays_empty(change):
+    assert change(torch.zeros(4, 1, 28, 28), generator()).abs().max() == 0
+
+
+@given(
+    pixels=st.integers(0, 3),
+    channels=st.integers(1, 2),
+    height=st.integers(3, 9),
+    width=st.integers(3, 9),
+    seed=st.integers(0, 99),
+)
+def test_a_shift_equals_padding_and_cutting_out(pixels, channels, height, width, seed):
+    images = torch.randint(0, 256, (5, channels, height, width), generator=generator(seed)).byte()
+    shifted = Shift(pixels)(images, generator(seed))
+    padded = functional.pad(images, (pixels,) * 4)
+    size = 2 * pixels + 1
+    for image, result in zip(padded, shifted, strict=True):
+        windows = (
+            image[:, y : y + height, x : x + width] for y in range(size) for x in range(size)
+        )
+        assert any(torch.equal(result, window) for window in windows)
+
+
+def test_a_shift_reaches_every_place_equally_often():
+    images = torch.zeros(9000, 1, 5, 5)
+    images[:, :, 2, 2] = 1
+    often = Shift(1)(images, generator()).sum((0, 1))
+    assert often[0].sum() == often[:, 4].sum() == 0
+    assert (often[1:4, 1:4] - 1000).abs().max() < 150
+
+
+def test_an_affine_change_of_nothing_changes_nothing():
+    images = torch.rand(4, 1, 28, 28, generator=generator())
+    assert torch.allclose(Affine(0, 0, 0, 0)(images, generator()), images, atol=1e-5)
+
+
+def test_affine_moves_by_up_to_its_shift():
+    moved = centre(Affine(0, 0, 0, 2)(blob(500), generator())) - centre(blob(1))
+    assert moved.abs().max() <= 2.01
+    assert moved.abs().max() > 1.8
+    assert moved.mean().abs() < 0.1
+
+
+def test_affine_scales_width_and_height_apart():
+    scaled = Affine(0, 0.2, 0, 0)(blob(500), generator())
+    heights = scaled.amax(3).sum((1, 2)) / blob(1).amax(3).sum()
+    widths = scaled.amax(2).sum((1, 2)) / blob(1).amax(2).sum()
+    for factors in (heights, widths):
+        assert 0.75 < factors.min() < 0.9
+        assert 1.1 < factors.max() < 1.25
+    assert torch.corrcoef(torch.stack([heights, widths]))[0, 1].abs() < 0.2
+
+
+def test_affine_turns_by_up_to_its_degrees():
+    line = torch.zeros(500, 1, 28, 28)
+    line[:, :, 4:24, 13:15] = 1
+    turned = Affine(20, 0, 0, 0)(line, generator())
+    columns = torch.arange(28.0)
+
+    def middle(row: int) -> torch.Tensor:
+        return (turned[:, 0, row] * columns).sum(1) / turned[:, 0, row].sum(1)
+
+    angles = torch.atan2(middle(8) - middle(19), torch.tensor(11.0)).rad2deg()
+    assert angles.abs().max() <= 21
+    assert angles.min() < -17
+    assert angles.max() > 17
+
+
+def test_thicker_adds_ink_and_thinner_takes_it():
+    images = blob(50)
+    assert (Stroke(0, 1)(images, generator()) >= images).all()
+    assert (Stroke(1, 0)(images, generator()) <= images).all()
+    assert Stroke(0, 1)(images, generator()).sum() > images.sum()
+    assert Stroke(1, 0)(images, generator()).sum() < images.sum()
+
+
+def test_a_sequence_is_its_parts_one_after_the_other():
+    first, second = Shift(2), Stroke()
+    numbers = generator()
+    expected = second(first(blob(), numbers), numbers)
+    assert torch.equal(Sequence((first, second))(blob(), generator()), expected)
