@@ -1,6 +1,7 @@
 """Train the network that ships with the course, measure it, and write its card.
 
     python -m benchmarks.train_pretrained            # trains: minutes
+    python -m benchmarks.train_pretrained --resume   # goes on with a training that was broken off
     python -m benchmarks.train_pretrained --card     # writes the card again from the numbers
 
 Everything was chosen on 5,000 digits held out of the training set; the test set is read once, at
@@ -103,8 +104,8 @@ MNIST: LeCun, Cortes and Burges, from NIST's Special Databases 1 and 3.
 """
 
 
-def run() -> dict[str, Any]:
-    """Train, save, measure; returns the numbers of the card."""
+def run(resume: bool) -> dict[str, Any]:
+    """Train or go on, save, measure; returns the numbers of the card."""
     training, validation = data.load("train").split()
     if training.source != "MNIST":
         sys.exit("this needs the real MNIST: set MNIST_COURSE_DATA to a folder that has it")
@@ -116,7 +117,7 @@ def run() -> dict[str, Any]:
         RECIPE,
         seed=SEED,
         checkpoint_folder=FOLDER,
-        resume=(FOLDER / "last.pt").exists(),
+        resume=resume,
         progress=sys.stderr.isatty(),
         after_epoch=lambda _, history: print(history.rows[-1], flush=True),
     )
@@ -149,8 +150,10 @@ def write(path: Path, text: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--card", action="store_true", help="only write the card again")
-    if not parser.parse_args().card:
-        write(NUMBERS, json.dumps(run(), indent=2) + "\n")
+    parser.add_argument("--resume", action="store_true", help="go on with a broken-off training")
+    arguments = parser.parse_args()
+    if not arguments.card:
+        write(NUMBERS, json.dumps(run(arguments.resume), indent=2) + "\n")
     write(CARD, card(json.loads(NUMBERS.read_text(encoding="utf-8"))))
 
 

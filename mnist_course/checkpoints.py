@@ -120,7 +120,7 @@ def load_network(path: str | Path) -> nn.Module:
         model = models.build(metadata["network"], channels)
     except (TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
-            f"{path} names a network that cannot be built ({error}); was it made by another version?"
+            f"{path} names a network that cannot be built ({error}); train it again"
         ) from error
     load_weights(model, path)
     return model.eval()

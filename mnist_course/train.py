@@ -331,7 +331,8 @@ def fit(
                     watch.check()
                     row = watch.row(step, epoch_steps, validation)
                     history.rows.append(row)
-                    bar.set_postfix_str(f"validation accuracy {row.validation_accuracy:.2%}")
+                    if validation:
+                        bar.set_postfix_str(f"validation accuracy {row.validation_accuracy:.2%}")
                     checkpoints.save()
                     if after_epoch and after_epoch(model, history):
                         history.stopped = "ended by after_epoch"

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from mnist_course import operations as ops
 
@@ -158,7 +158,7 @@ def test_every_gradient_has_the_dtype_of_its_input(dtype):
 
 def test_a_window_that_does_not_fit_is_an_error_that_says_what_to_do():
     x, w, b = (part.detach() for part in random(0, (1, 1, 4, 4), (1, 1, 5, 5), (1,)))
-    with pytest.raises(ValueError, match="does not fit into .* more padding"):
+    with pytest.raises(ValueError, match=r"does not fit into .* more padding"):
         ops.conv2d_forward(x, w, b)
     with pytest.raises(ValueError, match="does not fit"):
         ops.max_pool2d_forward(x, 5)

@@ -197,8 +197,8 @@ def cross_entropy(function: Callable[[Tensor, Tensor], Any]) -> Verdict:
     answer = run(function, z.clone(), labels.clone())
     if isinstance(answer, Tensor) and not torch.isfinite(answer).all():
         return wrong(
-            f"Right for small logits, but with logits of 1000 the loss is "
-            f"{answer.item()}, expected 1000: a probability became 0 (or nan) before you took its logarithm. Use "
+            f"Right for small logits, but with logits of 1000 the loss is {answer.tolist()}, "
+            "expected 1000: a probability became 0 (or nan) before you took its logarithm. Use "
             "log p = z - logsumexp(z), and never the logarithm of a probability."
         )
     verdict = compare(answer, F.cross_entropy(z, labels), "logits of 1000")

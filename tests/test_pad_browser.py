@@ -1,0 +1,565 @@
+"""The drawing pad in a browser, on a page that was opened as a file, with no kernel and no network.
+
+The digits are drawn with mouse, finger, pen and keys, and read by the network that ships.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mnist_course.digitpad import DigitPad
+from mnist_course.preprocess import preprocess
+from mnist_course.samples import read_samples, write_samples
+from tests.strokes import DIGITS, SCRIBBLE
+from tools import page_script, page_weights
+
+pytestmark = pytest.mark.browser
+
+Open = Callable[..., Iterator]
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the scripts, and pages with one pad, two pads, and pads without good weights."""
+    folder = tmp_path_factory.mktemp("site")
+    page_script.write(folder)
+    weights = page_weights.write(folder).read_text()
+    (folder / "damaged.js").write_text(weights.replace("AAAA", "AAAB", 1))
+    (folder / "foreign.js").write_text("globalThis.MNIST_COURSE_WEIGHTS = '<img src=x>';")
+    (folder / "none.js").write_text("")
+    pad = DigitPad().html()
+    pages = {
+        "one": ("course-weights.js", pad),
+        "two": ("course-weights.js", pad * 2),
+        **{name: (f"{name}.js", pad) for name in ("damaged", "foreign", "none")},
+    }
+    for name, (script, body) in pages.items():
+        (folder / f"{name}.html").write_text(
+            '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Pad</title>'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f'<script src="{script}"></script><script src="course.js"></script></head>'
+            f"<body><main>{body}</main></body></html>",
+            encoding="utf-8",
+        )
+    return folder
+
+
+@pytest.fixture
+def open_page(browser, site: Path) -> Open:
+    """Open a page; at the end there was no error, and nothing was asked for outside the folder."""
+
+    @contextmanager
+    def opened(name: str = "one", width: int = 900, script: str = "", **options) -> Iterator:
+        context = browser.new_context(viewport={"width": width, "height": 1000}, **options)
+        context.set_default_timeout(20_000)
+        context.add_init_script(script)
+        page = context.new_page()
+        problems: list[str] = []
+        page.on("console", lambda message: problems.append(message.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("dialog", lambda dialog: problems.append(dialog.message) or dialog.dismiss())
+        page.on(
+            "request",
+            lambda request: (
+                request.url.startswith((site.as_uri(), "data:", "blob:"))
+                or problems.append(request.url)
+            ),
+        )
+        page.goto((site / f"{name}.html").as_uri())
+        try:
+            yield page
+            assert not problems
+        finally:
+            context.close()
+
+    return opened
+
+
+def pad(page, number: int = 0):
+    return page.locator(".cl-digitpad").nth(number)
+
+
+def sheet(page, number: int = 0):
+    return pad(page, number).get_by_role("application", name="Draw a digit here")
+
+
+def button(page, name: str, number: int = 0):
+    return pad(page, number).get_by_role("button", name=name, exact=True)
+
+
+def on_sheet(page, strokes, number: int = 0, size: float = 0.6, at: float = 0.2) -> list[list]:
+    """Strokes in a box of 100 x 100, as points of the screen on the sheet."""
+    sheet(page, number).scroll_into_view_if_needed()
+    box = sheet(page, number).bounding_box()
+    return [
+        [
+            (
+                box["x"] + box["width"] * (at + size * x / 100),
+                box["y"] + box["height"] * (at + size * y / 100),
+            )
+            for x, y in stroke
+        ]
+        for stroke in strokes
+    ]
+
+
+def draw(page, strokes, number: int = 0, **place: float) -> None:
+    """Draw with the mouse."""
+    for stroke in on_sheet(page, strokes, number, **place):
+        page.mouse.move(*stroke[0])
+        page.mouse.down()
+        for point in stroke[1:]:
+            page.mouse.move(*point)
+        page.mouse.up()
+
+
+def answer(page, number: int = 0) -> str:
+    return pad(page, number).get_attribute("data-answer")
+
+
+def spoken(page, number: int = 0) -> str:
+    """What the live region says."""
+    return pad(page, number).get_by_role("status").first.inner_text()
+
+
+def inked(page, number: int = 0) -> float:
+    """The share of the sheet that is not empty."""
+    return sheet(page, number).evaluate(
+        """canvas => { const { width, height } = canvas;
+          const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+          let ink = 0; for (let k = 3; k < data.length; k += 4) ink += data[k] > 127;
+          return ink / width / height; }"""
+    )
+
+
+def seen(page) -> list[int]:
+    """Which of the 784 pixels the pad shows to be dark, on a light page."""
+    return page.locator(".dp-seen").evaluate(
+        """canvas => [...new Uint32Array(canvas.getContext("2d").getImageData(0, 0, 28, 28)
+          .data.buffer)].map(colour => Number((colour & 255) < 140))"""
+    )
+
+
+def open_part(page, name: str, number: int = 0) -> None:
+    pad(page, number).locator("summary", has_text=name).click()
+
+
+# --- drawing ---------------------------------------------------------------------------------------
+
+
+def test_each_digit_drawn_with_the_mouse_is_read(open_page: Open):
+    with open_page() as page:
+        for digit, strokes in DIGITS.items():
+            draw(page, strokes)
+            assert answer(page) == str(digit)
+            assert re.match(
+                rf"{digit}, .*9\d.% sure|Perhaps an? {digit}|{digit}, 8\d", spoken(page)
+            )
+            button(page, "Clear").click()
+
+
+def test_place_and_size_make_no_difference(open_page: Open):
+    with open_page() as page:
+        for size, at in ((0.25, 0.05), (0.25, 0.7), (0.95, 0.02)):
+            draw(page, DIGITS[3], size=size, at=at)
+            assert answer(page) == "3"
+            button(page, "Clear").click()
+
+
+def test_what_the_pad_shows_is_what_python_makes_of_the_strokes(open_page: Open):
+    with open_page() as page:
+        draw(page, DIGITS[5])
+        open_part(page, "My digits")
+        shown = seen(page)
+        button(page, "Save the drawing as a 5").click()
+        stored = page.evaluate("JSON.parse(localStorage['mnist-course-digits']).digits[0].strokes")
+        expected = preprocess(stored).ravel() > 0.5
+        assert sum(shown) > 50
+        assert sum(a != b for a, b in zip(shown, expected, strict=True)) <= 3
+
+
+def touch(client, kind: str, *points: tuple[float, float, int]) -> None:
+    client.send(
+        "Input.dispatchTouchEvent",
+        {"type": kind, "touchPoints": [{"x": x, "y": y, "id": id_} for x, y, id_ in points]},
+    )
+
+
+def test_a_finger_draws_and_the_page_stays_where_it_is(open_page: Open):
+    with open_page(width=390, has_touch=True, is_mobile=True, device_scale_factor=3) as page:
+        client = page.context.new_cdp_session(page)
+        for stroke in on_sheet(page, DIGITS[2]):
+            scrolled = page.evaluate("scrollY")
+            touch(client, "touchStart", (*stroke[0], 1))
+            for point in stroke[1:]:
+                touch(client, "touchMove", (*point, 1))
+            touch(client, "touchEnd")
+        assert answer(page) == "2"
+        assert page.evaluate("scrollY") == scrolled
+        assert page.evaluate(OVERFLOW) == 0
+        assert sheet(page).evaluate("canvas => canvas.width / canvas.clientWidth") == 3
+
+
+def test_a_second_finger_draws_nothing(open_page: Open):
+    with open_page(width=390, has_touch=True, is_mobile=True) as page:
+        client = page.context.new_cdp_session(page)
+        (stroke,) = on_sheet(page, DIGITS[7])
+        x, y = stroke[0][0], stroke[0][1] + 150
+        touch(client, "touchStart", (*stroke[0], 1))
+        touch(client, "touchStart", (*stroke[0], 1), (x, y, 2))
+        for point in stroke[1:]:
+            touch(client, "touchMove", (*point, 1), (x + 20, y + 9, 2))
+        touch(client, "touchEnd", (x, y, 2))
+        touch(client, "touchEnd")
+        assert answer(page) == "7"
+        button(page, "Undo").click()
+        assert inked(page) < 0.02  # there was one stroke, and it is gone
+
+
+def test_a_pen_draws(open_page: Open):
+    with open_page() as page:
+        client = page.context.new_cdp_session(page)
+
+        def pen(kind: str, x: float, y: float) -> None:
+            event = {"type": kind, "x": x, "y": y, "button": "left", "buttons": 1, "clickCount": 1}
+            client.send("Input.dispatchMouseEvent", {**event, "pointerType": "pen"})
+
+        for stroke in on_sheet(page, DIGITS[3]):
+            pen("mousePressed", *stroke[0])
+            for point in stroke[1:]:
+                pen("mouseMoved", *point)
+            pen("mouseReleased", *stroke[-1])
+        assert answer(page) == "3"
+
+
+def test_a_stroke_that_leaves_the_sheet_goes_on_at_its_edge(open_page: Open):
+    with open_page() as page:
+        box = sheet(page).bounding_box()
+        page.mouse.move(box["x"] + 150, box["y"] + 20)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 150, box["y"] + box["height"] + 300, steps=10)
+        page.mouse.up()
+        assert answer(page) == "1"
+        page.mouse.move(box["x"] + 250, box["y"] + 20)  # the pen is up
+        assert answer(page) == "1"
+
+
+def test_the_right_button_does_not_draw(open_page: Open):
+    with open_page() as page:
+        sheet(page).click(button="right")
+        assert pad(page).get_attribute("data-kind") == "empty"
+
+
+def test_a_digit_is_drawn_and_saved_with_the_keyboard_alone(open_page: Open):
+    with open_page() as page:
+        page.keyboard.press("Tab")
+        assert sheet(page).evaluate("canvas => canvas === document.activeElement")
+        outline = sheet(page).evaluate("canvas => getComputedStyle(canvas).outlineStyle")
+        assert outline == "solid"
+        for key, times in (
+            ("Shift+ArrowUp", 1),
+            ("Shift+ArrowLeft", 3),
+            ("Space", 1),
+            ("Shift+ArrowRight", 5),
+            ("ArrowDown", 4),
+        ):
+            for _ in range(times):
+                page.keyboard.press(key)
+        for _ in range(5):  # down to the left, in steps
+            for key in ("Shift+ArrowDown", "ArrowLeft", "ArrowLeft"):
+                page.keyboard.press(key)
+        page.keyboard.press("Space")
+        assert answer(page) == "7"
+        assert "7" in spoken(page)
+        page.keyboard.press("Control+z")
+        assert answer(page) == ""
+        page.keyboard.press("Control+Shift+z")
+        assert answer(page) == "7"
+        for _ in range(4):  # Undo, Clear, Inside the network, My digits
+            page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        button(page, "Save the drawing as a 7").focus()
+        page.keyboard.press("Enter")
+        assert pad(page).get_by_text("1 saved in this browser").is_visible()
+
+
+def test_undo_redo_and_clear(open_page: Open):
+    with open_page() as page:
+        assert [button(page, name).is_disabled() for name in ("Undo", "Redo", "Clear")] == [
+            True
+        ] * 3
+        draw(page, DIGITS[4])
+        both = inked(page)
+        button(page, "Undo").click()
+        assert 0.01 < inked(page) < both
+        button(page, "Redo").click()
+        assert inked(page) == both
+        assert button(page, "Redo").is_disabled()
+        button(page, "Clear").click()
+        assert pad(page).get_attribute("data-kind") == "empty"
+        button(page, "Undo").click()
+        assert inked(page) == both
+        assert answer(page) == "4"
+
+
+# --- honesty ---------------------------------------------------------------------------------------
+
+
+def test_an_empty_pad_a_dot_and_a_scribble_are_not_called_digits(open_page: Open):
+    with open_page() as page:
+        assert pad(page).get_by_text("Nothing drawn yet").first.is_visible()
+        sheet(page).click(position={"x": 90, "y": 90})
+        assert pad(page).get_attribute("data-kind") == "small"
+        assert spoken(page) == "Only a dot so far"
+        button(page, "Clear").click()
+        draw(page, SCRIBBLE)
+        assert pad(page).get_attribute("data-kind") == "unsure"
+        assert spoken(page) == "Not sure. Is it a digit?"
+        assert answer(page) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("none", "no network beside this page"),
+        ("damaged", "the file is damaged or cut short"),
+        ("foreign", "not one that the course exported"),
+    ],
+)
+def test_without_good_weights_the_pad_says_why_and_still_draws(open_page: Open, name, reason):
+    with open_page(name) as page:
+        draw(page, DIGITS[3])
+        assert reason in pad(page).locator(".dp-said").inner_text()
+        assert inked(page) > 0.03
+        assert answer(page) == ""
+
+
+# --- inside the network ----------------------------------------------------------------------------
+
+
+def test_every_layer_is_shown_while_drawing(open_page: Open):
+    with open_page() as page:
+        open_part(page, "Inside the network")
+        draw(page, DIGITS[8])
+        layers = page.locator(".dp-layer canvas")
+        assert layers.count() == 12
+        assert layers.nth(1).get_attribute("aria-label") == "conv1: 24 maps of 28 \u00d7 28"
+        colours = """canvases => canvases.map(canvas => new Set(new Uint32Array(canvas
+            .getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size)"""
+        assert min(layers.evaluate_all(colours)) > 5
+        before = layers.nth(1).evaluate("canvas => canvas.toDataURL()")
+        draw(page, [[[50, 95], [90, 95]]])
+        assert layers.nth(1).evaluate("canvas => canvas.toDataURL()") != before
+        button(page, "Clear").click()
+        assert max(layers.evaluate_all(colours)) <= 2  # nothing drawn, nothing to see
+
+
+def test_pen_up_to_answer_is_quick(open_page: Open):
+    """On a busy machine, too; what it takes on a quiet one is measured elsewhere."""
+    with open_page() as page:
+        page.evaluate(
+            """() => { const root = document.querySelector(".cl-digitpad"); window.taken = [];
+              let up = 0;
+              addEventListener("pointerup", () => { up = performance.now(); }, true);
+              new MutationObserver(() => up && taken.push(performance.now() - up) && (up = 0))
+                .observe(root, { attributeFilter: ["data-number"] }); }"""
+        )
+        for strokes in DIGITS.values():
+            draw(page, strokes)
+            button(page, "Clear").click()
+        taken = sorted(page.evaluate("taken"))
+        assert len(taken) >= len(DIGITS)
+        assert taken[len(taken) // 2] < 50
+
+
+# --- digits of one's own ---------------------------------------------------------------------------
+
+
+def save(page, digit: int) -> None:
+    draw(page, DIGITS[digit])
+    button(page, f"Save the drawing as {'an' if digit == 8 else 'a'} {digit}").click()
+
+
+def test_saved_digits_survive_and_download_as_python_reads_them(open_page: Open, tmp_path: Path):
+    with open_page() as page:
+        open_part(page, "My digits")
+        save(page, 4)
+        save(page, 8)
+        page.reload()
+        assert pad(page).get_by_text("2 saved in this browser").is_visible()
+        open_part(page, "My digits")
+        with page.expect_download() as download:
+            button(page, "Download").click()
+        assert download.value.suggested_filename == "my-digits.json"
+        path = tmp_path / "my-digits.json"
+        download.value.save_as(path)
+        samples = read_samples(path)
+        assert [sample["label"] for sample in samples] == [4, 8]
+        assert [len(sample["strokes"]) for sample in samples] == [2, 1]
+        button(page, "Delete a 4").click()
+        assert pad(page).get_by_text("1 saved in this browser").is_visible()
+        button(page, "Delete all").click()
+        assert pad(page).get_by_text("1 saved in this browser").is_visible()  # asked first
+        button(page, "Really delete all?").click()
+        assert pad(page).get_by_text("All saved digits are deleted.").is_visible()
+        page.reload()
+        assert pad(page).get_by_text("saved in this browser").count() == 0
+        open_part(page, "My digits")
+        page.locator("input[type=file]").set_input_files(path)
+        assert pad(page).get_by_text("2 new digits imported.").is_visible()
+
+
+HOSTILE = {
+    "html.json": "<html><script>alert(1)</script>",
+    "label.json": json.dumps(
+        {
+            "version": 1,
+            "digits": [{"label": "<img src=x onerror=alert(1)>", "strokes": [[[1, 2]]], "time": 0}],
+        }
+    ),
+    "nan.json": '{"version":1,"digits":[{"label":1,"strokes":[[[NaN,2]]],"time":0}]}',
+    "long.json": json.dumps(
+        {"version": 1, "digits": [{"label": 1, "strokes": [[[1, 2]] * 100_000], "time": 0}]}
+    ),
+    "huge.json": " " * (5 << 20),
+    "other.json": "[1, 2, 3]",
+}
+
+
+def test_hostile_files_are_refused_and_harm_nothing(open_page: Open):
+    with open_page() as page:
+        open_part(page, "My digits")
+        save(page, 6)
+        for name, text in HOSTILE.items():
+            page.locator("input[type=file]").set_input_files(
+                {"name": name, "mimeType": "application/json", "buffer": text.encode()}
+            )
+            note = pad(page).get_by_role("status").last
+            note.get_by_text("The file was not imported: ").or_(
+                note.filter(has_text="The file was not imported: ")
+            ).first.wait_for()
+            button(page, "Clear").is_visible()
+            assert pad(page).get_by_text("1 saved in this browser").is_visible()
+            page.evaluate("document.querySelectorAll('.dp-note').forEach(n => n.textContent = '')")
+        assert page.locator(".cl-digitpad img, .cl-digitpad script").count() == 0
+
+
+@pytest.mark.parametrize("stored", ['{"version":1,"digits":[{"label":"7"}]}', "<b>", "null"])
+def test_what_is_not_ours_in_the_storage_is_left_alone(open_page: Open, stored: str):
+    script = f"localStorage.setItem('mnist-course-digits', {json.dumps(stored)})"
+    with open_page(script=script) as page:
+        assert pad(page).get_by_text("save what you draw").is_visible()
+        draw(page, DIGITS[3])
+        assert answer(page) == "3"
+        assert page.evaluate("localStorage['mnist-course-digits']") == stored
+
+
+BLOCKED = {
+    "full": "Storage.prototype.setItem = () => { throw new DOMException('', 'QuotaExceededError') }",
+    "blocked": "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException() }})",
+}
+
+
+@pytest.mark.parametrize("script", BLOCKED.values(), ids=BLOCKED.keys())
+def test_where_nothing_can_be_stored_the_pad_says_so_and_goes_on(open_page: Open, script: str):
+    with open_page(script=script) as page:
+        open_part(page, "My digits")
+        save(page, 3)
+        assert pad(page).get_by_text("This browser does not keep them").is_visible()
+        with page.expect_download() as download:
+            button(page, "Download").click()
+        assert [sample["label"] for sample in read_samples(download.value.path())] == [3]
+
+
+def test_digits_are_imported_once(open_page: Open):
+    samples = [{"label": digit, "strokes": strokes, "time": 5} for digit, strokes in DIGITS.items()]
+    file = {"name": "my-digits.json", "mimeType": "application/json"}
+    with open_page() as page:
+        open_part(page, "My digits")
+        for new in (10, 0):
+            page.locator("input[type=file]").set_input_files(
+                {**file, "buffer": write_samples(samples).encode()}
+            )
+            pad(page).get_by_text(f"{new} new digits imported.").wait_for()
+        assert pad(page).get_by_text("10 saved in this browser").is_visible()
+
+
+# --- pages -----------------------------------------------------------------------------------------
+
+
+def test_two_pads_draw_each_their_own_and_share_what_is_saved(open_page: Open):
+    with open_page("two") as page:
+        draw(page, DIGITS[3], 0)
+        draw(page, DIGITS[7], 1)
+        assert (answer(page, 0), answer(page, 1)) == ("3", "7")
+        open_part(page, "My digits", 1)
+        button(page, "Save the drawing as a 7", 1).click()
+        assert (answer(page, 0), answer(page, 1)) == ("3", "")
+        assert pad(page, 0).get_by_text("1 saved in this browser").is_visible()
+        ids = page.locator("[id]").evaluate_all("elements => elements.map(each => each.id)")
+        assert len(set(ids)) == len(ids)
+
+
+def test_a_drawing_survives_another_width_of_the_window(open_page: Open):
+    with open_page(width=900) as page:
+        draw(page, DIGITS[2])
+        before = inked(page)
+        for width in (390, 320, 1200):
+            page.set_viewport_size({"width": width, "height": 800})
+            page.wait_for_function(
+                "() => { const sheet = document.querySelector('.dp-sheet');"
+                " return sheet.width === sheet.clientWidth; }"
+            )
+            assert inked(page) == pytest.approx(before, rel=0.05)
+            assert page.evaluate(OVERFLOW) <= 0
+        assert answer(page) == "2"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_pad_has_its_own_background_and_ink_that_is_seen_on_it(open_page: Open, scheme: str):
+    with open_page(color_scheme=scheme) as page:
+        draw(page, DIGITS[3])
+        paper = sheet(page).evaluate("canvas => getComputedStyle(canvas).backgroundColor")
+        assert paper == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 24, 30)"}[scheme]
+        ink = sheet(page).evaluate(
+            """canvas => { const { data } = canvas.getContext("2d")
+              .getImageData(0, 0, canvas.width, canvas.height);
+              for (let k = 0; k < data.length; k += 4) if (data[k + 3] === 255) return data[k]; }"""
+        )
+        assert (ink < 60) if scheme == "light" else (ink > 200)
+        page.emulate_media(color_scheme={"light": "dark", "dark": "light"}[scheme])
+        assert (
+            sheet(page).evaluate("canvas => getComputedStyle(canvas).backgroundColor")
+            == {"dark": "rgb(255, 255, 255)", "light": "rgb(20, 24, 30)"}[scheme]
+        )
+        assert answer(page) == "3"
+
+
+def test_every_control_has_a_name_and_can_be_reached(open_page: Open):
+    with open_page() as page:
+        draw(page, DIGITS[3])
+        open_part(page, "My digits")
+        open_part(page, "Inside the network")
+        names = pad(page).evaluate(
+            """root => [...root.querySelectorAll("button, summary, [role=img], [role=application]")]
+              .map(each => each.getAttribute("aria-label") ?? each.textContent.trim())"""
+        )
+        assert len(names) > 20
+        assert all(names)
+        small = pad(page).evaluate(
+            """root => [...root.querySelectorAll("button")].filter(each => each.offsetParent &&
+              Math.min(each.offsetWidth, each.offsetHeight) < 24).map(each => each.textContent)"""
+        )
+        assert small == []
+
+
+def test_without_scripts_a_picture_with_words_stands_there(open_page: Open):
+    with open_page(java_script_enabled=False) as page:
+        picture = page.get_by_role("img")
+        assert "28 by 28" in picture.get_attribute("alt")
+        assert picture.bounding_box()["width"] > 300
