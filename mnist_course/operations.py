@@ -29,6 +29,7 @@ __all__ = [
     "output_size",
     "relu_backward",
     "relu_forward",
+    "shifts",
     "softmax_cross_entropy",
 ]
 
@@ -53,8 +54,17 @@ def output_size(size: Size, kernel_size: Size, stride: int = 1, padding: int = 0
     return H_out, W_out
 
 
-def _shifts(kernel_size: Size, places: Size, stride: int) -> Iterator[Any]:
-    """For each place (u, v) of the window, an index of the pixels that stand there, all over."""
+def shifts(kernel_size: Size, places: Size, stride: int) -> Iterator[Any]:
+    """For each place (u, v) of a window, the index of all pixels that stand there in some window.
+
+    Args:
+        kernel_size: ``(K_h, K_w)``.
+        places: ``(H_out, W_out)``, how many windows there are.
+        stride: pixels from one window to the next.
+
+    Returns:
+        An iterator over ``K_h * K_w`` indices into a padded image ``(…, H, W)``.
+    """
     (K_h, K_w), (H_out, W_out) = kernel_size, places
     for u in range(K_h):
         for v in range(K_w):
@@ -69,7 +79,7 @@ def im2col(x: Tensor, kernel_size: Size, stride: int = 1, padding: int = 0) -> T
     """
     places = output_size((x.shape[2], x.shape[3]), kernel_size, stride, padding)
     padded = F.pad(x, (padding,) * 4) if padding else x
-    parts = [padded[shift] for shift in _shifts(kernel_size, places, stride)]
+    parts = [padded[shift] for shift in shifts(kernel_size, places, stride)]
     return torch.stack(parts, dim=2).flatten(3).flatten(1, 2)
 
 
@@ -92,7 +102,7 @@ def col2im(
     places = output_size(size, kernel_size, stride, padding)
     parts = columns.unflatten(1, (-1, K_h * K_w)).unflatten(3, places).unbind(2)
     padded = columns.new_zeros(*parts[0].shape[:2], H + 2 * padding, W + 2 * padding)
-    for shift, part in zip(_shifts(kernel_size, places, stride), parts, strict=True):
+    for shift, part in zip(shifts(kernel_size, places, stride), parts, strict=True):
         padded[shift] += part
     return padded[:, :, padding : padding + H, padding : padding + W]
 

@@ -324,7 +324,7 @@ def fit(
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-                watch.see(step, loss)
+                watch.see(loss)
                 bar.update()
 
                 if place + 1 == epoch_steps or step + 1 == steps or interrupted:
@@ -482,8 +482,8 @@ class _Watch:
     def _keep(self) -> None:
         self.good = {name: value.clone() for name, value in self.model.state_dict().items()}
 
-    def see(self, step: int, loss: torch.Tensor) -> None:
-        """Note the loss of a step, and look at it now and then."""
+    def see(self, loss: torch.Tensor) -> None:
+        """Note the loss of the next step, and look at it now and then."""
         self.recent.append(loss.detach())
         if len(self.recent) == self.EVERY:
             self.check()

@@ -94,7 +94,8 @@ def compare(
     if isinstance(answer, Verdict):
         return answer
     try:
-        got = torch.as_tensor(np.asarray(answer) if isinstance(answer, (list, tuple)) else answer)
+        # NumPy keeps Python numbers in float64, where torch would round them to float32.
+        got = answer if isinstance(answer, torch.Tensor) else torch.from_numpy(np.array(answer))
         got = got.detach().to("cpu", torch.float64)
     except Exception:
         return wrong(f"For {case} I expected numbers, got {type(answer).__name__}.")

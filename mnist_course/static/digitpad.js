@@ -12,20 +12,22 @@ const DIGITS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 const SURE = 0.8; // from this probability on, the pad names the digit without an if
 const LEANING = 0.6; // below it, it does not name one
 const SMALLEST = FIELD / 12; // a drawing smaller than this is a dot
+const MOST_INK = 200; // pixels; of 7,494 digits drawn with a pen none has more than 187
 
 /**
  * What may honestly be said about a drawing.
  *
  * @param {number[][][]} strokes what was drawn, in the sheet's units
  * @param {ArrayLike<number>} probs the ten probabilities
+ * @param {Float32Array} image the drawing as the network sees it
  * @returns {{kind: "empty"|"small"|"sure"|"leaning"|"unsure", digit: number, text: string}}
  */
-export function verdict(strokes, probs) {
+export function verdict(strokes, probs, image) {
   if (!strokes.length) return { kind: "empty", digit: -1, text: "Nothing drawn yet" };
   const [x0, y0, x1, y1] = inkBox(strokes);
   if (Math.max(x1 - x0, y1 - y0) < SMALLEST) return { kind: "small", digit: -1, text: "Only a dot so far" };
   const order = [...DIGITS].sort((a, b) => probs[b] - probs[a]);
-  const [first, second] = order, share = probs[first];
+  const [first, second] = order, share = image.reduce((a, b) => a + b) > MOST_INK ? 0 : probs[first];
   if (share >= SURE) return { kind: "sure", digit: first, text: `${percent(share, "Over")} sure` };
   if (share >= LEANING) return { kind: "leaning", digit: first, text: `Perhaps ${named(first)}, or ${named(second)}` };
   return { kind: "unsure", digit: -1, text: "Not sure. Is it a digit?" };
@@ -260,7 +262,7 @@ export function mount(el, options = {}, kernel = null) {
     set(redo, { disabled: !sheet.canRedo() });
     set(clear, { disabled: !strokes.length });
     const waiting = strokes.length && !answer;
-    const { kind, digit: best, text } = waiting ? { kind: "empty", digit: -1, text: trouble || "Waiting for the kernel \u2026" } : verdict(strokes, answer?.probs);
+    const { kind, digit: best, text } = waiting ? { kind: "empty", digit: -1, text: trouble || "Waiting for the kernel \u2026" } : verdict(strokes, answer?.probs, image);
     const probs = kind === "small" ? null : answer?.probs;
     digit.textContent = best < 0 ? "?" : String(best);
     digit.dataset.kind = kind;

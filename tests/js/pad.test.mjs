@@ -217,11 +217,14 @@ test("a file that is huge, not JSON or not ours is refused", () => {
 
 // ---------------------------------------------------------------- honesty
 
-test("the pad names a digit only when it is rather sure, and none for nothing or a dot", () => {
+test("the pad names a digit only when it is rather sure, and none for nothing, a dot or a blot", () => {
   const one = (share) => Array.from({ length: 10 }, (_, k) => (k === 7 ? share : (1 - share) / 9));
-  assert.equal(verdict([], null).kind, "empty");
-  assert.equal(verdict([[[5, 5]]], one(0.99)).kind, "small");
-  assert.deepEqual([0.99, 0.7, 0.3].map((share) => verdict(SEVEN, one(share)).kind), ["sure", "leaning", "unsure"]);
-  assert.deepEqual([0.99, 0.7, 0.3].map((share) => verdict(SEVEN, one(share)).digit), [7, 7, -1]);
-  assert.match(verdict(SEVEN, one(1)).text, /Over 99/);
+  const image = preprocess(SEVEN);
+  assert.equal(verdict([], null, new Float32Array(784)).kind, "empty");
+  assert.equal(verdict([[[5, 5]]], one(0.99), image).kind, "small");
+  const said = [0.99, 0.7, 0.3].map((share) => verdict(SEVEN, one(share), image));
+  assert.deepEqual(said.map(({ kind }) => kind), ["sure", "leaning", "unsure"]);
+  assert.deepEqual(said.map(({ digit }) => digit), [7, 7, -1]);
+  assert.equal(verdict(SEVEN, one(0.99), new Float32Array(784).fill(0.4)).kind, "unsure");
+  assert.match(verdict(SEVEN, one(1), image).text, /Over 99/);
 });

@@ -1,0 +1,162 @@
+"""Measure the drawing pad: how well it reads pen strokes, how fast, and how large it is.
+
+    python -m benchmarks.pad
+
+The pen strokes are 7,494 digits of 30 writers (UCI "Pen-Based Recognition of Handwritten Digits",
+Alpaydin and Alimoglu, 1998), as JSON lines in ``$MNIST_COURSE_DATA/pendigits/train.jsonl``. No
+network of the course was trained on them. Each is drawn at a random place and in a random size, and
+goes through the pad's own preprocessing. The times are measured in Chromium, on a page with the
+scripts and weights of the book that is opened from a file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mnist_course import data, pretrained
+from mnist_course.digitpad import DigitPad
+from mnist_course.export import fold_batch_norm
+from mnist_course.preprocess import preprocess
+from tools import page_script, page_weights
+
+RESULTS = Path(__file__).parent / "results" / "pad.json"
+SEED = 0
+
+# Runs in the page before anything else: notes when the first digit is named, how long an answer
+# takes after the pen was lifted, and how long each animation frame's work takes.
+WATCH = """
+globalThis.times = { first: 0, up: [], frame: [] };
+const ask = requestAnimationFrame;
+globalThis.requestAnimationFrame = (work) => ask((now) => {
+  const begun = performance.now();
+  work(now);
+  times.frame.push(performance.now() - begun);
+});
+let up = 0;
+addEventListener("pointerup", () => { up = performance.now(); }, true);
+addEventListener("load", () => {
+  const root = document.querySelector(".cl-digitpad"), sheet = root.querySelector(".dp-sheet");
+  new MutationObserver(() => {
+    const now = performance.now();
+    if (root.dataset.answer) times.first ||= now;
+    if (up) times.up.push(now - up);
+    up = 0;
+  }).observe(root, { attributeFilter: ["data-number"] });
+  const box = sheet.getBoundingClientRect();
+  const send = (type, x, y) => sheet.dispatchEvent(new PointerEvent(type,
+    { pointerId: 1, button: 0, clientX: box.left + x * box.width, clientY: box.top + y * box.height }));
+  send("pointerdown", 0.3, 0.2);
+  send("pointermove", 0.7, 0.2);
+  send("pointermove", 0.45, 0.8);
+  send("pointerup", 0.45, 0.8);
+});
+"""
+
+
+def pen_strokes() -> list[dict[str, Any]]:
+    """The digits drawn with a pen: ``label`` and ``strokes``."""
+    path = Path(os.environ["MNIST_COURSE_DATA"]) / "pendigits" / "train.jsonl"
+    with path.open() as lines:
+        return [json.loads(line) for line in lines]
+
+
+def accuracy(digits: list[dict[str, Any]]) -> dict[str, float]:
+    """How well the shipped network, as the page has it, reads pen strokes and MNIST."""
+    rng = np.random.default_rng(SEED)
+    network = fold_batch_norm(pretrained.load())
+    for parameter in network.parameters():
+        parameter.data = parameter.data.half().float()  # the page's weights are float16
+    drawn = []
+    for digit in digits:
+        scale, place = rng.uniform(0.15, 0.56), rng.uniform(0, 120, 2)  # 500 units to 75 ... 280
+        drawn.append(preprocess([np.array(each) * scale + place for each in digit["strokes"]]))
+    images = torch.from_numpy(np.stack(drawn))[:, None]
+    labels = torch.tensor([digit["label"] for digit in digits])
+    test = data.load("test")
+    with torch.no_grad():
+        probs = torch.cat([network(part).softmax(1) for part in images.split(500)])
+        read = torch.cat([network(data.to_float(part)).argmax(1) for part, _ in test.batches(500)])
+    sure, right = probs.amax(1) >= 0.8, probs.argmax(1) == labels
+    return {
+        "pen_digits": len(digits),
+        "pen_accuracy": round(right.double().mean().item(), 4),
+        "pen_share_sure": round(sure.double().mean().item(), 4),
+        "pen_accuracy_where_sure": round(right[sure].double().mean().item(), 4),
+        "mnist_test_accuracy": round((read == test.labels).double().mean().item(), 4),
+    }
+
+
+def in_browser(digits: list[dict[str, Any]]) -> dict[str, float]:
+    """Times in milliseconds, and sizes in bytes, of a page with a pad."""
+    from playwright.sync_api import sync_playwright
+
+    from tests.conftest import FLAGS, chromium
+
+    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
+        folder = Path(name)
+        scripts = [page_script.write(folder), page_weights.write(folder)]
+        tags = "".join(f'<script src="{script.name}"></script>' for script in scripts)
+        page_path = folder / "pad.html"
+        page_path.write_text(
+            f"<!doctype html><html><head>{tags}</head><body>{DigitPad().html()}</body></html>"
+        )
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        first = []
+        for _ in range(5):
+            page = browser.new_page()
+            page.add_init_script(WATCH)
+            page.goto(page_path.as_uri())
+            page.wait_for_function("times.first > 0")
+            first.append(page.evaluate("times.first"))
+        page.locator("summary", has_text="Inside the network").click()
+        clear = page.get_by_role("button", name="Clear")
+        box = page.locator(".dp-sheet").bounding_box()
+        assert box is not None
+        for digit in digits:
+            clear.click()
+            for stroke in digit["strokes"]:
+                points = [
+                    (box["x"] + box["width"] * x / 500, box["y"] + box["height"] * y / 500)
+                    for x, y in stroke
+                ]
+                page.mouse.move(*points[0])
+                page.mouse.down()
+                for point in points[1:]:
+                    page.mouse.move(*point)
+                page.mouse.up()
+        times = page.evaluate("times")
+        sizes = [script.stat().st_size for script in scripts]
+        browser.close()
+    return {
+        "first_prediction_ms_median": round(float(np.median(first)), 1),
+        "pen_up_to_answer_ms_median": round(float(np.median(times["up"])), 2),
+        "pen_up_to_answer_ms_p95": round(float(np.quantile(times["up"], 0.95)), 2),
+        "frame_ms_median_all_layers": round(float(np.median(times["frame"])), 2),
+        "frame_ms_p95_all_layers": round(float(np.quantile(times["frame"], 0.95)), 2),
+        "script_bytes": sizes[0],
+        "weights_bytes": sizes[1],
+    }
+
+
+def main() -> None:
+    digits = pen_strokes()
+    results = {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        **accuracy(digits),
+        **in_browser(digits[:60]),
+    }
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    print(RESULTS.read_text())
+
+
+if __name__ == "__main__":
+    main()
