@@ -24,6 +24,7 @@ import torch
 from mnist_course import data, pretrained
 from mnist_course.digitpad import DigitPad
 from mnist_course.export import fold_batch_norm
+from mnist_course.figures import bundle
 from mnist_course.preprocess import preprocess
 from tools import page_script, page_weights
 
@@ -51,8 +52,8 @@ addEventListener("load", () => {
     up = 0;
   }).observe(root, { attributeFilter: ["data-number"] });
   const box = sheet.getBoundingClientRect();
-  const send = (type, x, y) => sheet.dispatchEvent(new PointerEvent(type,
-    { pointerId: 1, button: 0, clientX: box.left + x * box.width, clientY: box.top + y * box.height }));
+  const send = (type, x, y) => sheet.dispatchEvent(new PointerEvent(type, { pointerId: 1,
+    button: 0, clientX: box.left + x * box.width, clientY: box.top + y * box.height }));
   send("pointerdown", 0.3, 0.2);
   send("pointermove", 0.7, 0.2);
   send("pointermove", 0.45, 0.8);
@@ -141,7 +142,8 @@ def in_browser(digits: list[dict[str, Any]]) -> dict[str, float]:
         "pen_up_to_answer_ms_p95": round(float(np.quantile(times["up"], 0.95)), 2),
         "frame_ms_median_all_layers": round(float(np.median(times["frame"])), 2),
         "frame_ms_p95_all_layers": round(float(np.quantile(times["frame"], 0.95)), 2),
-        "script_bytes": sizes[0],
+        "pad_script_bytes": len(bundle("digitpad").encode()),
+        "all_figures_script_bytes": sizes[0],
         "weights_bytes": sizes[1],
     }
 

@@ -57,7 +57,7 @@ def test_prepare_names_the_mistake(answer, message) -> None:
         (lambda p, y: (p.argmax(1) != y).double().mean(), "wrong answers"),
         (lambda p, y: (p.argmax(1) == y).double().sum(), "number of right answers"),
         (lambda p, y: 100 * (p.argmax(1) == y).double().mean(), "per cent"),
-        (lambda p, y: (p.argmax(0) == y).double().mean(), "raised RuntimeError"),
+        (lambda p, y: (p.argmax(0) == y).double().mean(), "along dim=1"),
     ],
 )
 def test_accuracy_names_the_mistake(answer, message) -> None:

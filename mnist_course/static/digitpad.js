@@ -484,7 +484,9 @@ function pageWeights() {
   const text = globalThis.MNIST_COURSE_WEIGHTS;
   if (typeof text !== "string") return null;
   try {
-    return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+    const characters = atob(text), bytes = new Uint8Array(characters.length);
+    for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i);
+    return bytes;
   } catch {
     return new Uint8Array(1); // not base64: parseModel says what is wrong
   }

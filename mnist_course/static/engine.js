@@ -148,11 +148,13 @@ function pooled(layer, description) {
   return [C, slid(H, kernel[0], stride[0], padding[0]), slid(W, kernel[1], stride[1], padding[1])];
 }
 
+const POWERS = Float64Array.from({ length: 31 }, (_, exponent) => 2 ** (Math.max(exponent, 1) - 25));
+
 /** The value of 16 bits as IEEE half precision. */
 function float16(bits) {
   const sign = bits & 0x8000 ? -1 : 1, exponent = (bits >> 10) & 31, fraction = bits & 1023;
   if (exponent === 31) return fraction ? NaN : sign * Infinity;
-  return sign * (exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24);
+  return sign * (exponent ? 1024 + fraction : fraction) * POWERS[exponent];
 }
 
 const CRC = Uint32Array.from({ length: 256 }, (_, n) => {
