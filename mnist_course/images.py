@@ -162,9 +162,10 @@ def _ink(grey: Array) -> Array:
     backdrop = _backdrop(grey)
     if _is_light_on_dark(grey, backdrop):
         grey, backdrop = 1 - grey, 1 - backdrop
-    # Smooth away the grain of paper and camera, and slopes, which bend a closing at the border.
-    even = _smooth(grey / backdrop, max(grey.shape) // 100 | 1)
-    cover = 1 - even / _paper(even)
+    grey = _smooth(grey, max(grey.shape) // 100 | 1)  # the grain of paper and camera
+    # Near the border a closing errs on slopes of light, and on the plane's where light jumps:
+    # ink is what is darker than both.
+    cover = 1 - grey / np.minimum(_paper(grey), backdrop * _paper(grey / backdrop))
     bare = cover[cover <= _otsu(cover)]
     # A closing follows the lightest grains of the paper; its average lies a little lower.
     cover = (cover - np.median(bare)) / (1 - np.median(bare))

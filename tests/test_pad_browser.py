@@ -314,12 +314,15 @@ def test_undo_redo_and_clear(open_page: Open):
 # --- honesty -------------------------------------------------------------------------------------
 
 
-def test_an_empty_pad_a_dot_and_a_scribble_are_not_called_digits(open_page: Open):
+def test_an_empty_pad_a_dot_a_line_and_a_scribble_are_not_called_digits(open_page: Open):
     with open_page() as page:
         assert pad(page).get_by_text("Nothing drawn yet").first.is_visible()
         sheet(page).click(position={"x": 90, "y": 90})
         assert pad(page).get_attribute("data-kind") == "small"
         assert spoken(page) == "Only a dot so far"
+        button(page, "Clear").click()
+        draw(page, [[[0, 50], [100, 55]]])
+        assert pad(page).get_attribute("data-kind") == "unsure"
         button(page, "Clear").click()
         draw(page, SCRIBBLE)
         assert pad(page).get_attribute("data-kind") == "unsure"
@@ -415,7 +418,7 @@ def test_saved_digits_survive_and_download_as_python_reads_them(open_page: Open,
         assert pad(page).get_by_text("saved in this browser").count() == 0
         open_part(page, "My digits")
         page.locator("input[type=file]").set_input_files(path)
-        assert pad(page).get_by_text("2 new digits imported.").is_visible()
+        pad(page).get_by_text("2 new digits imported.").wait_for()
 
 
 HOSTILE = {

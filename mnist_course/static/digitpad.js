@@ -12,7 +12,9 @@ const DIGITS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 const SURE = 0.8; // from this probability on, the pad names the digit without an if
 const LEANING = 0.6; // below it, it does not name one
 const SMALLEST = FIELD / 12; // a drawing smaller than this is a dot
-const MOST_INK = 200; // pixels; of 7,494 digits drawn with a pen none has more than 187
+// Of 7,494 digits drawn with a pen none has more ink than 187 pixels, and none is more than twice as
+// wide as it is high. A network has an answer for everything; for these it should have none.
+const MOST_INK = 200, FLATTEST = 2.5;
 
 /**
  * What may honestly be said about a drawing.
@@ -25,9 +27,12 @@ const MOST_INK = 200; // pixels; of 7,494 digits drawn with a pen none has more 
 export function verdict(strokes, probs, image) {
   if (!strokes.length) return { kind: "empty", digit: -1, text: "Nothing drawn yet" };
   const [x0, y0, x1, y1] = inkBox(strokes);
-  if (Math.max(x1 - x0, y1 - y0) < SMALLEST) return { kind: "small", digit: -1, text: "Only a dot so far" };
+  const width = x1 - x0, height = y1 - y0;
+  if (Math.max(width, height) < SMALLEST) return { kind: "small", digit: -1, text: "Only a dot so far" };
   const order = [...DIGITS].sort((a, b) => probs[b] - probs[a]);
-  const [first, second] = order, share = image.reduce((a, b) => a + b) > MOST_INK ? 0 : probs[first];
+  const [first, second] = order;
+  const digitlike = width <= FLATTEST * height && image.reduce((a, b) => a + b) <= MOST_INK;
+  const share = digitlike ? probs[first] : 0;
   if (share >= SURE) return { kind: "sure", digit: first, text: `${percent(share, "Over")} sure` };
   if (share >= LEANING) return { kind: "leaning", digit: first, text: `Perhaps ${named(first)}, or ${named(second)}` };
   return { kind: "unsure", digit: -1, text: "Not sure. Is it a digit?" };
@@ -49,10 +54,9 @@ const STYLE = `
 .cl-digitpad .dp-tools { display:flex; gap:0.5rem; margin-top:0.6rem; }
 .cl-digitpad .dp-tools button { flex:1; min-height:2.5rem; padding-inline:0.4rem; }
 .cl-digitpad .dp-answer { display:grid; grid-template-columns:auto 3rem minmax(0,1fr); gap:0 1.1rem; align-items:center; }
-.cl-digitpad figure { margin:0; text-align:center; }
 .cl-digitpad .dp-seen { width:84px; height:84px; border:1px solid var(--cl-line); border-radius:5px; }
 .cl-digitpad .dp-small { font-size:0.8125rem; line-height:1.35; color:var(--cl-muted); }
-.cl-digitpad figcaption { margin:0.15rem 0 0; }
+.cl-digitpad .dp-caption { margin-top:0.15rem; text-align:center; }
 .cl-digitpad .dp-digit { padding-bottom:1.2rem; font-size:4.25rem; font-weight:650; line-height:1; text-align:center; font-variant-numeric:tabular-nums; }
 .cl-digitpad .dp-digit + div { padding-bottom:1.2rem; min-height:4.6rem; align-content:center; }
 .cl-digitpad .dp-said { font-weight:600; line-height:1.3; }
@@ -86,6 +90,10 @@ const STYLE = `
 .cl-digitpad .dp-note { margin-top:0.6rem; }
 .cl-digitpad .dp-note[data-kind="warning"] { color:var(--cl-warning); font-weight:550; }
 .cl-digitpad .dp-hidden { position:absolute; width:1px; height:1px; margin:-1px; overflow:hidden; clip-path:inset(50%); white-space:nowrap; }
+@container (max-width: 42rem) {
+  .cl-digitpad .dp-main { grid-template-columns:minmax(0,17rem) minmax(0,1fr); column-gap:1.25rem; }
+  .cl-digitpad .dp-answer { column-gap:0.8rem; }
+}
 @container (max-width: 34rem) {
   .cl-digitpad .dp-main { grid-template-columns:minmax(0,1fr); }
   .cl-digitpad .dp-left { width:100%; max-width:22rem; margin-inline:auto; }
@@ -205,7 +213,7 @@ export function mount(el, options = {}, kernel = null) {
       h("div", { class: "dp-left" }, sheet.element, keys, h("div", { class: "dp-tools" }, undo, redo, clear)),
       h("div", {},
         h("div", { class: "dp-answer" },
-          h("figure", {}, seen, h("figcaption", { class: "dp-small", "aria-hidden": "true" }, "what it sees")),
+          h("div", {}, seen, h("p", { class: "dp-small dp-caption", "aria-hidden": "true" }, "what it sees")),
           digit, h("div", {}, said, source)),
         h("ul", { class: "dp-bars", "aria-label": "Probability of each digit" }, ...bars.map(({ item }) => item)))),
     live, inside, mine);

@@ -102,7 +102,7 @@ export function inkSheet({ label, description, onChange }) {
   on(element, "pointerdown", (event) => {
     if (event.button !== 0 || pointer !== null) return; // another button, a second finger
     event.preventDefault(); // no text selection, no emulated mouse
-    element.focus({ preventScroll: true });
+    element.focus({ preventScroll: true, focusVisible: false });
     if (stroke) end(); // the keyboard's
     pen.shown = false;
     pointer = event.pointerId;

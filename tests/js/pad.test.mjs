@@ -217,7 +217,7 @@ test("a file that is huge, not JSON or not ours is refused", () => {
 
 // ---------------------------------------------------------------- honesty
 
-test("the pad names a digit only when it is rather sure, and none for nothing, a dot or a blot", () => {
+test("the pad names a digit only when it is rather sure, and none for nothing, a dot, a line or a blot", () => {
   const one = (share) => Array.from({ length: 10 }, (_, k) => (k === 7 ? share : (1 - share) / 9));
   const image = preprocess(SEVEN);
   assert.equal(verdict([], null, new Float32Array(784)).kind, "empty");
@@ -226,5 +226,6 @@ test("the pad names a digit only when it is rather sure, and none for nothing, a
   assert.deepEqual(said.map(({ kind }) => kind), ["sure", "leaning", "unsure"]);
   assert.deepEqual(said.map(({ digit }) => digit), [7, 7, -1]);
   assert.equal(verdict(SEVEN, one(0.99), new Float32Array(784).fill(0.4)).kind, "unsure");
+  assert.equal(verdict([[[10, 50], [90, 50]]], one(0.99), image).kind, "unsure");
   assert.match(verdict(SEVEN, one(1), image).text, /Over 99/);
 });
