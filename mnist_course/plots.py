@@ -86,7 +86,7 @@ def digit(image: torch.Tensor, axes: Axes | None = None, title: str = "") -> Axe
         title: a few words above it.
     """
     axes = axes or plt.subplots(figsize=(2.2, 2.2))[1]
-    axes.imshow(image.detach().cpu().squeeze(), vmin=0)
+    axes.imshow(image.detach().cpu().squeeze().numpy(), vmin=0)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     axes.set_title(title)
