@@ -115,6 +115,7 @@ def he_std(function: Callable[[tuple[int, ...]], Any]) -> Verdict:
             answer,
             root(2 / fan_in),
             case,
+            tolerance=1e-6,  # the learner may have computed in float32
             hints=[
                 ("This is the variance 2 / fan_in; take its square root.", root(2 / fan_in) ** 2),
                 ("You counted what leaves a number, fan_out; He needs fan_in.", root(2 / fan_out)),
