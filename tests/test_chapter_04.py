@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import convolve2d
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from tests.chapters import definitions
 

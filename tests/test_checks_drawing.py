@@ -21,6 +21,7 @@ def test_a_drawn_seven_is_read() -> None:
         ([[(0, 0), (0, 100)]], "reads a 1"),
         ("seven", "not strokes"),
         ([[(1, 2, 3)]], "not strokes"),
+        (SEVEN[0], "a list of strokes"),
         ([[(float("nan"), 1)]], "not strokes"),
     ],
 )
@@ -32,6 +33,10 @@ def test_other_strokes_are_not_a_seven(strokes, message) -> None:
 def test_the_solutions_in_the_chapter_are_right() -> None:
     assert check.prepare(CHAPTER["solution_prepare"]).ok
     assert check.accuracy(CHAPTER["solution_accuracy"]).ok
+
+
+def test_a_share_in_single_precision_is_right_too() -> None:
+    assert check.accuracy(lambda p, y: (p.argmax(1) == y).float().mean()).ok
 
 
 @pytest.mark.parametrize(

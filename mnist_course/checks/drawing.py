@@ -17,7 +17,10 @@ def drawn(strokes: Sequence[Any], digit: int) -> Verdict:
     try:
         picture = torch.from_numpy(preprocess(strokes))[None, None]
     except (TypeError, ValueError) as error:
-        return wrong(f"These are not strokes: {error}.")
+        return wrong(
+            f"These are not strokes: {error}. A drawing is a list of strokes, and a stroke "
+            "a list of points (x, y)."
+        )
     if not picture.any():
         return wrong("The drawing is empty: a stroke is a list of points (x, y).")
     share, answer = evaluate.predict(pretrained.load(), picture)[0].max(dim=0)
@@ -64,6 +67,7 @@ def accuracy(function: Callable[..., Any]) -> Verdict:
             run(function, probabilities, labels),
             expected,
             f"{count} images of which {int(right_answers.sum())} are read rightly",
+            tolerance=1e-6,  # a share in float32 is as good
             hints=(
                 (
                     "You look for the largest number down the batch: the classes are along dim=1.",
