@@ -1,12 +1,14 @@
 """The built book: no warning, whole without a network, readable at any width, nothing broken."""
 
 import re
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
 
@@ -161,6 +163,22 @@ def test_formulas_fall_back_to_the_network_without_npm(tmp_path, monkeypatch) ->
     assert not (tmp_path / "static" / "mathjax").exists()
     assert "mathjax_path" not in book.configuration(has_mathjax=False).read_text()
     assert "mathjax_path" in book.configuration(has_mathjax=True).read_text()
+
+
+def test_the_server_says_where_it_is_and_stops_on_ctrl_c() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tools.serve", "--port", "0"],
+        cwd=book.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        address = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())
+        with urlopen(address[0]) as answer:
+            assert answer.status == 200
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 0
+        assert process.stdout.read().split() == ["Stopped."]
+    finally:
+        process.kill()
 
 
 def test_the_server_takes_the_next_port_when_one_is_taken() -> None:
