@@ -1,0 +1,30 @@
+"""Results of the scripts in benchmarks/, and what the book may take from them."""
+
+import json
+
+import pytest
+
+from mnist_course import results
+
+
+def test_what_was_saved_is_loaded_with_the_machine_that_made_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "FOLDER", tmp_path / "results")
+    path = results.save("speed", {"seconds": [1.5, 2.0]})
+    loaded = results.load("speed")
+    assert loaded["seconds"] == [1.5, 2.0]
+    assert loaded["machine"]["cores"] >= 1
+    assert [p.name for p in path.parent.iterdir()] == ["speed.json"]
+
+
+def test_unknown_results_name_the_known_ones_and_the_script(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "FOLDER", tmp_path)
+    (tmp_path / "pad.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match=r"known: pad.*python -m benchmarks\.speed"):
+        results.load("speed")
+
+
+@pytest.mark.parametrize("path", sorted(results.FOLDER.glob("*.json")), ids=lambda p: p.stem)
+def test_every_committed_result_says_where_it_was_measured_and_has_its_script(path):
+    machine = json.loads(path.read_text())["machine"]
+    assert {"processor", "cores", "threads", "gpu", "torch", "date"} <= machine.keys()
+    assert (results.FOLDER.parent / f"{path.stem}.py").exists()
