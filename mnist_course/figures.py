@@ -39,8 +39,12 @@ STATIC = Path(__file__).parent / "static"
 # --- JavaScript modules ---------------------------------------------------------------------------
 
 _IMPORT = re.compile(r'^import \{([\w\s,]+)\} from "\./([\w-]+)\.js";\n', re.MULTILINE)
-_EXPORT = re.compile(r"^export (?=(?:async function|function|const|class) (\w+))", re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=(?:async function|function\*?|const|class) (\w+))", re.MULTILINE)
 _DEFAULT = re.compile(r"^export default (?=\{)", re.MULTILINE)
+# Comments on lines of their own, and behind code where no quotation mark follows; indentation.
+_COMMENT = re.compile(
+    r"^[ \t]*/\*\*(?s:.*?)\*/\n|^[ \t]*//.*\n|[ \t]+// [^\"'`\n]*$|^[ \t]+", re.MULTILINE
+)
 _UNKNOWN = re.compile(r"^\s*(?:import|export)\b.*|\bimport\s*\(.*|\bimport\.meta\b.*", re.MULTILINE)
 
 
@@ -51,7 +55,8 @@ class Module:
     Attributes:
         imports: the names that it takes from other modules, by module.
         exports: the names that it gives.
-        body: its code, as a script; a default export is the constant ``defaultExport``.
+        body: its code, as a script without comments; a default export is the constant
+            ``defaultExport``.
     """
 
     imports: Mapping[str, tuple[str, ...]]
@@ -94,6 +99,7 @@ def read_module(name: str, folder: Path = STATIC) -> Module:
             'import { names } from "./module.js"; and export before function, const, class '
             "or default {"
         )
+    body = _COMMENT.sub("", body)
     return Module(imports, (*exports, "defaultExport") if defaults else exports, body)
 
 

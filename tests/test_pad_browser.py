@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mnist_course.digitpad import DigitPad
+from mnist_course.handwriting import handwriting
 from mnist_course.preprocess import preprocess
 from mnist_course.samples import read_samples, write_samples
 from tests.strokes import DIGITS, SCRIBBLE
@@ -284,7 +285,7 @@ def test_a_digit_is_drawn_and_saved_with_the_keyboard_alone(open_page: Open):
         assert answer(page) == ""
         page.keyboard.press("Control+Shift+z")
         assert answer(page) == "7"
-        for _ in range(4):  # Undo, Clear, Inside the network, My digits
+        for _ in range(6):  # Undo, Clear, Pen, Inside the network, Why?, My digits
             page.keyboard.press("Tab")
         page.keyboard.press("Enter")
         button(page, "Save the drawing as a 7").focus()
@@ -354,16 +355,117 @@ def test_every_layer_is_shown_while_drawing(open_page: Open):
         open_part(page, "Inside the network")
         draw(page, DIGITS[8])
         layers = page.locator(".dp-layer canvas")
-        assert layers.count() == 12
-        assert layers.nth(1).get_attribute("aria-label") == "conv1: 24 maps of 28 \u00d7 28"
+        assert layers.count() == 13
+        assert (
+            layers.nth(2).get_attribute("aria-label").startswith("conv1: 24 maps of 28 \u00d7 28")
+        )
         colours = """canvases => canvases.map(canvas => new Set(new Uint32Array(canvas
             .getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size)"""
         assert min(layers.evaluate_all(colours)) > 5
-        before = layers.nth(1).evaluate("canvas => canvas.toDataURL()")
+        before = layers.nth(2).evaluate("canvas => canvas.toDataURL()")
         draw(page, [[[50, 95], [90, 95]]])
-        assert layers.nth(1).evaluate("canvas => canvas.toDataURL()") != before
+        assert layers.nth(2).evaluate("canvas => canvas.toDataURL()") != before
         button(page, "Clear").click()
         assert max(layers.evaluate_all(colours)) <= 2  # nothing drawn, nothing to see
+
+
+def walked(page) -> str:
+    """What the panel with the arithmetic says."""
+    return page.locator(".dp-walk").inner_text()
+
+
+def layer(page, name: str):
+    return (
+        page.locator(".dp-layer").filter(has=page.get_by_text(name, exact=True)).locator("canvas")
+    )
+
+
+def test_pointing_at_a_number_shows_the_arithmetic_behind_it(open_page: Open):
+    with open_page() as page:
+        open_part(page, "Inside the network")
+        draw(page, DIGITS[5])
+        layer(page, "conv2").click(position={"x": 40, "y": 60})
+        text = walked(page)
+        assert "216 numbers of pool1, 3 \u00d7 3 in each of 24 maps" in text
+        value = float(text.split(" = ")[1].split()[0].replace("\u2212", "-"))
+        line = next(line for line in text.splitlines() if " bias = " in line)
+        numbers = re.findall(r"[+\u2212]? ?\d+\.\d{3}", line)
+        *terms, total = (float(each.replace("\u2212", "-").replace(" ", "")) for each in numbers)
+        assert sum(terms) == pytest.approx(total, abs=0.004)
+        assert total == pytest.approx(value, abs=0.001)
+        # One window in each of the 24 maps before, and the number itself.
+        assert page.locator(".dp-marks i").count() == 25
+        button(page, "Go back to pool1").click()
+        assert walked(page).startswith("pool1, map")
+        assert "The largest of" in walked(page)
+
+
+def test_the_walk_goes_from_number_to_number_with_the_keyboard(open_page: Open):
+    with open_page(width=390) as page:
+        draw(page, DIGITS[5])
+        open_part(page, "Inside the network")
+        layer(page, "relu1").focus()
+        page.keyboard.press("Enter")
+        assert walked(page).startswith("relu1, map 0, row 0, column 0")
+        for key in ("ArrowRight", "Shift+ArrowDown", "ArrowDown", "ArrowLeft", "ArrowLeft"):
+            page.keyboard.press(key)  # the last one would leave the picture
+        assert walked(page).startswith("relu1, map 0, row 6, column 0")
+        for _ in range(6):
+            page.keyboard.press("Shift+ArrowRight")
+        assert walked(page).startswith("relu1, map 1, row 6, column 2")
+        assert "max(0, " in walked(page)
+        assert page.evaluate(OVERFLOW) == 0
+        draw(page, [[[10, 90], [90, 90]]])  # the walk stays, and follows the drawing
+        assert walked(page).startswith("relu1, map 1, row 6, column 2")
+        layer(page, "relu1").focus()
+        page.keyboard.press("Escape")
+        assert page.locator(".dp-walk").count() == 0
+
+
+def test_the_last_layer_is_walked_map_by_map(open_page: Open):
+    with open_page() as page:
+        draw(page, DIGITS[5])
+        open_part(page, "Inside the network")
+        layer(page, "linear").click(position={"x": 110, "y": 10})
+        assert walked(page).startswith("linear, number 5")
+        assert "the logit of a 5" in walked(page)
+        assert "864 numbers of pool3, 3 \u00d7 3 in each of 96 maps" in walked(page)
+
+
+def why(page):
+    return pad(page).get_by_role("img", name=re.compile("The drawing, coloured"))
+
+
+def test_why_says_which_piece_decides_and_against_what(open_page: Open):
+    with open_page() as page:
+        open_part(page, "Why?")
+        assert pad(page).get_by_text("Draw a digit first.").is_visible()
+        draw(page, DIGITS[7])
+        page.wait_for_function(
+            "document.querySelector('.dp-why').parentElement.dataset.read === '7'"
+        )
+        assert "For a 7 speaks most what lies around row" in why(page).get_attribute("aria-label")
+        seven = why(page).evaluate("canvas => canvas.toDataURL()")
+        pad(page).get_by_label("What speaks for a").select_option("1")
+        page.wait_for_function(
+            "document.querySelector('.dp-why').parentElement.dataset.read === '1'"
+        )
+        assert why(page).evaluate("canvas => canvas.toDataURL()") != seven
+        button(page, "Clear").click()
+        assert pad(page).get_by_text("Draw a digit first.").is_visible()
+
+
+def test_the_pen_changes_what_is_drawn_and_not_what_is_read(open_page: Open):
+    with open_page() as page:
+        draw(page, DIGITS[3])
+        medium = inked(page)
+        seen = page.locator(".dp-seen")
+        before = seen.evaluate("canvas => canvas.toDataURL()")
+        for name, less in (("Thin", True), ("Broad", False)):
+            pad(page).get_by_label("Pen").select_option(name.lower())
+            assert (inked(page) < 0.7 * medium) is less
+            assert (inked(page) > 1.2 * medium) is not less
+        assert seen.evaluate("canvas => canvas.toDataURL()") == before
 
 
 def test_pen_up_to_answer_is_quick(open_page: Open):
@@ -491,6 +593,44 @@ def test_digits_are_imported_once(open_page: Open):
 
 
 # --- pages ---------------------------------------------------------------------------------------
+
+
+def stored(digits: list) -> str:
+    """A script that puts digits into the browser's storage, as if they had been saved before."""
+    return f"localStorage.setItem('mnist-course-digits', {json.dumps(write_samples(digits))})"
+
+
+def test_the_page_is_taught_and_forgets_again(open_page: Open):
+    digits = handwriting(4, 30)
+    with open_page(script=stored(digits)) as page:
+        open_part(page, "My digits")
+        button(page, "Teach the network").click()
+        table = pad(page).locator(".dp-teach table")
+        table.wait_for()
+        rows = [
+            [int(number) for number in re.findall(r"(\d+) of (\d+)", row)[0]]
+            + [int(re.findall(r"(\d+) of", row)[1])]
+            for row in table.locator("tbody tr").all_inner_texts()
+        ]
+        (before, taught_with, after), (held_before, held_back, held_after), (_, trial, kept) = rows
+        assert (taught_with, held_back, trial) == (20, 10, 30)
+        assert before < after == taught_with
+        assert held_after >= held_before
+        assert kept >= 24
+        draw(page, DIGITS[3])
+        assert pad(page).get_by_text("as you taught it").is_visible()
+        assert answer(page) == "3"
+        button(page, "Undo the teaching").click()
+        assert pad(page).get_by_text("as you taught it").count() == 0
+        assert table.count() == 0
+
+
+def test_a_few_digits_are_not_enough_to_teach(open_page: Open):
+    with open_page(script=stored(handwriting(4, 4))) as page:
+        open_part(page, "My digits")
+        assert button(page, "Teach the network").is_disabled()
+        save(page, 4)
+        assert button(page, "Teach the network").is_enabled()
 
 
 def test_two_pads_draw_each_their_own_and_share_what_is_saved(open_page: Open):

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from mnist_course.export import fold_batch_norm, page_weights
+from mnist_course.explain import occlusion
 from mnist_course.models import course_network
 from mnist_course.preprocess import draw, preprocess
 from tests.networks import every_layer, shaken
@@ -63,6 +64,7 @@ def model(name: str, network: nn.Module, dtype: str) -> dict:
         "file": base64.b64encode(content).decode(),
         "images": [encoded(image.numpy()) for image in images],
         "logits": logits.tolist(),
+        "worth": encoded(occlusion(network, images[5, None], 5).numpy()),
     }
 
 

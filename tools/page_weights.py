@@ -1,7 +1,8 @@
 """Write ``course-weights.js``: the course's trained network, for the pads in the book.
 
 A page that was opened from a disk may load scripts but no other files, so the weights are a script:
-one string of base64, which ``mnist_course/static/digitpad.js`` reads when a page has a pad.
+one string of base64, which ``mnist_course/static/digitpad.js`` reads when a page has a pad. Beside
+them stand a few digits in several hands, on which a network that was taught in the page is tried.
 
     python -m tools.page_weights OUTDIR
 """
@@ -9,11 +10,16 @@ one string of base64, which ``mnist_course/static/digitpad.js`` reads when a pag
 from __future__ import annotations
 
 import base64
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from mnist_course import pretrained
 from mnist_course.export import page_weights
+from mnist_course.handwriting import handwriting
+
+TRIAL_WRITERS = (1, 2, 4)
 
 
 def script(weights: bytes) -> str:
@@ -21,7 +27,20 @@ def script(weights: bytes) -> str:
     return (
         "// Generated from mnist_course/weights by tools/page_weights.py.\n"
         f'globalThis.MNIST_COURSE_WEIGHTS = "{base64.b64encode(weights).decode()}";\n'
+        f"globalThis.MNIST_COURSE_TRIAL = {json.dumps(trial_digits(), separators=(',', ':'))};\n"
     )
+
+
+def trial_digits() -> list[dict[str, Any]]:
+    """The digits to try a taught network on: ``{"label", "strokes"}``, in whole units."""
+    return [
+        {
+            "label": digit["label"],
+            "strokes": [[[round(x), round(y)] for x, y in stroke] for stroke in digit["strokes"]],
+        }
+        for writer in TRIAL_WRITERS
+        for digit in handwriting(writer, 10)
+    ]
 
 
 def write(outdir: Path) -> Path:

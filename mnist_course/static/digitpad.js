@@ -2,11 +2,15 @@
 //
 // The engine in this page answers at once. Where a kernel is there too, it confirms (see kernelOf).
 
-import { addStyle, count, frame, h, set, themeColour, watchTheme, watchWidth } from "./dom.js";
+import { addStyle, frame, h, set, watchTheme, watchWidth } from "./dom.js";
 import { forward, parseModel, size } from "./engine.js";
-import { FIELD, inkSheet } from "./ink.js";
+import { FIELD, PENS, inkSheet } from "./ink.js";
+import { LAYERS_STYLE, layersView } from "./layers.js";
+import { paintImage, palettes } from "./maps.js";
+import { MINE_STYLE, mineView } from "./mine.js";
 import { inkBox, preprocess } from "./preprocess.js";
-import { DigitsError, LIMITS, browserShelf, checkDigit, merged, readDigits, writeDigits } from "./samples.js";
+import { browserShelf } from "./samples.js";
+import { WHY_STYLE, whyView } from "./why.js";
 
 const DIGITS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 const SURE = 0.8; // from this probability on, the pad names the digit without an if
@@ -52,7 +56,8 @@ const STYLE = `
   background:var(--cl-paper); touch-action:none; cursor:crosshair; image-rendering:auto; user-select:none;
   -webkit-user-select:none; -webkit-touch-callout:none; -webkit-tap-highlight-color:transparent; }
 .cl-digitpad .dp-tools { display:flex; gap:0.5rem; margin-top:0.6rem; }
-.cl-digitpad .dp-tools button { flex:1; min-height:2.5rem; padding-inline:0.4rem; }
+.cl-digitpad .dp-tools > * { flex:1 1 4rem; min-width:0; min-height:2.5rem; padding-inline:0.4rem; }
+.cl-digitpad .dp-tools select { flex-basis:6rem; }
 .cl-digitpad .dp-answer { display:grid; grid-template-columns:auto 3rem minmax(0,1fr); gap:0 1.1rem; align-items:center; }
 .cl-digitpad .dp-seen { width:84px; height:84px; border:1px solid var(--cl-line); border-radius:5px; }
 .cl-digitpad .dp-small { font-size:0.8125rem; line-height:1.35; color:var(--cl-muted); }
@@ -75,20 +80,6 @@ const STYLE = `
 .cl-digitpad summary span { margin-left:0.7rem; font-weight:400; font-size:0.875rem; color:var(--cl-muted); }
 .cl-digitpad summary { display:list-item; list-style:inside disclosure-closed; margin:0; cursor:pointer; font-weight:600; padding:0.15rem 0; border-radius:4px; }
 .cl-digitpad details[open] > summary { list-style-type:disclosure-open; }
-.cl-digitpad .dp-layer { margin-top:0.85rem; }
-.cl-digitpad .dp-layer p { margin-bottom:0.25rem; font-size:0.875rem; color:var(--cl-muted); }
-.cl-digitpad .dp-layer b { color:var(--cl-ink); font-weight:600; }
-.cl-digitpad .dp-labels { display:flex; flex-wrap:wrap; gap:0.35rem; align-items:center; margin-top:0.6rem; }
-.cl-digitpad .dp-labels button { min-width:2.5rem; min-height:2.5rem; padding:0; font-weight:600; }
-.cl-digitpad .dp-labels > span { margin-right:0.4rem; }
-.cl-digitpad .dp-digits { display:flex; flex-wrap:wrap; gap:0.45rem; margin:0.75rem 0; padding:0; list-style:none; }
-.cl-digitpad .dp-digits li { margin:0; }
-.cl-digitpad .dp-digits button { display:block; position:relative; width:3.1rem; padding:0.3rem 0.3rem 0.1rem; font-size:0.8125rem; line-height:1.3; }
-.cl-digitpad .dp-digits canvas { width:100%; height:auto; }
-.cl-digitpad .dp-digits button:is(:hover,:focus-visible)::after { content:"\\00d7"; position:absolute; inset:0; display:grid; place-items:center;
-  font-size:1.75rem; color:var(--cl-warning); background:color-mix(in srgb, var(--cl-paper) 75%, transparent); border-radius:4px; }
-.cl-digitpad .dp-note { margin-top:0.6rem; }
-.cl-digitpad .dp-note[data-kind="warning"] { color:var(--cl-warning); font-weight:550; }
 .cl-digitpad .dp-hidden { position:absolute; width:1px; height:1px; margin:-1px; overflow:hidden; clip-path:inset(50%); white-space:nowrap; }
 @container (max-width: 42rem) {
   .cl-digitpad .dp-main { grid-template-columns:minmax(0,17rem) minmax(0,1fr); column-gap:1.25rem; }
@@ -97,67 +88,9 @@ const STYLE = `
 @container (max-width: 34rem) {
   .cl-digitpad .dp-main { grid-template-columns:minmax(0,1fr); }
   .cl-digitpad .dp-left { width:100%; max-width:22rem; margin-inline:auto; }
-  .cl-digitpad .dp-labels { display:grid; grid-template-columns:repeat(5,minmax(0,1fr)); }
-  .cl-digitpad .dp-labels > span { grid-column:1/-1; }
 }
 @media (forced-colors: active) { .cl-digitpad .dp-bars b { forced-color-adjust:none; background:Highlight !important; } }
 `;
-
-// ---------------------------------------------------------------- pictures of numbers
-
-/** 256 colours from the negative through the paper to the positive, and from the paper to the ink. */
-function palettes(root) {
-  const [paper, ink, negative, positive] = ["paper", "ink", "negative", "positive"].map((name) => themeColour(root, name));
-  const ramp = (from, to, n) => Array.from({ length: n }, (_, i) => from.map((v, c) => v + ((to[c] - v) * i) / (n - 1)));
-  const pack = (colours) => Uint32Array.from(colours, ([r, g, b]) => (255 << 24) | (Math.round(b) << 16) | (Math.round(g) << 8) | Math.round(r));
-  return { signed: pack([...ramp(negative, paper, 128), ...ramp(paper, positive, 128)]), ink: pack(ramp(paper, ink, 256)) };
-}
-
-/** How the maps of a layer are laid out on a canvas: `{columns, rows, zoom}`, at most `width` wide. */
-function layout([C, H = 1, W = 1], width) {
-  if (H * W === 1) {
-    const zoom = C <= 32 ? 20 : 5, most = Math.max(1, Math.floor(width / zoom));
-    const rows = Math.ceil(C / most);
-    return { columns: Math.ceil(C / rows), rows, zoom, gap: 0, H, W };
-  }
-  const zoom = W >= 20 ? 2 : W >= 10 ? 2 : W >= 5 ? 3 : 5;
-  const most = Math.max(1, Math.floor((width / zoom + 1) / (W + 1)));
-  const rows = Math.ceil(C / most);
-  return { columns: Math.ceil(C / rows), rows, zoom, gap: 1, H, W };
-}
-
-/** The activations of a layer side by side; `data` null leaves the fields blank. */
-function paintMaps(canvas, [C], data, { columns, rows, gap, H, W }, colours, signed) {
-  const width = columns * (W + gap) - gap, height = rows * (H + gap) - gap;
-  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-  const context = canvas.getContext("2d");
-  const picture = context.createImageData(width, height);
-  const pixels = new Uint32Array(picture.data.buffer);
-  let most = 1e-9;
-  for (let i = 0; data && i < data.length; i++) most = Math.max(most, Math.abs(data[i]));
-  const palette = signed ? colours.signed : colours.ink;
-  const zero = signed ? 127.5 : 0, scale = (signed ? 127.5 : 255) / most;
-  for (let c = 0, k = 0; c < C; c++) {
-    const corner = Math.floor(c / columns) * (H + gap) * width + (c % columns) * (W + gap);
-    for (let row = 0; row < H; row++) {
-      for (let column = 0; column < W; column++, k++) {
-        pixels[corner + row * width + column] = palette[data ? Math.max(0, Math.round(zero + scale * data[k])) : Math.round(zero)];
-      }
-    }
-  }
-  context.putImageData(picture, 0, 0);
-}
-
-const paintImage = (canvas, image, colours) =>
-  paintMaps(canvas, [1], image, { columns: 1, rows: 1, gap: 0, H: 28, W: 28 }, colours, false);
-
-/** Which layers answer with numbers of either sign. */
-const SIGNED = new Set(["normalize", "conv", "affine", "linear", "gelu"]);
-
-function described(shape) {
-  if (shape.length === 1) return count(shape[0], "number");
-  return shape[1] * shape[2] === 1 ? count(shape[0], "number") : `${count(shape[0], "map")} of ${shape[1]} \u00d7 ${shape[2]}`;
-}
 
 // ---------------------------------------------------------------- the pad
 
@@ -173,13 +106,15 @@ let pads = 0; // for ids that are unique on a page
  * @returns {object} `setStrokes(strokes)` and `destroy()`
  */
 export function mount(el, options = {}, kernel = null) {
-  addStyle("digitpad", STYLE);
+  addStyle("digitpad", STYLE + LAYERS_STYLE + WHY_STYLE + MINE_STYLE);
   const id = `dp-${++pads}`;
   const root = frame(el, { name: "digitpad", title: "Draw a digit",
     hint: "With mouse, finger or pen, or with arrow keys and the space bar." });
   const shelf = kernel?.shelf ?? browserShelf();
 
-  let model = null, trouble = ""; // the network in this page, or why there is none
+  let model = null, trouble = ""; // the network in this page as it came, or why there is none
+  let taught = null; // the same network with what the reader taught it
+  const network = () => taught ?? model;
   let image = new Float32Array(784);
   let answer = null; // {probs, activations, source}
   let number = 0; // of the drawing as it is now; answers to older ones are dropped
@@ -205,18 +140,24 @@ export function mount(el, options = {}, kernel = null) {
   });
   const keys = h("p", { class: "dp-hidden", id: `${id}-keys` }, "Arrow keys move the pen, with Shift five times as far; space sets it down and lifts it; Control Z takes a stroke back; Delete clears.");
   const live = h("p", { class: "dp-hidden", role: "status", "aria-live": "polite" });
-  const layers = h("div", {});
-  const inside = h("details", {}, h("summary", {}, "Inside the network", h("span", {}, "every layer, while you draw")), layers);
-  const mine = h("details", {}, h("summary", {}, "My digits", h("span", {})));
+  const pen = h("select", { "aria-label": "Pen" }, ...Object.keys(PENS).map((name) => h("option", { value: name, selected: name === "medium" }, name[0].toUpperCase() + name.slice(1))));
+  pen.addEventListener("change", () => sheet.setPen(pen.value));
+  const layers = layersView({ inks }), why = whyView({ inks });
+  const mine = mineView({ shelf, inks, drawing: sheet.strokes, clear: () => sheet.set([]), network: () => model,
+    // Where a kernel reads too, it would go on with the network that it has: it is taught there.
+    take: kernel ? null : (network) => {
+      taught = network;
+      drawn(true);
+    } });
   root.append(
     h("div", { class: "dp-main" },
-      h("div", { class: "dp-left" }, sheet.element, keys, h("div", { class: "dp-tools" }, undo, redo, clear)),
+      h("div", { class: "dp-left" }, sheet.element, keys, h("div", { class: "dp-tools" }, undo, redo, clear, pen)),
       h("div", {},
         h("div", { class: "dp-answer" },
           h("div", {}, seen, h("p", { class: "dp-small dp-caption", "aria-hidden": "true" }, "what it sees")),
           digit, h("div", {}, said, source)),
         h("ul", { class: "dp-bars", "aria-label": "Probability of each digit" }, ...bars.map(({ item }) => item)))),
-    live, inside, mine);
+    live, layers.element, why.element, mine.element);
 
   // --- reading what is drawn
 
@@ -242,7 +183,7 @@ export function mount(el, options = {}, kernel = null) {
     if (strokes.length) {
       if (model && kernel?.engine() !== "kernel") {
         const begun = performance.now();
-        answer = { ...forward(model, image), source: "page", ms: performance.now() - begun };
+        answer = { ...forward(network(), image), source: "page", ms: performance.now() - begun };
       }
       if (kernel && kernel.engine() !== "browser") kernel.ask({ number, image, layers: !answer });
     }
@@ -289,163 +230,24 @@ export function mount(el, options = {}, kernel = null) {
     root.dataset.answer = best < 0 ? "" : String(best);
     root.dataset.kind = kind;
     root.dataset.number = String(number);
-    showLayers();
-    showSaving();
+    layers.show(image, answer, network());
+    if (done) why.show(image, probs ? DIGITS.reduce((most, each) => (probs[each] > probs[most] ? each : most)) : -1, network());
+    mine.drawn();
   }
 
   function explained(done) {
     if (!answer) return "";
     const ms = done ? `, ${answer.ms.toFixed(1)}\u00a0ms` : "";
-    if (answer.source === "page") return `read in this page${ms}`;
+    if (answer.source === "page") return `read in this page${taught ? ", as you taught it" : ""}${ms}`;
     if (answer.agreed === null) return `read by PyTorch${ms}`;
     if (answer.agreed < 0.02) return "confirmed by PyTorch";
     return "PyTorch's answer; the copy of the network in this page is another";
   }
 
-  // --- every layer
-
-  let pictures = []; // of the layers: {canvas, shape, signed}
-  let width = 0;
-
-  /** Make room for each layer, once for a network. */
-  function arrange(shapes) {
-    const key = JSON.stringify(shapes);
-    if (layers.dataset.key === key) return;
-    layers.dataset.key = key;
-    let signed = false;
-    pictures = shapes.map(({ name, op, shape }) => {
-      signed = SIGNED.has(op) || (signed && op !== "relu");
-      const words = described(shape);
-      const canvas = h("canvas", { role: "img", "aria-label": `${name}: ${words}` });
-      return { canvas, shape, signed, box: h("div", { class: "dp-layer" }, h("p", {}, h("b", {}, name), ` \u00b7 ${words}`), canvas) };
-    });
-    layers.replaceChildren(
-      h("p", { class: "dp-small" }, "What each layer answers to your drawing, from the first to the last. Ink is a large number; where a layer also answers below zero, orange is positive and blue negative."),
-      ...pictures.map(({ box }) => box));
-  }
-
-  function showLayers() {
-    if (!inside.open || width <= 0) return;
-    const activations = answer?.activations;
-    if (activations) arrange(activations.map(({ name, op, shape }) => ({ name, op, shape })));
-    else if (model) arrange(model.layers.map(({ name, op, output }) => ({ name, op, shape: output })));
-    pictures.forEach(({ canvas, shape, signed }, index) => {
-      const plan = layout(shape, width);
-      paintMaps(canvas, shape, activations?.[index].data, plan, inks(), signed);
-      canvas.style.width = `${canvas.width * plan.zoom}px`;
-      canvas.style.height = `${canvas.height * plan.zoom}px`;
-    });
-  }
-
-  inside.addEventListener("toggle", showLayers);
-
-  // --- digits of one's own
-
-  const note = h("p", { class: "dp-small dp-note", role: "status", "aria-live": "polite" });
-  const labels = DIGITS.map((each) => button(String(each), () => keep(each), { "aria-label": `Save the drawing as ${named(each)}` }));
-  const list = h("ul", { class: "dp-digits", "aria-label": "Saved digits" });
-  const download = button("Download", () => offer());
-  const file = h("input", { type: "file", accept: ".json,application/json", class: "dp-hidden", tabindex: -1, "aria-hidden": "true" });
-  const load = button("Import \u2026", () => file.click());
-  const forget = button("Delete all", () => forgetAll());
-  mine.append(
-    h("p", { class: "dp-small" }, "Draw, then say which digit it is. Saved digits can teach a network your hand."),
-    h("div", { class: "dp-labels", role: "group", "aria-label": "Save the drawing as" }, h("span", {}, "This is a"), ...labels),
-    list,
-    h("div", { class: "cl-row" }, download, load, forget, file), note);
-
-  function tell(text, kind = "") {
-    note.textContent = text;
-    note.dataset.kind = kind;
-  }
-
-  /** Put digits on the shelf, and say so. */
-  function store(digits, text) {
-    if (shelf.set(digits)) tell(text);
-    else tell(`${text} This browser does not keep them, though: download them before you leave the page.`, "warning");
-  }
-
-  function keep(label) {
-    try {
-      const one = checkDigit({ label, strokes: sheet.strokes(), time: Date.now() });
-      store(merged(shelf.get(), [one]), `Saved as ${named(label)}. Draw the next one.`);
-      sheet.set([]);
-    } catch (error) {
-      refuse("The drawing was not saved", error);
-    }
-  }
-
-  function refuse(what, error) {
-    if (!(error instanceof DigitsError)) throw error;
-    tell(`${what}: ${error.message}.`, "warning");
-  }
-
-  function offer() {
-    const link = h("a", { download: "my-digits.json", href: URL.createObjectURL(new Blob([writeDigits(shelf.get())], { type: "application/json" })) });
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-    tell(`${count(shelf.get().length, "digit")} written to my-digits.json.`);
-  }
-
-  file.addEventListener("change", async () => {
-    const [chosen] = file.files;
-    file.value = "";
-    if (!chosen) return;
-    try {
-      if (chosen.size > LIMITS.bytes) throw new DigitsError(`it is larger than ${LIMITS.bytes >> 20} MB`);
-      const before = shelf.get(), after = merged(before, readDigits(await chosen.text()));
-      store(after, `${count(after.length - before.length, "new digit")} imported.`);
-    } catch (error) {
-      refuse("The file was not imported", error);
-    }
-  });
-
-  let forgetting = 0;
-  function forgetAll() {
-    if (!forgetting) {
-      forget.textContent = "Really delete all?";
-      forgetting = setTimeout(spare, 4000);
-      return;
-    }
-    spare();
-    store([], "All saved digits are deleted.");
-  }
-  function spare() {
-    clearTimeout(forgetting);
-    forgetting = 0;
-    forget.textContent = "Delete all";
-  }
-
-  function showSaving() {
-    const ready = sheet.strokes().length > 0;
-    for (const each of labels) set(each, { disabled: !ready });
-  }
-
-  function showShelf() {
-    const digits = shelf.get();
-    mine.querySelector("summary span").textContent = digits.length ? `${digits.length} saved ${shelf.place}` : "save what you draw";
-    set(download, { disabled: !digits.length });
-    set(forget, { disabled: !digits.length });
-    if (!mine.open) return;
-    const recent = digits.slice(-60);
-    list.replaceChildren(...recent.map((each) => {
-      const canvas = h("canvas", { "aria-hidden": "true" });
-      paintImage(canvas, preprocess(each.strokes), inks());
-      const remove = button(canvas, () => {
-        store(shelf.get().filter((other) => other !== each), `Deleted ${named(each.label)}.`);
-        (list.querySelector("button") ?? load).focus();
-      }, { "aria-label": `Delete ${named(each.label)}`, title: "Delete" });
-      remove.append(String(each.label));
-      return h("li", {}, remove);
-    }));
-    set(list, { hidden: !recent.length });
-  }
-  mine.addEventListener("toggle", showShelf);
-
   // --- the network
 
   function takeWeights(bytes) {
-    model = null;
+    model = taught = null;
     trouble = "";
     try {
       if (bytes?.length) model = parseModel(bytes);
@@ -453,26 +255,25 @@ export function mount(el, options = {}, kernel = null) {
     } catch (error) {
       trouble = error.message;
     }
+    mine.renew();
     drawn(true);
   }
 
   function repaint() {
     colours = null;
-    show(false);
-    showShelf();
+    show(true);
+    mine.show();
   }
 
   const stops = [
     watchTheme(repaint),
     watchWidth(root, () => {
       const style = getComputedStyle(root);
-      width = root.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+      layers.resize(root.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight));
       repaint(); // the first time, the pad has only now come into the page, and has its colours
     }),
-    shelf.watch(showShelf),
     kernel?.watch({ weights: takeWeights, answer: confirmed, engine: () => drawn(true) }),
   ];
-  showShelf();
   takeWeights(kernel ? kernel.weights() : options.weights ?? pageWeights());
 
   return {
@@ -480,7 +281,8 @@ export function mount(el, options = {}, kernel = null) {
     destroy() {
       for (const stop of stops) stop?.();
       cancelAnimationFrame(frameAsked);
-      spare();
+      why.destroy();
+      mine.destroy();
       sheet.destroy();
       el.replaceChildren();
     },

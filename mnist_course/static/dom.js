@@ -149,6 +149,36 @@ export function watchWidth(element, changed) {
   return () => observer.disconnect();
 }
 
+/**
+ * Run a generator to its end in slices of time, so that the page stays alive.
+ *
+ * @param {Generator} work
+ * @param {function(any): void} report called after each slice with what was yielded last
+ * @returns {{result: Promise, stop: function(): void}} what the generator returns, or undefined if
+ *   it was stopped
+ */
+export function unhurried(work, report = () => {}) {
+  let stopped = false;
+  const result = new Promise((resolve, reject) => {
+    function slice() {
+      if (stopped) return resolve(undefined);
+      const end = performance.now() + 12; // milliseconds
+      try {
+        let step;
+        do step = work.next();
+        while (!step.done && performance.now() < end);
+        if (step.done) return resolve(step.value);
+        report(step.value);
+        setTimeout(slice);
+      } catch (error) {
+        reject(error);
+      }
+    }
+    setTimeout(slice);
+  });
+  return { result, stop: () => (stopped = true) };
+}
+
 /** Add a style sheet to the page, once for each name. */
 export function addStyle(name, css) {
   const id = `course-style-${name}`;

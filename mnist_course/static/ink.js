@@ -3,7 +3,7 @@
 import { arrowStep, clamp, h, watchTheme } from "./dom.js";
 
 export const FIELD = 280; // width and height of the sheet in its own units, at any size on screen
-const PEN = 22; // width of the line on the sheet: about what the prepared picture will have
+export const PENS = { thin: 10, medium: 22, broad: 34 }; // width of the line on the sheet
 const STEP = 4; // how far an arrow key moves the pen, in units
 const MOST_POINTS = 2000; // of one stroke
 
@@ -23,6 +23,7 @@ export function inkSheet({ label, description, onChange }) {
   let history = [[]], now = 0;
   let stroke = null; // the one being drawn
   let pointer = null; // id of the pointer that draws it
+  let penWidth = PENS.medium; // about what the prepared picture will have
   const pen = { x: FIELD / 2, y: FIELD / 4, shown: false }; // the keyboard's
 
   const strokes = () => history[now];
@@ -59,7 +60,7 @@ export function inkSheet({ label, description, onChange }) {
     const style = getComputedStyle(element);
     context.setTransform(scale, 0, 0, scale, 0, 0);
     context.clearRect(0, 0, FIELD, FIELD);
-    context.lineWidth = PEN;
+    context.lineWidth = penWidth;
     context.lineCap = context.lineJoin = "round";
     context.strokeStyle = style.getPropertyValue("--cl-ink");
     for (const points of strokes()) {
@@ -189,6 +190,11 @@ export function inkSheet({ label, description, onChange }) {
     redo: () => go(1),
     clear() {
       if (strokes().length) sheet.set([]);
+    },
+    /** How broad the strokes are shown, as one of PENS: the strokes themselves have no width. */
+    setPen(name) {
+      penWidth = PENS[name];
+      draw();
     },
     /** Draw these strokes in place of what is there; undo brings that back. */
     set(next) {

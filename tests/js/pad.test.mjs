@@ -9,8 +9,11 @@ import { test } from "node:test";
 
 import { verdict } from "../../mnist_course/static/digitpad.js";
 import { ModelError, forward, parseModel, softmax } from "../../mnist_course/static/engine.js";
+import { occlusion } from "../../mnist_course/static/occlusion.js";
 import { SIZE, draw, preprocess } from "../../mnist_course/static/preprocess.js";
 import { DigitsError, LIMITS, checkDigit, merged, readDigits, writeDigits } from "../../mnist_course/static/samples.js";
+import { countRight, features, keptBack, redrawn, teach } from "../../mnist_course/static/teach.js";
+import { arithmetic, asMaps, placeOf } from "../../mnist_course/static/walk.js";
 import { CHANNELS, WINDOWS, scalarTile, tiles } from "../../mnist_course/static/simd.js";
 
 const bytesOf = (base64) => new Uint8Array(Buffer.from(base64, "base64"));
@@ -114,6 +117,128 @@ test("an image of another size is refused", withPython, () => {
 
 test("softmax is safe for large logits", () => {
   assert.deepEqual([...softmax(Float32Array.of(1000, 1000))], [0.5, 0.5]);
+});
+
+// ---------------------------------------------------------------- looking into it
+
+/** What a generator returns. */
+function finished(work) {
+  for (;;) {
+    const { done, value } = work.next();
+    if (done) return value;
+  }
+}
+
+test("what a piece of the drawing is worth is the same as in Python", withPython, () => {
+  for (const { name, file, images, worth } of fixture.models) {
+    const found = finished(occlusion(parseModel(bytesOf(file)), new Float32Array(bytesOf(images[5]).buffer), 5));
+    const expected = new Float32Array(bytesOf(worth).buffer);
+    assert.equal(expected.length, SIZE * SIZE);
+    const most = Math.max(...expected.map(Math.abs));
+    assert.ok(most > 1e-3, `${name}: ${most}`);
+    found.forEach((value, k) => assert.ok(Math.abs(value - expected[k]) < 0.01 * most, `${name}: ${value} ${expected[k]}`));
+  }
+});
+
+test("nothing in an empty drawing is worth anything", withPython, () => {
+  const worth = finished(occlusion(parseModel(bytesOf(fixture.models[0].file)), new Float32Array(784), 3));
+  assert.ok(worth.every((value) => value === 0));
+});
+
+test("every number of every layer is the sum of its parts", withPython, () => {
+  const random = generator(4);
+  for (const { name, file, images } of fixture.models) {
+    const model = parseModel(bytesOf(file)), image = new Float32Array(bytesOf(images[3]).buffer);
+    const { activations } = forward(model, image);
+    model.layers.forEach((layer, index) => {
+      if (layer.op === "gelu") return; // not a sum
+      const before = index ? activations[index - 1] : { shape: [1, 28, 28], data: image };
+      const { data, shape } = activations[index], [C, H, W] = asMaps(shape);
+      for (let n = 0; n < 30; n++) {
+        const k = n === 0 ? 0 : n === 1 ? data.length - 1 : Math.floor(random() * data.length);
+        const place = placeOf(k, shape);
+        assert.ok(place[0] < C && place[1] < H && place[2] < W);
+        const { parts, bias, total } = arithmetic(layer, before.data, place);
+        assert.ok(Math.abs(total - data[k]) < 1e-4 * (1 + Math.abs(data[k])), `${name}, ${layer.name}: ${total} ${data[k]}`);
+        if (bias !== null) {
+          const sum = parts.reduce((all, { values, weights }) => values.reduce((one, value, i) => one + value * weights[i], all), bias);
+          assert.ok(Math.abs(total - sum) < 1e-4 * (1 + Math.abs(total)));
+        }
+      }
+    });
+  }
+});
+
+test("the window of a number is where its values come from", withPython, () => {
+  const model = parseModel(bytesOf(fixture.models[0].file));
+  const layer = model.layers.find(({ op }) => op === "conv"), x = Float32Array.from({ length: 784 }, (_, k) => k);
+  const { window, parts: [{ values }] } = arithmetic(layer, x, [0, 5, 9]);
+  assert.deepEqual([window.top, window.left, window.rows, window.columns], [4, 8, 3, 3]);
+  assert.deepEqual(values, [0, 1, 2].flatMap((u) => [0, 1, 2].map((v) => (4 + u) * 28 + 8 + v)));
+});
+
+test("flat inputs are taken apart map by map", withPython, () => {
+  const model = parseModel(bytesOf(fixture.models[0].file));
+  const { activations } = forward(model, new Float32Array(bytesOf(fixture.models[0].images[0]).buffer));
+  const maps = activations.at(-3).shape;
+  const { parts, total } = arithmetic(model.layers.at(-1), activations.at(-2).data, [7, 0, 0], maps);
+  assert.equal(parts.length, maps[0]);
+  assert.equal(parts[0].values.length, maps[1] * maps[2]);
+  assert.ok(Math.abs(total - activations.at(-1).data[7]) < 1e-4);
+});
+
+// ---------------------------------------------------------------- teaching
+
+/** Sevens and zeros, which a network with random weights cannot know. */
+const LESSON = [[7, SEVEN], [0, [[[50, 0], [20, 50], [50, 100], [80, 50], [50, 0]]]]].flatMap(([label, strokes]) =>
+  [0, 1, 2].map((n) => ({ label, strokes: strokes.map((stroke) => stroke.map(([x, y]) => [x + n * y * 0.1, y])) })));
+
+test("teaching changes the last layer only, and what is taught is then read rightly", withPython, () => {
+  const model = parseModel(bytesOf(fixture.models[0].file));
+  const shares = [], lesson = teach(model, LESSON);
+  let step;
+  while (!(step = lesson.next()).done) shares.push(step.value);
+  const taught = step.value;
+  assert.ok(shares.every((share, k) => share <= 1 && (!k || share >= shares[k - 1])));
+  assert.ok(countRight(model, LESSON) < LESSON.length);
+  assert.equal(countRight(taught, LESSON), LESSON.length);
+  assert.deepEqual(taught.layers.slice(0, -1), model.layers.slice(0, -1));
+  assert.notDeepEqual(taught.layers.at(-1).weight, model.layers.at(-1).weight);
+  const again = finished(teach(model, LESSON));
+  assert.deepEqual(again.layers.at(-1).weight, taught.layers.at(-1).weight, "the same digits teach the same");
+});
+
+test("a strong spring keeps the weights where they were", withPython, () => {
+  const model = parseModel(bytesOf(fixture.models[0].file));
+  const distance = (spring) => {
+    const { weight } = finished(teach(model, LESSON, { copies: 1, steps: 30, spring })).layers.at(-1);
+    return Math.hypot(...weight.map((value, k) => value - model.layers.at(-1).weight[k]));
+  };
+  const [loose, tight] = [distance(0.01), distance(10)];
+  assert.ok(tight < 0.2 * loose, `${tight} ${loose}`);
+});
+
+test("the longer the lesson, the lower the loss on it", withPython, () => {
+  const model = parseModel(bytesOf(fixture.models[0].file));
+  const loss = (network) => -LESSON.reduce((sum, { label, strokes }) => sum + Math.log(forward(network, preprocess(strokes)).probs[label]), 0);
+  const losses = [1, 5, 20].map((steps) => loss(finished(teach(model, LESSON, { copies: 1, steps, spring: 0 }))));
+  assert.ok(losses[0] < loss(model) && losses[1] < losses[0] && losses[2] < losses[1], String(losses));
+});
+
+test("features are what the last layer is given", withPython, () => {
+  const model = parseModel(bytesOf(fixture.models[0].file)), image = preprocess(SEVEN), head = model.layers.at(-1);
+  const x = features(model, image), { logits } = forward(model, image);
+  const logit = head.bias[4] + x.reduce((sum, value, i) => sum + value * head.weight[4 * x.length + i], 0);
+  assert.ok(Math.abs(logit - logits[4]) < 1e-4);
+});
+
+test("digits drawn again differ a little, and every third of a label is kept back", () => {
+  const random = generator(5), again = redrawn(SEVEN, random);
+  assert.notDeepEqual(again, SEVEN);
+  assert.deepEqual(again.map((stroke) => stroke.length), SEVEN.map((stroke) => stroke.length));
+  const { taughtWith, checkedWith } = keptBack([1, 1, 2, 1, 1, 2, 1, 2].map((label, n) => ({ label, n })));
+  assert.deepEqual(checkedWith.map(({ n }) => n), [3, 7]);
+  assert.equal(taughtWith.length, 6);
 });
 
 // ---------------------------------------------------------------- files from strangers

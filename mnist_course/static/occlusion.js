@@ -1,0 +1,47 @@
+// Why this answer? Cover a piece of the picture, let the network read again, and see what the answer
+// loses. This is the twin of explain.occlusion in Python.
+
+import { forward } from "./engine.js";
+import { SIZE } from "./preprocess.js";
+
+export const WINDOW = 6; // pixels, the side of the piece that is covered
+export const STEP = 2; // pixels from one piece to the next, so that nine pieces cover each pixel
+
+/** log(p / (1 - p)) of one class: how far its logit lies above those of all others together. */
+export function logOdds(logits, digit) {
+  const others = Array.from(logits).filter((_, each) => each !== digit);
+  const largest = Math.max(...others);
+  return logits[digit] - largest - Math.log(others.reduce((sum, z) => sum + Math.exp(z - largest), 0));
+}
+
+/**
+ * What each pixel is worth to an answer: by how much its log-odds fall when a window over it is
+ * covered with paper, as the mean over all windows that cover it. A window without ink changes
+ * nothing and is not read.
+ *
+ * A generator, so that a page stays alive: it yields after each reading, and returns the result.
+ *
+ * @param {object} model from parseModel
+ * @param {Float32Array} image 784 pixels
+ * @param {number} digit the class that is asked about
+ * @returns {Generator<void, Float32Array>} 784 numbers: positive speaks for the digit
+ */
+export function* occlusion(model, image, digit) {
+  const worth = new Float32Array(SIZE * SIZE);
+  const whole = logOdds(forward(model, image).logits, digit);
+  for (let top = STEP - WINDOW; top < SIZE; top += STEP) {
+    for (let left = STEP - WINDOW; left < SIZE; left += STEP) {
+      const pixels = [];
+      for (let row = Math.max(0, top); row < Math.min(SIZE, top + WINDOW); row++) {
+        for (let column = Math.max(0, left); column < Math.min(SIZE, left + WINDOW); column++) pixels.push(row * SIZE + column);
+      }
+      if (!pixels.some((k) => image[k] > 0)) continue;
+      const covered = image.slice();
+      for (const k of pixels) covered[k] = 0;
+      const fall = whole - logOdds(forward(model, covered).logits, digit);
+      for (const k of pixels) worth[k] += fall / (WINDOW / STEP) ** 2;
+      yield;
+    }
+  }
+  return worth;
+}
