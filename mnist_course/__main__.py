@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -27,10 +28,13 @@ def _parser() -> argparse.ArgumentParser:
         return part
 
     train = command("train", _train, "Train a network and write its weights.")
-    train.add_argument("--recipe", default="fast", help="fast or standard (default: %(default)s)")
+    train.add_argument(
+        "--recipe", default="fast", help="sprint, fast or standard (default: %(default)s)"
+    )
     train.add_argument(
         "--epochs", type=_positive, help="instead of the recipe's; may be a fraction"
     )
+    train.add_argument("--batch-size", type=_count, metavar="N", help="instead of the recipe's")
     train.add_argument(
         "--out",
         type=Path,
@@ -40,6 +44,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     train.add_argument("--resume", action="store_true", help="go on with the training in DIR")
+    train.add_argument(
+        "--mixed-precision",
+        action=argparse.BooleanOptionalAction,
+        help="compute in bfloat16 (default: where the hardware is quick at it)",
+    )
+    train.add_argument(
+        "--cuda-graph", action="store_true", help="record a step once and replay it: NVIDIA GPUs"
+    )
 
     evaluate = command("evaluate", _evaluate, "Measure a network on the test digits.")
     predict = command("predict", _predict, "Read pictures of one digit each.")
@@ -66,6 +78,13 @@ def _positive(text: str) -> float:
     return value
 
 
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 1, got {text}")
+    return value
+
+
 class UsageError(Exception):
     """The command line asks for something that there is not."""
 
@@ -73,30 +92,36 @@ class UsageError(Exception):
 def _train(arguments: argparse.Namespace) -> int:
     from dataclasses import replace
 
-    from mnist_course import data, train
+    from mnist_course import data, distributed, train
 
     try:
         recipe = train.get_recipe(arguments.recipe)
-        train.choose_device(arguments.device)
+        device = train.choose_device(arguments.device)
     except ValueError as error:
         raise UsageError(error) from error
     if arguments.epochs:
         recipe = replace(recipe, epochs=arguments.epochs)
+    if arguments.batch_size:
+        recipe = replace(recipe, batch_size=arguments.batch_size)
     training, validation = data.load("train").split()
-    history = train.fit(
-        recipe.build(arguments.seed),
-        training,
-        validation,
-        recipe,
-        device=arguments.device,
-        seed=arguments.seed,
-        checkpoint_folder=arguments.out,
-        resume=arguments.resume,
-        progress=sys.stderr.isatty(),
-    )
-    history.table().to_csv(arguments.out / "history.csv")
-    print(history)
-    print(f"weights: {arguments.out / 'last.safetensors'}")
+    with distributed.started(device) as processes:
+        history = train.fit(
+            recipe.build(arguments.seed),
+            training,
+            validation,
+            recipe,
+            device=arguments.device,
+            seed=arguments.seed,
+            checkpoint_folder=arguments.out,
+            resume=arguments.resume,
+            progress=sys.stderr.isatty(),
+            mixed_precision=arguments.mixed_precision,
+            cuda_graph=arguments.cuda_graph,
+        )
+        if processes.is_first:
+            history.table().to_csv(arguments.out / "history.csv")
+            print(history)
+            print(f"weights: {arguments.out / 'last.safetensors'}")
     return INTERRUPTED if history.stopped == "interrupted" else OK
 
 
@@ -137,10 +162,14 @@ def _predict(arguments: argparse.Namespace) -> int:
 
 
 def _complain(error: object) -> None:
-    print(f"mnist_course: {' '.join(str(error).split())}", file=sys.stderr)
+    # Of several processes that torchrun started, each says which one it is.
+    who = f"process {rank}: " if (rank := os.environ.get("RANK")) else ""
+    print(f"mnist_course: {who}{' '.join(str(error).split())}", file=sys.stderr)
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    if os.environ.get("RANK", "0") != "0":
+        return  # the first process says it
     print(f"mnist_course: note: {' '.join(str(message).split())}", file=sys.stderr)
 
 
@@ -161,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except UsageError as error:
             _complain(error)
             return USAGE
-        except (ValueError, ArithmeticError, OSError, RuntimeError) as error:
+        except (ValueError, ArithmeticError, OSError, MemoryError, RuntimeError) as error:
             _complain(error)
             return FAILURE
 

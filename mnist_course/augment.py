@@ -36,12 +36,12 @@ class Shift:
         """Move each image of ``(N, C, H, W)``, of any dtype."""
         N, C, H, W = images.shape
         p = self.pixels
-        dy, dx = torch.randint(0, 2 * p + 1, (2, N, 1), generator=generator)
+        dy, dx = torch.randint(0, 2 * p + 1, (2, N, 1), generator=generator).to(images.device)
         width = W + 2 * p
         # One gather: where in the padded, flattened image each pixel of the result comes from.
-        rows = (torch.arange(H) + dy) * width
-        source = rows[:, :, None] + (torch.arange(W) + dx)[:, None, :]
-        source = source.view(N, 1, H * W).expand(N, C, H * W).to(images.device)
+        rows = (torch.arange(H, device=images.device) + dy) * width
+        source = rows[:, :, None] + (torch.arange(W, device=images.device) + dx)[:, None, :]
+        source = source.view(N, 1, H * W).expand(N, C, H * W)
         padded = functional.pad(images, (p, p, p, p)).flatten(2)
         return padded.gather(2, source).view(N, C, H, W)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ctypes
+import functools
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -56,6 +59,22 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     return False
 
 
+def channels_last(model: nn.Module) -> nn.Module:
+    """Lay the weights of convolutions out channels-last, in place, and return ``model``.
+
+    PyTorch picks the layout of a convolution's output by the strides of its input and weights. With
+    a single input channel it cannot tell the two layouts apart and leaves the weights alone; the
+    output, and all that follows up to the next convolution, is then channels-first, where pooling
+    is many times slower. So their strides are set by hand; no number moves.
+    """
+    model.to(memory_format=torch.channels_last)
+    for weights in model.parameters():
+        if weights.ndim == 4 and weights.shape[1] == 1:
+            o, _, height, width = weights.shape
+            weights.data = weights.data.reshape(o, height, width, 1).permute(0, 3, 1, 2)
+    return model
+
+
 @contextmanager
 def placed(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Move ``model`` to ``device``, its memory channels-last, and afterwards back as it was."""
@@ -64,9 +83,79 @@ def placed(model: nn.Module, device: torch.device) -> Iterator[None]:
     # Inside another `placed` it is channels-last already, and an optimiser relies on it to stay so.
     plain = all(w.is_contiguous() for w in weights)
     try:
-        model.to(device).to(memory_format=torch.channels_last)
+        channels_last(model.to(device))
         yield
     finally:
         model.to(home)
         if plain:
             model.to(memory_format=torch.contiguous_format)
+            for w in weights:
+                w.data = w.data.reshape(-1).view(w.shape)  # the strides of a single channel too
+
+
+@functools.cache
+def keep_memory() -> bool:
+    """Let this process keep memory that it has freed, to use it again; once, where that can be.
+
+    The C library of Linux gives every buffer of a megabyte or so back to the system as soon as it
+    is freed, and fetches it anew, page by page and filled with zeros, in the next step of a
+    training. Returns whether that was stopped: other C libraries are left as they are.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    trim_threshold, mmap_threshold = -1, -3  # their names in malloc.h: M_TRIM…, M_MMAP_THRESHOLD
+    return bool(mallopt(mmap_threshold, 32 << 20) and mallopt(trim_threshold, 512 << 20))
+
+
+Update = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def recorded(update: Update, device: torch.device, warmup: int = 3) -> Update:
+    """Record a training step as a CUDA graph, so that one call starts all its kernels at once.
+
+    A step of a small network is some hundred kernels of a few microseconds each; starting them
+    one by one takes the processor longer than the GPU needs to run them.
+
+    Args:
+        update: a function of tensors of one shape, which waits for nothing and decides nothing by
+            the value of a tensor. What it changes (weights, the optimiser's state, gradients) must
+            stay where it is in memory, and its optimiser be ``capturable``.
+        device: a CUDA device.
+        warmup: how many of the first calls run as usual, before one is recorded.
+
+    Returns:
+        A function that does the same. Every call is one step, those of the warm-up too.
+
+    Raises:
+        ValueError: if the device is not a CUDA device.
+    """
+    if device.type != "cuda":
+        raise ValueError(f"only an NVIDIA GPU records CUDA graphs, got {str(device)!r}")
+    side, graph = torch.cuda.Stream(device), torch.cuda.CUDAGraph()
+    inputs: list[torch.Tensor] = []
+    output: list[torch.Tensor] = []
+    calls = 0
+
+    def step(*tensors: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls <= warmup:
+            side.wait_stream(torch.cuda.current_stream(device))
+            with torch.cuda.stream(side):
+                result = update(*tensors)
+            torch.cuda.current_stream(device).wait_stream(side)
+            return result
+        if not inputs:
+            inputs.extend(tensor.clone() for tensor in tensors)
+            with torch.cuda.graph(graph):
+                output.append(update(*inputs).detach())
+        for place, tensor in zip(inputs, tensors, strict=True):
+            place.copy_(tensor)
+        graph.replay()
+        return output[0].clone()
+
+    return step

@@ -167,7 +167,7 @@ def test_an_unknown_recipe_or_device_is_bad_usage(tmp_path, capsys, monkeypatch)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     out = ["--out", str(tmp_path)]
     assert cli.main(["train", "--recipe", "slow", *out]) == 2
-    assert "fast, standard" in error_of(capsys)
+    assert "sprint, fast, standard" in error_of(capsys)
     for command in (["train", *out], ["evaluate"]):
         assert cli.main([*command, "--device", "cuda"]) == 2
         assert "no device 'cuda'" in error_of(capsys)

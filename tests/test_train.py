@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from mnist_course import checkpoints, data, train
+from mnist_course import checkpoints, data, devices, train
 from mnist_course.augment import Affine, Sequence, Shift, Stroke
 from mnist_course.evaluate import evaluate
 from tests.samples import digits
@@ -397,7 +397,7 @@ def test_less_data_than_a_batch_is_one_batch():
 
 
 def test_an_unknown_recipe_names_the_known_ones():
-    with pytest.raises(ValueError, match=r"'slow'; .*fast, standard"):
+    with pytest.raises(ValueError, match=r"'slow'; .*sprint, fast, standard"):
         train.get_recipe("slow")
 
 
@@ -455,6 +455,58 @@ def test_mixed_precision_trains_float32_weights(monkeypatch):
     assert history.rows[-1].validation_accuracy > 0.9
 
 
+def test_a_cuda_graph_falls_back_and_says_so():
+    plain, wished = SMALL.build(), SMALL.build()
+    fit(plain)
+    with pytest.warns(UserWarning, match="CUDA graphs are for NVIDIA GPUs"):
+        fit(wished, cuda_graph=True)
+    assert_same(weights_of(plain), weights_of(wished))
+    with pytest.raises(ValueError, match="only an NVIDIA GPU records"):
+        devices.recorded(lambda images, labels: images, torch.device("cpu"))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_a_recorded_step_does_what_a_step_does():
+    plain, recorded = SMALL.build(), SMALL.build()
+    one = fit(plain, device="cuda", mixed_precision=False)
+    two = fit(recorded, device="cuda", mixed_precision=False, cuda_graph=True)
+    assert two.losses == pytest.approx(one.losses, abs=1e-2)
+    assert two.losses[-1] < two.losses[0]
+
+
+def test_too_little_memory_says_which_batch_size_to_try():
+    class Hungry(WithDropout):
+        def forward(self, x):
+            torch.empty(1 << 60)  # more than any machine has
+            return super().forward(x)
+
+    with pytest.raises(MemoryError, match=r"a batch of 32 .* try a batch_size of 16"):
+        fit(Hungry())
+
+
+def test_other_errors_of_a_network_stay_what_they_are():
+    class Broken(WithDropout):
+        def forward(self, x):
+            return super().forward(x[:, :, :5])
+
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        fit(Broken())
+
+
+def test_channels_last_moves_no_number_and_reaches_the_pooling():
+    model = SMALL.build()
+    images = torch.rand(4, 1, 28, 28)
+    before = model.eval()(images)
+    seen = []
+    model.pool1.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with devices.placed(model, torch.device("cpu")):
+        assert torch.allclose(model(images), before, atol=1e-5)
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+    assert not seen[0].is_contiguous()
+    assert model.conv1.weight.stride() == (36, 36, 6, 1)
+    assert torch.equal(model(images), before)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_a_gpu_learns_too_and_the_model_comes_back():
     recipe = replace(SMALL, augmentation=None, epochs=8)
@@ -498,9 +550,10 @@ def test_importing_the_loop_is_light():
 
 
 @pytest.mark.mnist
-def test_the_fast_recipe_reads_99_percent():
-    recipe = train.RECIPES["fast"]
+@pytest.mark.parametrize(("name", "least"), [("sprint", 0.987), ("fast", 0.99)])
+def test_the_quick_recipes_read_99_percent(name, least):
+    recipe = train.RECIPES[name]  # a single seed may lie a little below the mean
     training, _ = data.load("train").split()
     model = recipe.build(seed=0)
     train.fit(model, training, None, recipe, progress=False)
-    assert evaluate(model, data.load("test")).accuracy >= 0.99
+    assert evaluate(model, data.load("test")).accuracy >= least
