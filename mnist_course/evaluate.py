@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ class Result:
 
 
 @contextmanager
-def _answering(model: nn.Module) -> Iterator[None]:
+def answering(model: nn.Module) -> Iterator[None]:
     """Eval mode without gradients; afterwards every layer is back in the mode it was in."""
     modes = {module: module.training for module in model.modules()}
     try:
@@ -105,7 +106,7 @@ def evaluate(
     if not len(digits):
         raise ValueError("there is nothing to evaluate: got 0 digits, expected at least one")
     device = choose_device(device)
-    with placed(model, device), _answering(model):
+    with placed(model, device), answering(model):
         parts = [
             model(to_float(images).contiguous(memory_format=torch.channels_last))
             for images, _ in digits.to(device).batches(batch_size)
@@ -145,7 +146,7 @@ def predict(model: nn.Module, images: torch.Tensor, batch_size: int = 250) -> to
             "divide bytes by 255, and leave normalisation to the network"
         )
     home = next((tensor.device for tensor in model.parameters()), images.device)
-    with _answering(model):
+    with answering(model):
         parts = [
             model((to_float(part) if part.dtype == torch.uint8 else part.float()).to(home))
             for part in images.split(batch_size)
@@ -153,3 +154,80 @@ def predict(model: nn.Module, images: torch.Tensor, batch_size: int = 250) -> to
         probabilities = torch.cat(parts).float().softmax(1).to(images.device)
     # A normal tensor again: an inference tensor could not take part in a later gradient.
     return probabilities.clone()
+
+
+def wilson_interval(right: int, total: int, z: float = 1.96) -> tuple[float, float]:
+    """The interval of accuracies that ``right`` answers of ``total`` leave plausible (chapter 15).
+
+    Args:
+        right: how many answers were right.
+        total: how many there were.
+        z: how many standard errors away an accuracy may be; 1.96 gives a 95 % interval.
+
+    Returns:
+        Its lower and its upper end, 0 … 1 (Wilson, 1927).
+
+    Raises:
+        ValueError: if the counts are not ``0 <= right <= total`` with at least one answer.
+    """
+    if not (total > 0 and 0 <= right <= total):
+        raise ValueError(f"expected 0 <= right <= total and total > 0, got {right} of {total}")
+    share, weight = right / total, z**2 / total
+    middle = share + weight / 2
+    half = z * math.sqrt(share * (1 - share) / total + weight / (4 * total))
+    # With no right answer, or no wrong one, an end is exactly 0 or 1, whatever rounding does.
+    low = (middle - half) / (1 + weight) if right else 0.0
+    return low, (middle + half) / (1 + weight) if right < total else 1.0
+
+
+def mcnemar(first: Result, second: Result) -> float:
+    """How likely fair coins fall at least as unevenly as two results differ (chapter 15).
+
+    Only digits that one of the two reads rightly and the other does not count: McNemar's test
+    (1947), exact and two-sided.
+
+    Returns:
+        The p-value, 0 … 1; small if one of the two is better by more than luck.
+
+    Raises:
+        ValueError: if the results are not on the same digits.
+    """
+    if not torch.equal(first.labels, second.labels):
+        raise ValueError("expected two results on the same digits, got different labels")
+    a, b = first.predictions == first.labels, second.predictions == second.labels
+    only_first, only_second = int((a & ~b).sum()), int((~a & b).sum())
+    differ = only_first + only_second
+    tail = sum(math.comb(differ, i) for i in range(min(only_first, only_second) + 1))
+    # Whole numbers as long as possible: two to the power of 2000 is no float.
+    return min(1.0, 2 * tail / 2**differ)
+
+
+def expected_calibration_error(
+    probabilities: torch.Tensor, labels: torch.Tensor, bins: int = 15
+) -> float:
+    """How far confidence and the share of right answers are apart, on average (chapter 15).
+
+    The digits are sorted into ``bins`` of equal width by their largest probability; the gaps of the
+    bins count by how many digits are in them (Guo and others, 2017).
+
+    Args:
+        probabilities: ``(N, O)``, each row adding up to 1.
+        labels: int64, ``(N,)``.
+        bins: into how many bins; perfect probabilities have an error above 0, too, that grows with
+            their number.
+
+    Returns:
+        The error, 0 … 1.
+
+    Raises:
+        ValueError: if there are no digits, or as many labels are not given.
+    """
+    if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or not len(labels):
+        raise ValueError(
+            "expected probabilities of shape (N, O) and N labels, got "
+            f"{tuple(probabilities.shape)} and {tuple(labels.shape)}"
+        )
+    confidence, answers = probabilities.double().max(1)
+    place = (confidence * bins).long().clamp(max=bins - 1)
+    gap = torch.bincount(place, (answers == labels).double() - confidence, minlength=bins)
+    return (gap.abs().sum() / len(labels)).item()

@@ -100,6 +100,106 @@ def fast_network(channels: tuple[int, ...] = (24, 48, 96)) -> nn.Sequential:
     return nn.Sequential(layers)
 
 
+def tutorial_a() -> nn.Sequential:
+    """Tutorial A, repaired: two convolutions, one pooling, and dropout in two places.
+
+    28 → 26 → 24 → 12 pixels, 64 · 12 · 12 = 9,216 features. The first dropout removes whole
+    feature maps; the second, after the linear layer, removes single numbers.
+
+    Returns:
+        A network from pixels ``(N, 1, 28, 28)`` in [0, 1] to logits ``(N, 10)``.
+    """
+    return nn.Sequential(
+        OrderedDict(
+            normalize=Normalize(),
+            conv1=nn.Conv2d(1, 32, kernel_size=3),
+            relu1=nn.ReLU(),
+            conv2=nn.Conv2d(32, 64, kernel_size=3),
+            relu2=nn.ReLU(),
+            pool=nn.MaxPool2d(2),
+            dropout1=nn.Dropout2d(0.25),
+            flatten=nn.Flatten(),
+            linear1=nn.Linear(64 * 12 * 12, 128),
+            relu3=nn.ReLU(),
+            dropout2=nn.Dropout(0.5),
+            linear2=nn.Linear(128, 10),
+        )
+    )
+
+
+def tutorial_b() -> nn.Sequential:
+    """Tutorial B, repaired: three convolutions with pooling, three linear layers.
+
+    28 → 14 → 7 → 3 pixels, 128 · 3 · 3 = 1,152 features. No softmax: the loss applies it.
+
+    Returns:
+        A network from pixels ``(N, 1, 28, 28)`` in [0, 1] to logits ``(N, 10)``.
+    """
+    return nn.Sequential(
+        OrderedDict(
+            normalize=Normalize(),
+            conv1=nn.Conv2d(1, 32, kernel_size=3, padding=1),
+            relu1=nn.ReLU(),
+            pool1=nn.MaxPool2d(2),
+            conv2=nn.Conv2d(32, 64, kernel_size=3, padding=1),
+            relu2=nn.ReLU(),
+            pool2=nn.MaxPool2d(2),
+            conv3=nn.Conv2d(64, 128, kernel_size=3, padding=1),
+            relu3=nn.ReLU(),
+            pool3=nn.MaxPool2d(2),
+            flatten=nn.Flatten(),
+            linear1=nn.Linear(128 * 3 * 3, 128),
+            relu4=nn.ReLU(),
+            linear2=nn.Linear(128, 64),
+            relu5=nn.ReLU(),
+            linear3=nn.Linear(64, 10),
+        )
+    )
+
+
+def tutorial_c() -> nn.Sequential:
+    """Tutorial C, repaired: the network of A; the two differ in how they train it.
+
+    Returns:
+        A network from pixels ``(N, 1, 28, 28)`` in [0, 1] to logits ``(N, 10)``.
+    """
+    return tutorial_a()
+
+
+def tutorial_d() -> nn.Sequential:
+    """Tutorial D, repaired: for grey images and with a ReLU between the linear layers it is E.
+
+    Returns:
+        A network from pixels ``(N, 1, 28, 28)`` in [0, 1] to logits ``(N, 10)``.
+    """
+    return tutorial_e()
+
+
+def tutorial_e() -> nn.Sequential:
+    """Tutorial E: two convolutions, each with pooling, and two linear layers.
+
+    28 → 14 → 7 pixels, 64 · 7 · 7 = 3,136 features.
+
+    Returns:
+        A network from pixels ``(N, 1, 28, 28)`` in [0, 1] to logits ``(N, 10)``.
+    """
+    return nn.Sequential(
+        OrderedDict(
+            normalize=Normalize(),
+            conv1=nn.Conv2d(1, 32, kernel_size=3, padding=1),
+            relu1=nn.ReLU(),
+            pool1=nn.MaxPool2d(2),
+            conv2=nn.Conv2d(32, 64, kernel_size=3, padding=1),
+            relu2=nn.ReLU(),
+            pool2=nn.MaxPool2d(2),
+            flatten=nn.Flatten(),
+            linear1=nn.Linear(64 * 7 * 7, 128),
+            relu3=nn.ReLU(),
+            linear2=nn.Linear(128, 10),
+        )
+    )
+
+
 def build(name: str, channels: tuple[int, ...] = ()) -> nn.Module:
     """Build the network called ``name``, as recipes and files of weights do.
 

@@ -6,11 +6,19 @@ from dataclasses import replace
 
 import pytest
 import torch
+from scipy.stats import binomtest, norm
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
 from torch import nn
 
 from mnist_course import data, models
-from mnist_course.evaluate import Result, evaluate, predict
+from mnist_course.evaluate import (
+    Result,
+    evaluate,
+    expected_calibration_error,
+    mcnemar,
+    predict,
+    wilson_interval,
+)
 from tests.samples import digits
 
 
@@ -146,3 +154,58 @@ def test_ten_thousand_digits_take_seconds_at_most():
     # On an idle machine it is a tenth of this; the bound catches a pipeline that works digit by
     # digit, not a slow machine.
     assert time.process_time() - started < 2.5
+
+
+@pytest.mark.parametrize(("right", "total"), [(0, 7), (3, 7), (7, 7), (9950, 10000), (1, 1)])
+def test_the_interval_is_that_of_scipy(right, total):
+    theirs = binomtest(right, total).proportion_ci(0.95, method="wilson")
+    low, high = wilson_interval(right, total, norm.ppf(0.975))
+    assert (low, high) == pytest.approx(tuple(theirs), abs=1e-12)
+    assert 0 <= low <= right / total <= high <= 1
+
+
+@pytest.mark.parametrize(("right", "total"), [(0, 0), (-1, 5), (6, 5)])
+def test_impossible_counts_are_refused(right, total):
+    with pytest.raises(ValueError, match=f"got {right} of {total}"):
+        wilson_interval(right, total)
+
+
+def answering(right: list[bool]) -> Result:
+    """A result on as many zeros, each read as a zero or as a one."""
+    logits = torch.zeros(len(right), 10)
+    logits[torch.arange(len(right)), [0 if r else 1 for r in right]] = 1
+    return Result(logits, torch.zeros(len(right), dtype=torch.int64), "made-up digits")
+
+
+@pytest.mark.parametrize(("b", "c"), [(0, 0), (1, 0), (9, 3), (3, 9), (5, 5), (1500, 1400)])
+def test_the_paired_test_is_that_of_fair_coins(b, c):
+    first = answering([True] * b + [False] * c + [True, False] * 10)
+    second = answering([False] * b + [True] * c + [True, False] * 10)
+    expected = binomtest(b, b + c).pvalue if b + c else 1
+    assert mcnemar(first, second) == pytest.approx(expected)
+    assert mcnemar(second, first) == mcnemar(first, second)
+
+
+def test_results_on_other_digits_are_not_compared(result):
+    other = replace(result, labels=result.labels.flip(0))
+    with pytest.raises(ValueError, match="same digits"):
+        mcnemar(result, other)
+
+
+def test_calibration_by_hand():
+    # Two bins: 0.4 and 0.4 (one of two right), 0.9 and 1 (one of two right).
+    p = torch.tensor([[0.3, 0.3, 0.4], [0.4, 0.3, 0.3], [0.9, 0.1, 0.0], [0.0, 1.0, 0.0]])
+    labels = torch.tensor([2, 1, 0, 2])
+    expected = (2 * abs(0.5 - 0.4) + 2 * abs(0.5 - 0.95)) / 4
+    assert expected_calibration_error(p, labels, bins=2) == pytest.approx(expected)
+    sure = torch.eye(3)
+    assert expected_calibration_error(sure, torch.arange(3)) == 0
+    assert expected_calibration_error(sure, torch.tensor([1, 2, 0])) == 1
+
+
+@pytest.mark.parametrize(
+    ("p", "labels"), [((0, 10), (0,)), ((3,), (3,)), ((3, 10), (2,)), ((3, 10), (3, 1))]
+)
+def test_calibration_needs_a_row_for_each_label(p, labels):
+    with pytest.raises(ValueError, match="N labels"):
+        expected_calibration_error(torch.ones(p), torch.zeros(labels, dtype=torch.int64))
