@@ -208,7 +208,7 @@ def test_descent(answer, message):
     assert_says(check.descent(answer), message)
 
 
-def test_conjugate_gradients_need_twelve():
+def test_conjugate_gradients_need_thirteen():
     def conjugate(gradient, start):
         w, g = start, gradient(start)
         d = -g
@@ -220,4 +220,6 @@ def test_conjugate_gradients_need_twelve():
             d, g = -new + (new @ new) / (g @ g) * d, new
         return w
 
-    assert check.descent(conjugate).ok
+    verdict = check.descent(conjugate)
+    assert verdict.ok
+    assert "with 13 gradients" in verdict.message
