@@ -1,4 +1,6 @@
-"""Networks as files that run without PyTorch: the weights of the drawing pad.
+"""Networks as files that run without PyTorch: ONNX, and the weights of the drawing pad.
+
+:func:`to_onnx` writes any network for the programs that read ONNX, of which there are many.
 
 The pad's engine (``static/engine.js``) knows a dozen layers and runs them one after the other.
 :func:`page_weights` writes a network of the course for it: batch norms folded into the
@@ -12,9 +14,12 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import struct
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -26,6 +31,9 @@ from mnist_course.models import Normalize
 
 MAGIC = b"MNISTNET"
 VERSION = 1
+OPSET = 18
+"""The version of ONNX's operators that :func:`to_onnx` uses: old enough to be widely read."""
+
 _STORED = {"float16": "<f2", "float32": "<f4"}
 
 
@@ -111,6 +119,67 @@ def page_weights(
     ).encode()
     content = header + bytes(blob)
     return MAGIC + struct.pack("<II", len(header), zlib.crc32(content)) + content
+
+
+def to_onnx(model: nn.Module) -> bytes:
+    """Write a network as an ONNX file, which many programs run without PyTorch.
+
+    The file takes ``pixels``, float32 ``(n, 1, 28, 28)`` in [0, 1] with any ``n``, and returns
+    ``logits``, ``(n, 10)``. It computes what the network computes in evaluation mode, and holds
+    nothing else: the exporter's notes, which quote paths of this machine, are left out.
+
+    Args:
+        model: a network from pixels ``(N, 1, 28, 28)`` in [0, 1] to logits ``(N, 10)``. It is not
+            changed.
+
+    Returns:
+        The file's content, which has passed ONNX's own check.
+
+    Raises:
+        RuntimeError: if the packages ``onnx`` and ``onnxscript`` are missing, or the network
+            computes something that ONNX cannot express.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401  # the exporter needs it
+    except ImportError as error:
+        raise RuntimeError(
+            f"writing ONNX needs the package {error.name}: pip install onnx onnxscript"
+        ) from error
+    network = copy.deepcopy(model).cpu().float().eval()
+    with _quiet():
+        program = torch.onnx.export(
+            network,
+            # Two digits: from a batch of one the exporter would conclude that it is always one.
+            (torch.zeros(2, 1, 28, 28),),
+            input_names=["pixels"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("n")},),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    file = program.model_proto
+    graph = file.graph
+    for part in (file, graph, *graph.node, *graph.input, *graph.output, *graph.value_info):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    onnx.checker.check_model(file, full_check=True)
+    return file.SerializeToString(deterministic=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without warnings and log lines, which differ from one release of the exporter to the next."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _flat(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:

@@ -1,14 +1,24 @@
-"""Networks written for the drawing pad. That the pad reads them right is tested in test_pad_js."""
+"""Networks written as files: ONNX, and for the pad. That the pad reads them right is tested in
+test_pad_js."""
 
 import json
 import struct
+import sys
 import zlib
 
+import onnx
 import pytest
 import torch
 from torch import nn
 
-from mnist_course.export import UnsupportedLayerError, fold_batch_norm, page_weights
+from mnist_course.evaluate import answering
+from mnist_course.export import (
+    OPSET,
+    UnsupportedLayerError,
+    fold_batch_norm,
+    page_weights,
+    to_onnx,
+)
 from mnist_course.models import Normalize, course_network
 from tests.networks import shaken
 
@@ -104,3 +114,54 @@ def test_weights_that_cannot_be_stored_are_refused(value, dtype):
     nn.init.constant_(model[1].weight, value)
     with pytest.raises(ValueError, match=f"not a finite {dtype} number"):
         page_weights(model, dtype)
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    """A network of the course, left in training mode as training leaves it."""
+    return shaken(course_network((4, 6, 8))).train()
+
+
+@pytest.fixture(scope="module")
+def exported(network) -> bytes:
+    return to_onnx(network)
+
+
+@pytest.mark.parametrize("images", [1, 2, 3, 64])
+def test_onnx_runtime_computes_what_pytorch_computes_for_every_batch_size(
+    network, exported, images
+):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
+    pixels = torch.rand(images, 1, 28, 28, generator=torch.Generator().manual_seed(images))
+    (logits,) = session.run(["logits"], {"pixels": pixels.numpy()})
+    with answering(network):
+        expected = network(pixels)
+    torch.testing.assert_close(torch.from_numpy(logits), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_onnx_file_says_what_it_takes_and_nothing_of_the_machine(network, exported):
+    file = onnx.load_from_string(exported)
+    assert [(entry.domain, entry.version) for entry in file.opset_import] == [("", OPSET)]
+    shapes = [
+        (
+            value.name,
+            [side.dim_param or side.dim_value for side in value.type.tensor_type.shape.dim],
+        )
+        for value in (*file.graph.input, *file.graph.output)
+    ]
+    assert shapes == [("pixels", ["n", 1, 28, 28]), ("logits", ["n", 10])]
+    assert b".py" not in exported and b"torch.nn" not in exported
+    assert network.training, "the network itself is not changed"
+
+
+def test_the_onnx_file_has_no_batch_norm_and_no_dropout_left():
+    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.9), nn.Linear(784, 10)).train()
+    kinds = {node.op_type for node in onnx.load_from_string(to_onnx(model)).graph.node}
+    assert kinds <= {"Reshape", "Flatten", "Gemm"}
+
+
+def test_without_the_package_onnx_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(RuntimeError, match="pip install onnx onnxscript"):
+        to_onnx(course_network((2, 2, 2)))
