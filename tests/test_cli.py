@@ -13,7 +13,9 @@ import torch
 from PIL import Image
 
 from mnist_course import __main__ as cli
-from mnist_course import checkpoints, data, models, pretrained, train
+from mnist_course import checkpoints, data, models, pretrained, samples, train
+from mnist_course.evaluate import evaluate
+from mnist_course.handwriting import handwriting
 from tests.samples import digits
 
 
@@ -94,6 +96,91 @@ def test_predict_reads_the_digit_with_the_network_of_the_course(picture, capsys)
 def test_evaluate_measures_the_network_of_the_course_by_default(capsys):
     assert cli.main(["evaluate", "--device", "cpu"]) == 0
     assert "300 digits: accuracy" in capsys.readouterr().out
+
+
+@pytest.fixture
+def drawn(tmp_path) -> Path:
+    """A file of thirty digits, as the drawing pad saves it."""
+    path = tmp_path / "my-digits.json"
+    path.write_text(samples.write_samples(handwriting(7, 30)))
+    return path
+
+
+def test_finetune_teaches_a_network_drawn_digits(tmp_path, capsys, drawn):
+    small = models.course_network((2, 3, 4)).eval()
+    old, new = tmp_path / "old.safetensors", tmp_path / "new folder" / "new.safetensors"
+    names = {"network": "course_network", "channels": "2,3,4"}
+    checkpoints.save_weights(small, old, **names)
+    files = ["--digits", str(drawn), "--weights", str(old), "--output", str(new)]
+    assert cli.main(["finetune", *files, "--device", "cpu"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("my-digits.json, 30 digits, learned from: ")
+    assert lines[1].startswith("made-up digits, 25 digits, to see what it forgot: ")
+    assert lines[2] == f"weights: {new}"
+    tensors, metadata = checkpoints.read_weights(new)
+    assert metadata == names
+    assert not torch.equal(tensors["conv1.weight"], small.conv1.weight)
+    assert torch.equal(tensors["norm1.running_mean"], small.norm1.running_mean)
+    digits = samples.to_digits(samples.read_samples(drawn))
+    before, after = (evaluate(n, digits, "cpu").loss for n in (small, pretrained.load(new)))
+    assert after < before
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, "No such file"),
+        ("{", "is not JSON"),
+        ("[]", "not a file of digits"),
+        ('{"version": 2, "digits": []}', "version is 2, expected 1"),
+        ('{"version": 1, "digits": []}', "no digit is saved yet"),
+        ('{"version": 1, "digits": [{"label": 10, "strokes": [[[1, 2]]]}]}', "label of digit 1"),
+        ('{"version": 1, "digits": [{"label": 1, "strokes": []}]}', "digit 1 does not have 1 to"),
+    ],
+)
+def test_a_file_that_holds_no_drawn_digits_is_an_error_in_one_line(tmp_path, capsys, text, reason):
+    path = tmp_path / "my-digits.json"
+    if text:
+        path.write_text(text)
+    new = tmp_path / "new.safetensors"
+    assert cli.main(["finetune", "--digits", str(path), "--output", str(new)]) == 1
+    assert reason in error_of(capsys)
+    assert not new.exists()
+
+
+def test_finetuned_weights_that_cannot_be_written_are_an_error(tmp_path, capsys, drawn):
+    (tmp_path / "file").touch()
+    small = tmp_path / "small.safetensors"
+    names = {"network": "course_network", "channels": "2,2,2"}
+    checkpoints.save_weights(models.course_network((2, 2, 2)), small, **names)
+    files = ["--digits", str(drawn), "--weights", str(small)]
+    output = ["--output", str(tmp_path / "file" / "x"), "--device", "cpu"]
+    assert cli.main(["finetune", *files, *output]) == 1
+    assert "cannot write" in error_of(capsys)
+
+
+def test_export_writes_the_network_as_onnx(tmp_path, capsys):
+    onnx = pytest.importorskip("onnx")
+    small = models.course_network((2, 3, 4))
+    weights = tmp_path / "weights.safetensors"
+    checkpoints.save_weights(small, weights, network="course_network", channels="2,3,4")
+    path = tmp_path / "new folder" / "digits.onnx"
+    assert cli.main(["export", "--onnx", str(path), "--weights", str(weights)]) == 0
+    assert capsys.readouterr().out == f"{path}: {path.stat().st_size:,} bytes\n"
+    onnx.checker.check_model(path, full_check=True)
+
+    (tmp_path / "file").touch()
+    assert (
+        cli.main(["export", "--onnx", str(tmp_path / "file" / "x"), "--weights", str(weights)]) == 1
+    )
+    assert "file" in error_of(capsys)
+
+
+def test_export_without_onnx_says_what_to_install(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert cli.main(["export", "--onnx", str(tmp_path / "digits.onnx")]) == 1
+    assert "pip install onnx" in error_of(capsys)
+    assert not list(tmp_path.iterdir())
 
 
 def write_text(path: Path) -> None:
@@ -185,6 +272,8 @@ def test_an_unknown_recipe_or_device_is_bad_usage(tmp_path, capsys, monkeypatch)
         ["train", "--epochs", "many"],
         ["train", "--seed", "x"],
         ["evaluate", "--frobnicate"],
+        ["export"],
+        ["finetune"],
     ],
 )
 def test_bad_usage_is_2(arguments, capsys):
@@ -194,7 +283,9 @@ def test_bad_usage_is_2(arguments, capsys):
     assert "usage:" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["predict"]])
+@pytest.mark.parametrize(
+    "command", [[], ["train"], ["evaluate"], ["predict"], ["finetune"], ["export"]]
+)
 def test_help_is_there(command, capsys):
     with pytest.raises(SystemExit) as exit_:
         cli.main([*command, "--help"])

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from mnist_course.export import fold_batch_norm, page_weights
 from mnist_course.explain import occlusion
+from mnist_course.export import fold_batch_norm, page_weights
 from mnist_course.models import course_network
 from mnist_course.preprocess import draw, preprocess
 from tests.networks import every_layer, shaken

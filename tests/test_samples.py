@@ -1,0 +1,37 @@
+"""Drawn digits as the rest of the course takes digits."""
+
+import pytest
+import torch
+
+from mnist_course.data import to_float
+from mnist_course.evaluate import evaluate
+from mnist_course.models import course_network
+from mnist_course.samples import SamplesError, to_dataset, to_digits
+from tests.strokes import DIGITS
+
+SAMPLES = [{"label": label, "strokes": strokes, "time": 5} for label, strokes in DIGITS.items()]
+
+
+def test_drawn_digits_are_digits_like_those_of_mnist():
+    digits = to_digits(SAMPLES, source="Ada's digits")
+    assert digits.images.shape == (10, 1, 28, 28)
+    assert digits.images.dtype == torch.uint8
+    assert digits.labels.dtype == torch.int64
+    assert digits.labels.tolist() == list(range(10))
+    assert digits.source == "Ada's digits"
+    assert to_digits(SAMPLES).source == "my digits"
+
+
+def test_bytes_lose_less_than_half_a_level_of_grey():
+    images = to_dataset(SAMPLES).tensors[0]
+    assert (to_float(to_digits(SAMPLES).images) - images).abs().max() <= 0.501 / 255
+
+
+def test_whatever_takes_digits_takes_drawn_ones():
+    result = evaluate(course_network((2, 2, 2)).eval(), to_digits(SAMPLES), "cpu")
+    assert len(result.labels) == 10
+
+
+def test_no_digits_are_an_error():
+    with pytest.raises(SamplesError, match="no digit is saved yet"):
+        to_digits([])
