@@ -1,4 +1,4 @@
-"""The command line: ``python -m mnist_course train | evaluate | predict``."""
+"""The command line: ``python -m mnist_course train | evaluate | predict | finetune | export``."""
 
 from __future__ import annotations
 
@@ -56,15 +56,36 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = command("evaluate", _evaluate, "Measure a network on the test digits.")
     predict = command("predict", _predict, "Read pictures of one digit each.")
     predict.add_argument("images", nargs="+", metavar="IMAGE", help="a PNG or JPEG of one digit")
+    finetune = command(
+        "finetune", _finetune, "Teach a network the digits that you drew, and write its weights."
+    )
+    finetune.add_argument(
+        "--digits",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="a my-digits.json that the drawing pad saved",
+    )
+    finetune.add_argument(
+        "--output",
+        type=Path,
+        default=Path("my-network.safetensors"),
+        metavar="FILE",
+        help="the file of weights to write (default: %(default)s)",
+    )
+    export = command("export", _export, "Write a network for programs without PyTorch.")
+    export.add_argument(
+        "--onnx", type=Path, required=True, metavar="FILE", help="the file to write"
+    )
 
-    for part in (evaluate, predict):
+    for part in (evaluate, predict, finetune, export):
         part.add_argument(
             "--weights",
             type=Path,
             metavar="FILE",
             help="a .safetensors file that train wrote (default: the network of the course)",
         )
-    for part in (train, evaluate):
+    for part in (train, evaluate, finetune):
         part.add_argument(
             "--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)"
         )
@@ -159,6 +180,43 @@ def _predict(arguments: argparse.Namespace) -> int:
         best = probabilities.argsort(descending=True)[:3].tolist()
         print(f"{path}: {best[0]}  ", *(f"{digit} {probabilities[digit]:.1%}" for digit in best))
     return code
+
+
+def _finetune(arguments: argparse.Namespace) -> int:
+    from mnist_course import checkpoints, data, pretrained, train
+    from mnist_course.evaluate import evaluate
+    from mnist_course.finetune import finetune
+    from mnist_course.samples import read_samples, to_digits
+
+    try:
+        device = train.choose_device(arguments.device)
+    except ValueError as error:
+        raise UsageError(error) from error
+    drawn = to_digits(read_samples(arguments.digits), source=arguments.digits.name)
+    network = _network(arguments)
+    old, validation = data.load("train").split()
+    tuned = finetune(network, drawn, replay=old, device=device)
+    _, metadata = checkpoints.read_weights(arguments.weights or pretrained.WEIGHTS)
+    checkpoints.save_weights(tuned, arguments.output, **metadata)
+    for name, digits in (("learned from", drawn), ("to see what it forgot", validation)):
+        before, after = (evaluate(each, digits, device) for each in (network, tuned))
+        print(
+            f"{digits.source}, {len(digits):,} digits, {name}: "
+            f"{before.accuracy:.2%} before, {after.accuracy:.2%} now"
+        )
+    print(f"weights: {arguments.output}")
+    return OK
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from mnist_course import checkpoints
+    from mnist_course.export import to_onnx
+
+    content = to_onnx(_network(arguments))
+    with checkpoints.replacing(arguments.onnx) as draft:
+        draft.write_bytes(content)
+    print(f"{arguments.onnx}: {len(content):,} bytes")
+    return OK
 
 
 def _complain(error: object) -> None:

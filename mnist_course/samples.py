@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch.utils.data import TensorDataset
 
+from mnist_course.data import Digits
 from mnist_course.preprocess import LIMIT, preprocess
 
 VERSION = 1
@@ -63,8 +64,13 @@ def read_samples(path: str | Path) -> list[Sample]:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError):
         raise SamplesError(f"{path} is not JSON") from None
-    if not isinstance(content, dict) or content.get("version") != VERSION:
+    if not isinstance(content, dict) or "version" not in content:
         raise SamplesError(f"{path} is not a file of digits from this course")
+    if content["version"] != VERSION:
+        raise SamplesError(
+            f"{path} is not a file of digits that this course can read: its version is "
+            f"{str(content['version'])[:20]}, expected {VERSION}"
+        )
     return check_samples(content.get("digits"))
 
 
@@ -84,6 +90,20 @@ def to_dataset(digits: Sequence[Sample]) -> TensorDataset:
     images = np.stack([preprocess(digit["strokes"]) for digit in digits])
     labels = torch.tensor([digit["label"] for digit in digits])
     return TensorDataset(torch.from_numpy(images)[:, None], labels)
+
+
+def to_digits(samples: Sequence[Sample], source: str = "my digits") -> Digits:
+    """Drawn digits as MNIST has them, images uint8 ``(N, 1, 28, 28)``, for all that takes Digits.
+
+    Args:
+        samples: as the pad saves them.
+        source: whose digits they are, to be quoted beside any number computed from them.
+
+    Raises:
+        SamplesError: if there are none.
+    """
+    images, labels = to_dataset(samples).tensors
+    return Digits((images * 255).round().byte(), labels, source)
 
 
 def _check_sample(digit: Any, name: str) -> Sample:
