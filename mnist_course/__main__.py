@@ -195,7 +195,7 @@ def _finetune(arguments: argparse.Namespace) -> int:
     drawn = to_digits(read_samples(arguments.digits), source=arguments.digits.name)
     network = _network(arguments)
     old, validation = data.load("train").split()
-    tuned = finetune(network, drawn, replay=old, device=device)
+    tuned = finetune(network, drawn, replay=old, learning_rate=0.0003, device=device)
     _, metadata = checkpoints.read_weights(arguments.weights or pretrained.WEIGHTS)
     checkpoints.save_weights(tuned, arguments.output, **metadata)
     for name, digits in (("learned from", drawn), ("to see what it forgot", validation)):
