@@ -1,6 +1,6 @@
 """What a network trained on MNIST is worth for other digits, and what it forgets.
 
-    python -m benchmarks.finetuning     # about eight minutes on one quiet core
+    python -m benchmarks.finetuning     # about eight minutes of processor time
 
 First, digits drawn with a pen (see :mod:`benchmarks.pad`): the network of the course is fine-tuned
 on a few of them in several ways, and measured on others, and on MNIST's validation digits, which it
