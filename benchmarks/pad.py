@@ -63,7 +63,9 @@ addEventListener("load", () => {
 
 def pen_strokes() -> list[dict[str, Any]]:
     """The digits drawn with a pen: ``label`` and ``strokes``."""
-    path = Path(os.environ["MNIST_COURSE_DATA"]) / "pendigits" / "train.jsonl"
+    path = Path(os.environ.get("MNIST_COURSE_DATA", "")) / "pendigits" / "train.jsonl"
+    if not path.exists():
+        raise SystemExit("this needs pen strokes: set MNIST_COURSE_DATA to a folder with pendigits")
     with path.open() as lines:
         return [json.loads(line) for line in lines]
 
