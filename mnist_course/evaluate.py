@@ -31,12 +31,12 @@ class Result:
 
     @property
     def predictions(self) -> torch.Tensor:
-        """int64, ``(N,)``: the digit with the largest logit."""
+        """The digit with the largest logit; int64, ``(N,)``."""
         return self.logits.argmax(1)
 
     @property
     def probabilities(self) -> torch.Tensor:
-        """float32, ``(N, 10)``: the softmax of the logits."""
+        """The softmax of the logits; float32, ``(N, 10)``."""
         return self.logits.softmax(1)
 
     @property
@@ -51,14 +51,14 @@ class Result:
 
     @property
     def errors(self) -> torch.Tensor:
-        """int64: positions of the digits read wrongly, the most confident mistake first."""
+        """Positions of the digits read wrongly, int64; the most confident mistake comes first."""
         wrong = (self.predictions != self.labels).nonzero().squeeze(1)
         confidence = self.probabilities.amax(1)[wrong]
         return wrong[confidence.argsort(descending=True, stable=True)]
 
     @property
     def confusion(self) -> torch.Tensor:
-        """int64, ``(10, 10)``: how often a digit (row) was read as a digit (column)."""
+        """How often a digit (row) was read as a digit (column); int64, ``(10, 10)``."""
         return torch.bincount(self.labels * 10 + self.predictions, minlength=100).view(10, 10)
 
     def __repr__(self) -> str:

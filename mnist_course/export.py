@@ -32,7 +32,7 @@ from mnist_course.models import Normalize
 MAGIC = b"MNISTNET"
 VERSION = 1
 OPSET = 18
-"""The version of ONNX's operators that :func:`to_onnx` uses: old enough to be widely read."""
+"""The version of ONNX's operators that :func:`to_onnx` uses, old enough to be widely read."""
 
 _STORED = {"float16": "<f2", "float32": "<f4"}
 

@@ -201,7 +201,7 @@ class LiveFigure(anywidget.AnyWidget):
 # --- kernel playground ----------------------------------------------------------------------------
 
 EDGE = ((-1.0, 0.0, 1.0),) * 3
-"""The kernel that the playground starts with: it answers to vertical edges."""
+"""The kernel that the playground starts with; it answers to vertical edges."""
 
 DIVERGING = LinearSegmentedColormap.from_list("diverging", [plots.BLUE, "white", plots.RED])
 """Blue for negative, white for zero, red for positive numbers."""

@@ -4,9 +4,9 @@ A chapter never types a result. The cell that computed it glues it::
 
     glue(mean=f"{pixels.mean():.4f}")
 
-which prints ``mean = 0.1307`` under the cell, and the text says ``{glue:text}`mean` ``. When the
-chapter is turned into a notebook, the role is replaced by the value (see ``tools/chapters.py``),
-so that the sentence reads well in JupyterLab, in the book and on paper alike.
+which prints ``mean = 0.1307`` under the cell, and the text quotes it with the role ``glue:text``.
+When the chapter is turned into a notebook, the role is replaced by the value (see
+``tools/chapters.py``), so that the sentence reads well in JupyterLab, in the book and on paper.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ BOX = 20
 RADIUS = 1.35
 """Radius of the brush in pixels; its edge fades over half a pixel on either side."""
 CENTRE = 14.5
-"""Where the centre of mass goes, measured from the edge: in MNIST it lies in [14, 15)."""
+"""Where the centre of mass goes, measured from the edge; in MNIST it lies in [14, 15)."""
 LIMIT = 1e6
 """Largest coordinate that is taken for a drawing."""
 

@@ -163,7 +163,7 @@ RECIPES: dict[str, Recipe] = {
     "fast": _FAST,
     "standard": replace(_FAST, epochs=10, augmentation=Affine(8, 0.08, 0.08, 1)),
 }
-"""Recipes by name, for two cores: ``sprint`` reads 99 % after two fifths of an epoch, in about a
+"""Recipes by name, for two cores. ``sprint`` reads 99 % after two fifths of an epoch, in about a
 second; ``fast`` takes a few seconds, ``standard`` a minute or two."""
 
 
@@ -283,7 +283,7 @@ def fit(
         training: the digits to learn from.
         validation: digits to measure progress on after every epoch; never learned from.
         recipe: how to train; its network and channels are not used here.
-        device: where to train; chosen by :func:`choose_device`.
+        device: where to train; chosen by :func:`~mnist_course.devices.choose_device`.
         seed: decides the order of the digits, the augmentation and dropout. The same seed gives
             the same weights, bit for bit, on the same processor with as many threads.
         checkpoint_folder: where to write after every epoch ``last.pt`` (all that resuming needs),

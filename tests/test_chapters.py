@@ -80,6 +80,20 @@ def test_a_fresh_pair_has_no_problem(pair) -> None:
     assert glued_values(notebook.cells) == {"sum": "4"}
 
 
+def test_before_the_first_code_stands_the_cell_for_colab(pair) -> None:
+    source, notebook, found = pair
+    assert [cell.source for cell in notebook.cells[:2]] == [
+        "# A chapter\n\nTwo and two are 4.", chapters.colab_cell().source
+    ]  # fmt: skip
+    assert notebook.cells[1].metadata == {"tags": ["remove-cell"]}
+    assert notebook.cells[1].outputs == []
+    source.write_text(HEADER)
+    assert [cell.cell_type for cell in chapters.read(source).cells] == ["markdown"]
+    source.write_text(TEXT)
+    del notebook.cells[1]
+    assert "differs from 01-small.md" in found(notebook)
+
+
 def test_running_again_writes_the_same_bytes(pair) -> None:
     source, notebook, found = pair
     found(notebook)
@@ -91,29 +105,29 @@ def test_running_again_writes_the_same_bytes(pair) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda nb: nb.cells[1].update(source="glue(sum='5')"), "differs from 01-small.md"),
+        (lambda nb: nb.cells[2].update(source="glue(sum='5')"), "differs from 01-small.md"),
         (lambda nb: nb.cells[0].update(source="# A chapter\n\nTwo and two are 5."), "differs"),
-        (lambda nb: nb.cells[2].metadata.update(tolerance=50.0), "differs"),
+        (lambda nb: nb.cells[3].metadata.update(tolerance=50.0), "differs"),
         (lambda nb: nb.cells.pop(), "differs"),
-        (lambda nb: nb.cells[2].update(execution_count=7), "not run from top to bottom"),
-        (lambda nb: nb.cells[2].update(execution_count=None), "not run from top to bottom"),
-        (lambda nb: nb.cells[1].update(outputs=[]), "which no cell glues"),
+        (lambda nb: nb.cells[3].update(execution_count=7), "not run from top to bottom"),
+        (lambda nb: nb.cells[3].update(execution_count=None), "not run from top to bottom"),
+        (lambda nb: nb.cells[2].update(outputs=[]), "which no cell glues"),
         (
-            lambda nb: nb.cells[2].update(
+            lambda nb: nb.cells[3].update(
                 outputs=[nbformat.v4.new_output("error", ename="ValueError", evalue="")]
             ),
             "ends in an error: ValueError",
         ),
         (
-            lambda nb: nb.cells[2].outputs[0].update(text="<object at 0x7f3a12cd>"),
+            lambda nb: nb.cells[3].outputs[0].update(text="<object at 0x7f3a12cd>"),
             "shows an address",
         ),
         (
-            lambda nb: nb.cells[2].outputs[0].update(text="saved /home/" + "ada/x.pt"),
+            lambda nb: nb.cells[3].outputs[0].update(text="saved /home/" + "ada/x.pt"),
             "shows a path",
         ),
         (
-            lambda nb: nb.cells[2].outputs.append(
+            lambda nb: nb.cells[3].outputs.append(
                 nbformat.v4.new_output("display_data", data={chapters.LIVE_WIDGET: {}})
             ),
             "holds a live widget",

@@ -42,6 +42,8 @@ def test_the_conda_environment_installs_what_pyproject_names() -> None:
     extras = re.search(r"\.\[(.*)\]", " ".join(pip))
     assert extras and set(extras[1].split(",")) == set(PROJECT["optional-dependencies"])
     assert "--constraint constraints.txt" in pip
+    # The project itself, editable: chapters read the results of benchmarks beside the package.
+    assert any(line.startswith("--editable .[") for line in pip)
 
 
 def tracked() -> list[Path]:
