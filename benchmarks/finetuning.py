@@ -203,8 +203,8 @@ class Uci:
     """Accuracy on UCI digits after learning from few to all of them, in several ways."""
 
     def __init__(self) -> None:
-        self.pool, choosing = data._stand_in("train").split(300)
-        self.held_out = data._stand_in("test")
+        self.pool, choosing = data.uci_digits("train").split(300)
+        self.held_out = data.uci_digits("test")
         self.base = pretrained.load()
         self.runs: dict[str, dict[str, list[float]]] = {name: {} for name in UCI}
         self.rates: dict[str, float] = {}

@@ -150,11 +150,7 @@ def load(split: str = "train") -> Digits:
         ValueError: if ``split`` is neither of the two.
         DataError: if ``MNIST_COURSE_DATA`` names a folder without MNIST, or a file is damaged.
     """
-    if split not in _SPLITS:
-        raise ValueError(
-            f'split must be "train" or "test", got {split!r}; '
-            'for validation digits, take some of the training digits: load("train").split()'
-        )
+    _check(split)
     held: dict[str, Bytes] = {}
     folder = _folder()
     if folder is None:
@@ -163,7 +159,7 @@ def load(split: str = "train") -> Digits:
             folder, held, why = _download()
         if folder is None:
             _warn_once(f"these are not MNIST but 1,797 UCI digits, brought to 28 × 28: {why}")
-            return _stand_in(split)
+            return replace(uci_digits(split), source=f"UCI digits ({STAND_IN})")
     stem, count = _SPLITS[split]
     images = _read_idx(folder, _IMAGES.format(stem), (count, 28, 28), held)
     labels = _read_idx(folder, _LABELS.format(stem), (count,), held)
@@ -174,6 +170,37 @@ def load(split: str = "train") -> Digits:
         )
     pixels = torch.from_numpy(images).unsqueeze(1)
     return Digits(pixels, torch.from_numpy(labels).long(), "MNIST")
+
+
+def uci_digits(split: str = "train") -> Digits:
+    """The UCI digits that come with scikit-learn, ``"train"`` (1,497) or ``"test"`` (300).
+
+    They were collected in Istanbul, from thirteen people, and are at hand without a download. They
+    are 8 × 8 pixels of 0 … 16, and fill the height. Each is enlarged smoothly to the 20 pixels that
+    MNIST gives a digit, and its centre of mass moved to the centre of 28 × 28 pixels. Enlarged
+    edges are soft, so contrast is doubled about 0.6: mean and standard deviation of the pixels are
+    then close to MNIST's. The last thirty of each digit are the test digits; who wrote which digit
+    is not recorded, so the two parts share their writers.
+
+    Raises:
+        ValueError: if ``split`` is neither of the two.
+    """
+    from sklearn.datasets import load_digits
+
+    _check(split)
+    ink, labels = load_digits(return_X_y=True)
+    small = torch.from_numpy(ink).float().reshape(-1, 1, 8, 8) / 16
+    large = functional.interpolate(
+        functional.pad(small, (1, 1, 1, 1)), size=(25, 25), mode="bicubic"
+    )
+    sharp = (2 * (large - 0.6) + 0.5).clamp(0, 1)
+    images = (_centre(sharp) * 255).round().to(torch.uint8)
+    digits = Digits(images, torch.from_numpy(labels).long(), "UCI digits")
+
+    one_hot = functional.one_hot(digits.labels, 10)
+    left = one_hot.flip(0).cumsum(0).flip(0)  # how many of each digit come from here on
+    test = (left * one_hot).sum(1) <= 30
+    return digits[test if split == "test" else ~test]
 
 
 def available() -> Literal["folder", "cache", "stand-in", "none"]:
@@ -192,6 +219,14 @@ def available() -> Literal["folder", "cache", "stand-in", "none"]:
     if folder is None:
         return "none"
     return "cache" if folder == _cache() else "folder"
+
+
+def _check(split: str) -> None:
+    if split not in _SPLITS:
+        raise ValueError(
+            f'split must be "train" or "test", got {split!r}; '
+            'for validation digits, take some of the training digits: load("train").split()'
+        )
 
 
 # --- Where the files are ---
@@ -419,32 +454,7 @@ def _warn_once(message: str) -> None:
     warnings.warn(message, DataWarning, stacklevel=3)
 
 
-# --- The stand-in ---
-
-
-def _stand_in(split: str) -> Digits:
-    """The UCI digits of scikit-learn as MNIST would show them.
-
-    They are 8 × 8 pixels of 0 … 16, and fill the height. Each is enlarged smoothly to the 20
-    pixels that MNIST gives a digit, and its centre of mass moved to the centre of 28 × 28 pixels.
-    Enlarged edges are soft, so contrast is doubled about 0.6: mean and standard deviation of the
-    pixels are then close to MNIST's. The last thirty of each digit are the test digits.
-    """
-    from sklearn.datasets import load_digits
-
-    ink, labels = load_digits(return_X_y=True)
-    small = torch.from_numpy(ink).float().reshape(-1, 1, 8, 8) / 16
-    large = functional.interpolate(
-        functional.pad(small, (1, 1, 1, 1)), size=(25, 25), mode="bicubic"
-    )
-    sharp = (2 * (large - 0.6) + 0.5).clamp(0, 1)
-    images = (_centre(sharp) * 255).round().to(torch.uint8)
-    digits = Digits(images, torch.from_numpy(labels).long(), "UCI digits (stand-in)")
-
-    one_hot = functional.one_hot(digits.labels, 10)
-    left = one_hot.flip(0).cumsum(0).flip(0)  # how many of each digit come from here on
-    test = (left * one_hot).sum(1) <= 30
-    return digits[test if split == "test" else ~test]
+# --- The UCI digits ---
 
 
 def _centre(images: torch.Tensor) -> torch.Tensor:

@@ -26,7 +26,13 @@ MOST_BYTES, MOST_DIGITS, MOST_STROKES, MOST_POINTS = 4 << 20, 2000, 50, 2000
 
 
 class Sample(TypedDict):
-    """One drawn digit."""
+    """One drawn digit.
+
+    Attributes:
+        label: which digit it is, 0 … 9.
+        strokes: each a list of points ``[x, y]`` in any unit; y grows downwards.
+        time: when it was saved, in milliseconds since 1970.
+    """
 
     label: int
     strokes: list[list[list[float]]]

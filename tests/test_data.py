@@ -475,6 +475,24 @@ def accuracy_of_class_means(train: Digits, test: Digits) -> float:
     return float((nearest == test.labels).double().mean())
 
 
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_the_uci_digits_can_be_had_whatever_load_reads(
+    folder: Path, split: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digits = data.uci_digits(split)
+    assert digits.source == "UCI digits"
+    monkeypatch.setenv(data.VARIABLE, data.STAND_IN)
+    with pytest.warns(DataWarning, match="1,797 UCI digits"):
+        stand_in = data.load(split)
+    assert torch.equal(digits.images, stand_in.images)
+    assert torch.equal(digits.labels, stand_in.labels)
+
+
+def test_an_unknown_split_of_the_uci_digits_is_refused() -> None:
+    with pytest.raises(ValueError, match="got 'validation'"):
+        data.uci_digits("validation")
+
+
 # --- Real MNIST ---
 
 
@@ -502,9 +520,8 @@ def test_real_mnist_has_its_known_mean_and_deviation() -> None:
 @pytest.mark.mnist
 @needs_mnist
 def test_the_stand_in_resembles_mnist() -> None:
-    assert (
-        accuracy_of_class_means(data.load("train"), data._stand_in("train")) > 0.45
-    )  # by chance 0.1
+    # By chance it would be 0.1.
+    assert accuracy_of_class_means(data.load("train"), data.uci_digits("train")) > 0.45
 
 
 @pytest.mark.mnist
