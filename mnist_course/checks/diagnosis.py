@@ -37,7 +37,7 @@ _SIGNATURES = {
     "of themselves in a step",
     "rate too high": "then the loss jumps in the first steps, and then a ReLU has 100 % zeros",
     "labels apart": "then the network does not do better on the images that it trains on than on "
-    "others, and the labels above the training digits are not what the digits show",
+    "others, and the labels under the training digits are not what the digits show",
     "softmax twice": "then the loss stays above 1.46, however good the accuracy",
     "no zero_grad": "then the loss falls at first, and swings higher and higher later",
     "hidden layer": "then the layer is missing from the table",

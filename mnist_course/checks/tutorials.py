@@ -187,14 +187,15 @@ class _Sleepy(nn.Module):
     def __init__(self, answers: Tensor) -> None:
         super().__init__()
         self.answers = answers
-        self.dropout = nn.Dropout(0.9)
         self.scale = nn.Parameter(torch.ones(()))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of the images, which hold their own numbers."""
         which = images.flatten(1)[:, 0].round().long()
         logits = F.one_hot(self.answers[which], 10).float() + 0.01 * torch.rand(len(which), 10)
-        return self.scale * self.dropout(logits)
+        if self.training:  # dropout from uniform numbers, which are the same on every processor
+            logits = 10 * logits * (torch.rand(len(which), 10) < 0.1)
+        return self.scale * logits
 
 
 # 130 digits in batches of 64, 64 and 2, of which 62, 63 and 1 are read rightly.
