@@ -1,28 +1,35 @@
-"""The built book: no warning, whole without a network, readable at any width, nothing broken."""
+"""The built book: no warning, whole without a network, readable by everybody, light.
+
+Every page is opened once: a visit notes what goes wrong, in both widths and both themes, and the
+tests after it each state one thing about all pages.
+"""
 
 import re
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import unquote, urlsplit
 from urllib.request import urlopen
 
 import pytest
 
-from tools import book, chapters, serve
+from benchmarks import pages as weights
+from tools import book, chapters, lighten, serve
 
 SITE = book.HTML
-PROBE = """() => ({
-  formulas: document.querySelectorAll(".math").length,
-  rendered: document.querySelectorAll("mjx-container").length,
-  broken: document.querySelectorAll("mjx-merror").length,
-  overflow: document.documentElement.scrollWidth - innerWidth,
-  images: [...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.alt),
-  roles: document.querySelector("article").innerText.match(/{[a-z:]+}`/g) || [],
-})"""
+WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 800}
+AXE = "4.14.1"
+
+# What axe finds and we leave as it is, by rule and a part of the element, with the reason. Each of
+# them must still be there: see test_no_barrier.
+LEFT: dict[tuple[str, str], str] = {}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,94 +41,433 @@ def built() -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def pages() -> list[str]:
-    """Every page that has text of its own, from the table of contents."""
-    named = re.findall(r"(?:root|file): (\S+)", (book.ROOT / "_toc.yml").read_text())
-    return [f"{name}.html" for name in named]
+def names() -> list[str]:
+    """Every page that was built; the first, which only sends readers on, is not one of them."""
+    paths = (path.relative_to(SITE) for path in SITE.rglob("*.html"))
+    return sorted(
+        str(path) for path in paths if path.parts[0] != "_static" and str(path) != "index.html"
+    )
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[str]:
+def site(built: None) -> Iterator[str]:
     with serve.server(0) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
 
 
-def visit(browser, address: str, width: int, scheme: str = "light"):
-    """Open a page with every outside request blocked; return the page and what went wrong."""
+# --- a visit of every page ------------------------------------------------------------------------
+
+# What stands on a page once it is there.
+SEEN = r"""async () => {
+  await globalThis.MathJax?.startup.promise;
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const main = document.querySelector("main");
+  const shown = all("h1, h2, h3, h4, h5, h6", main).filter((each) => each.checkVisibility());
+  const levels = shown.map((each) => Number(each.tagName[1]));
+  const words = main.cloneNode(true);
+  const other = "pre, code, script, style, mjx-container, .sig, .course-live";
+  for (const each of all(other, words)) each.remove();
+  return {
+    formulas: all(".math:not(:has(mjx-container))").map((each) => each.textContent),
+    errors: all("mjx-merror").map((each) => each.textContent),
+    silent: all("mjx-container:not(:has(mjx-assistive-mml > math))").length,
+    pictures: all("img").filter((each) => each.complete && !each.naturalWidth)
+      .map((each) => each.src),
+    roles: words.textContent.match(/\{[a-z:-]+\}`|:{3,}|\]\(|\$\$|\*\*\S/g) ?? [],
+    titles: levels.filter((level) => level === 1).length,
+    leaps: shown.filter((_, i) => i && levels[i] > levels[i - 1] + 1)
+      .map((each) => each.textContent),
+    still: all("[data-figure]:not(:has(.course-live))").map((each) => each.dataset.figure),
+  };
+}"""
+
+# With everything unfolded on a phone: what is wider than the screen, and what scrolls out of reach
+# of the keyboard.
+UNFOLD = """() => {
+  const folded = [...document.querySelectorAll("main details")];
+  for (const each of folded) if (!each.closest(".course-live")) each.open = true;
+}"""
+WIDER = """() => {
+  const width = document.documentElement.clientWidth;
+  if (document.documentElement.scrollWidth <= width) return [];
+  const boxes = [...document.querySelectorAll("main *")];
+  return boxes.filter((each) => each.getBoundingClientRect().right > width + 1)
+    .map((each) => `${each.tagName}.${each.className}`).slice(0, 5).concat("the page");
+}"""
+UNREACHED = """async () => {
+  await new Promise((laidOut) => requestAnimationFrame(() => setTimeout(laidOut)));
+  return [...document.querySelectorAll("main *")].filter((each) => {
+    if (each.scrollWidth <= each.clientWidth + 1 || !each.clientWidth) return false;
+    if (each.tabIndex >= 0 || !/auto|scroll/.test(getComputedStyle(each).overflowX)) return false;
+    return !each.querySelector("a[href], button, input, select, [tabindex='0']");
+  }).map((each) => `${each.tagName}.${each.className}`);
+}"""
+
+# axe is slow where much is alike. Of the words in code and of formulas it gets one of each kind.
+THIN = """() => {
+  const met = new Set();
+  for (const each of document.querySelectorAll("pre span, .sig span, mjx-container")) {
+    const kind = `${each.className} ${each.closest("[class*=cell_], .admonition")?.className}`;
+    if (met.has(kind)) each.remove();
+    met.add(kind);
+  }
+}"""
+# For colours it gets one of each kind of everything: the last that stands in the same elements.
+THINNER = """() => {
+  const kinds = new Map(), met = new Set();
+  const all = [...document.querySelectorAll("body *")];
+  for (const each of all) {
+    kinds.set(each, `${kinds.get(each.parentElement)}>${each.tagName}.${each.className}`);
+  }
+  for (const each of all.reverse()) {
+    if (each.childElementCount || each.closest("svg, canvas, script, style")) continue;
+    if (met.has(kinds.get(each))) each.remove();
+    met.add(kinds.get(each));
+  }
+}"""
+CHECK = """async (colours) => {
+  const found = await axe.run(document, {
+    resultTypes: ["violations"], preload: false,
+    ...(colours ? { runOnly: { type: "rule", values: ["color-contrast"] } }
+      : { rules: { "color-contrast": { enabled: false } } }),
+  });
+  return found.violations.flatMap(({ id, nodes }) => nodes.map(({ html, failureSummary }) =>
+    ({ id, html: html.slice(0, 200), why: failureSummary })));
+}"""
+DARK = "document.documentElement.dataset.theme === 'dark'"
+
+
+@dataclass
+class Visit:
+    """What was seen on a page."""
+
+    faults: list[str] = field(default_factory=list)
+    requests: set[str] = field(default_factory=set)
+    seen: dict[str, Any] = field(default_factory=dict)
+    wider: list[str] = field(default_factory=list)
+    unreached: list[str] = field(default_factory=list)
+    barriers: list[dict[str, str]] = field(default_factory=list)
+
+
+def opened(browser, inside: str, **options):
+    """A tab for which there is no network but ``inside``, and the visit that it writes on."""
+    # A proxy that nobody answers, rather than a route for every request: that would turn off the
+    # browser's cache, and each page would compile MathJax again.
     context = browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=scheme, device_scale_factor=1
+        viewport=WIDE, proxy={"server": "http://127.0.0.1:9", "bypass": "127.0.0.1"}, **options
     )
-    faults: list[str] = []
-    inside = urlsplit(address).netloc
-
-    def route(request_route) -> None:
-        url = request_route.request.url
-        parts = urlsplit(url)
-        if parts.scheme in {"data", "blob", "file"} or parts.netloc == inside:
-            request_route.continue_()
-        else:
-            faults.append(f"asks for {url}")
-            request_route.abort()
-
-    context.route("**/*", route)
     page = context.new_page()
-    page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("response", lambda r: faults.append(f"{r.status} {r.url}") if r.status >= 400 else None)
-    page.goto(address, wait_until="load")
-    page.wait_for_function(
-        "!document.querySelector('.math') || document.querySelector('mjx-container')"
-    )
-    page.wait_for_timeout(300)
-    return page, faults
+    log = {"visit": Visit()}
+    note = lambda text: log["visit"].faults.append(text)  # noqa: E731
+
+    def request(asked) -> None:
+        log["visit"].requests.add(asked.url)
+        if not asked.url.startswith((inside, "data:", "blob:")):
+            note(f"asks for {asked.url}")
+
+    page.on("request", request)
+    page.on("requestfailed", lambda asked: note(f"cannot get {asked.url}"))
+    page.on("response", lambda got: note(f"{got.status} {got.url}") if got.status >= 400 else None)
+    page.on("console", lambda said: note(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda error: note(str(error)))
+    return page, log
+
+
+@cache
+def axe() -> str | None:
+    """The script of axe-core, from npm; None where there is no npm."""
+    folder = book.BUILD / "cache"
+    archive = folder / f"axe-core-{AXE}.tgz"
+    if not archive.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        command = ["npm", "pack", "--silent", f"axe-core@{AXE}"]
+        try:
+            subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120)
+        except (OSError, subprocess.SubprocessError):
+            return None
+    with tarfile.open(archive) as package:
+        return package.extractfile("package/axe.min.js").read().decode()
+
+
+@pytest.fixture(scope="module")
+def visits(browser, site: str) -> dict[str, Visit]:
+    """Every page, opened once: wide, then on a phone with all unfolded; axe in light, and dark."""
+    if not (book.STATIC / "mathjax").exists():
+        pytest.skip("MathJax could not be had from npm, so formulas need the network")
+    found: dict[str, Visit] = {}
+    page, log = opened(browser, site, color_scheme="light", reduced_motion="reduce")
+    for name in names():
+        log["visit"] = visit = found[name] = Visit()
+        page.set_viewport_size(WIDE)
+        page.emulate_media(color_scheme="light")
+        page.goto(site + name)
+        visit.seen = page.evaluate(SEEN)
+        page.set_viewport_size(PHONE)
+        page.evaluate(UNFOLD)
+        visit.wider = page.evaluate(WIDER)
+        visit.unreached = page.evaluate(UNREACHED)
+        if axe():
+            page.evaluate(THIN)
+            page.set_viewport_size(WIDE)
+            page.evaluate(axe())
+            visit.barriers = page.evaluate(CHECK, False)
+            page.evaluate(THINNER)
+            visit.barriers += page.evaluate(CHECK, True)
+            page.emulate_media(color_scheme="dark")
+            page.wait_for_function(DARK)
+            visit.barriers += page.evaluate(CHECK, True)
+    page.context.close()
+    return found
+
+
+def told(visits: dict[str, Visit], part: str) -> dict[str, Any]:
+    """What the visits saw of one kind, by page; the pages where they saw nothing are left out."""
+    return {name: visit.seen[part] for name, visit in visits.items() if visit.seen[part]}
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("name", pages())
-@pytest.mark.parametrize("width", [1280, 360])
-def test_a_page_is_whole(browser, site, name: str, width: int) -> None:
-    if not (book.STATIC / "mathjax").exists():
-        pytest.skip("MathJax could not be had from npm, so formulas need the network")
-    page, faults = visit(browser, site + name, width)
-    seen = page.evaluate(PROBE)
-    page.context.close()
-    assert not faults
-    assert seen["rendered"] >= seen["formulas"]
-    assert seen["broken"] == 0
-    assert seen["images"] == [], "pictures that do not load"
-    assert seen["roles"] == [], "roles that nobody rendered"
-    assert seen["overflow"] <= 0, f"the page is {seen['overflow']} px wider than the screen"
+def test_every_page_of_the_book_was_visited(visits) -> None:
+    listed = set(re.findall(r"(?:root|file): (\S+)", (book.ROOT / "_toc.yml").read_text()))
+    assert {f"{name}.html" for name in listed} | {"search.html", "genindex.html"} <= set(visits)
+
+
+@pytest.mark.browser
+def test_no_page_needs_a_network_or_makes_an_error(visits) -> None:
+    assert {name: visit.faults for name, visit in visits.items() if visit.faults} == {}
+
+
+@pytest.mark.browser
+def test_every_formula_is_set_and_spoken(visits) -> None:
+    assert told(visits, "formulas") == {}, "formulas that nobody rendered"
+    assert told(visits, "errors") == {}, "formulas that MathJax does not understand"
+    assert told(visits, "silent") == {}, "formulas that a screen reader does not find"
+
+
+@pytest.mark.browser
+def test_every_picture_and_figure_is_there(visits) -> None:
+    assert told(visits, "pictures") == {}
+    assert told(visits, "still") == {}, "interactive figures that did not start"
+
+
+@pytest.mark.browser
+def test_no_markup_is_left_in_the_text(visits) -> None:
+    assert told(visits, "roles") == {}
+
+
+@pytest.mark.browser
+def test_headings_form_an_outline(visits) -> None:
+    assert {name: visit.seen["titles"] for name, visit in visits.items()} == dict.fromkeys(
+        visits, 1
+    )
+    assert told(visits, "leaps") == {}, "headings more than one level below the one before"
+
+
+@pytest.mark.browser
+def test_every_page_fits_a_phone_with_everything_unfolded(visits) -> None:
+    assert {name: visit.wider for name, visit in visits.items() if visit.wider} == {}
+
+
+@pytest.mark.browser
+def test_what_scrolls_can_be_scrolled_by_keyboard(visits) -> None:
+    assert {name: visit.unreached for name, visit in visits.items() if visit.unreached} == {}
+
+
+@pytest.mark.browser
+def test_no_barrier(visits) -> None:
+    """What axe says of every page in both themes, but for what is LEFT, which must be there."""
+    if not axe():
+        pytest.skip("axe-core could not be had from npm")
+    met: set[tuple[str, str]] = set()
+    new: dict[str, list[str]] = {}
+    for name, visit in visits.items():
+        for barrier in visit.barriers:
+            known = {(rule, part) for rule, part in LEFT if rule == barrier["id"]}
+            known = {each for each in known if each[1] in barrier["html"]}
+            met |= known
+            if not known:
+                what = f"{barrier['id']}: {barrier['html']}: {barrier['why']}"
+                new.setdefault(what, []).append(name)
+    assert new == {}
+    assert met == set(LEFT), "mended, it seems: take it off the list"
 
 
 @pytest.mark.browser
 def test_the_book_opens_from_a_disk(browser) -> None:
+    """A sample of every kind of page; test_all_links_stay_in_the_book holds for all."""
     if not (book.STATIC / "mathjax").exists():
         pytest.skip("MathJax could not be had from npm, so formulas need the network")
-    for name in pages():
-        page, faults = visit(browser, (SITE / name).as_uri(), 1280)
-        page.context.close()
-        assert not faults, name
+    page, log = opened(browser, "file://")
+    for name in ("book/index", "notebooks/05-stride-padding-dilation-groups", "book/glossary"):
+        page.goto((SITE / f"{name}.html").as_uri())
+        seen = page.evaluate(SEEN)
+        assert (seen["formulas"], seen["still"], seen["pictures"]) == ([], [], []), name
+    page.keyboard.press("Control+k")
+    page.keyboard.type("softmax")
+    page.wait_for_selector("#search-results li")
+    page.context.close()
+    assert log["visit"].faults == []
 
 
 @pytest.mark.browser
 def test_search_finds_a_term(browser, site) -> None:
-    page, faults = visit(browser, site + "search.html?q=softmax", 1280)
+    page, log = opened(browser, site)
+    page.goto(site + "search.html?q=softmax")
     page.wait_for_selector("#search-results li")
     page.context.close()
-    assert not faults
+    assert log["visit"].faults == []
+
+
+# --- by keyboard ----------------------------------------------------------------------------------
+
+FOCUSED = """() => {
+  const each = document.activeElement, style = getComputedStyle(each);
+  const box = each.getBoundingClientRect();
+  const ring = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0;
+  return {
+    name: `${each.tagName} ${each.className} ${each.textContent.trim().slice(0, 30)}`,
+    seen: (ring || style.boxShadow !== "none") && box.width > 0 && box.height > 0,
+    kind: each.matches("main summary") ? "fold" : each.closest(".course-live") ? "figure"
+      : each.closest("main, footer") ? "page" : "frame",
+  };
+}"""
+
+
+@pytest.mark.browser
+def test_a_page_is_read_and_used_by_keyboard(browser, site) -> None:
+    page, log = opened(browser, site)
+    page.goto(site + "notebooks/05-stride-padding-dilation-groups.html")
+    page.keyboard.press("Tab")
+    skip = page.get_by_role("link", name="Skip to main content")
+    assert skip.evaluate("link => link === document.activeElement")
+    assert skip.bounding_box()["y"] >= 0, "the link is focused and not seen"
+    page.keyboard.press("Enter")
+    kinds: set[str] = set()
+    hidden: set[str] = set()
+    for _ in range(300):
+        page.keyboard.press("Tab")
+        focused = page.evaluate(FOCUSED)
+        if focused["name"].startswith("BODY"):
+            break  # past the last one
+        kinds.add(focused["kind"])
+        if not focused["seen"]:
+            hidden.add(focused["name"])
+    assert {"fold", "figure", "page"} <= kinds
+    assert hidden == set(), "focused, and nobody sees it"
+    fold = page.locator("main details:not(.course-live *) > summary").first
+    fold.focus()
+    page.keyboard.press("Enter")
+    assert fold.locator("..").get_attribute("open") is not None
+    page.context.close()
+    assert log["visit"].faults == []
+
+
+@pytest.mark.browser
+def test_escape_closes_what_a_key_opened(browser, site) -> None:
+    page, log = opened(browser, site)
+    page.goto(site + "notebooks/02-the-data.html")
+    page.keyboard.press("Control+k")
+    assert page.locator("#pst-search-dialog").is_visible()
+    page.keyboard.press("Escape")
+    page.locator("#pst-search-dialog").wait_for(state="hidden")
+    menu = page.locator(".dropdown-download-buttons")
+    menu.get_by_role("button").first.focus()
+    page.keyboard.press("Enter")
+    menu.locator(".dropdown-menu").wait_for(state="visible")
+    page.keyboard.press("Escape")
+    menu.locator(".dropdown-menu").wait_for(state="hidden")
+    page.set_viewport_size(PHONE)
+    page.locator(".primary-toggle").first.focus()
+    page.keyboard.press("Enter")
+    contents = page.locator("#pst-primary-sidebar-modal")
+    contents.wait_for(state="visible")
+    page.keyboard.press("Escape")
+    contents.wait_for(state="hidden")
+    page.context.close()
+    assert log["visit"].faults == []
+
+
+@pytest.mark.browser
+def test_nothing_moves_for_people_who_asked_for_that(browser, site) -> None:
+    page, _ = opened(browser, site, reduced_motion="reduce")
+    page.goto(site + "notebooks/01-draw-a-digit.html")
+    moving = page.evaluate(
+        """() => [...document.querySelectorAll("*")].filter((each) => {
+          const style = getComputedStyle(each);
+          const times = `${style.transitionDuration}, ${style.animationDuration}`.split(", ");
+          return style.scrollBehavior === "smooth" || times.some((time) => parseFloat(time) > 0);
+        }).map((each) => `${each.tagName}.${each.className}`).slice(0, 5)"""
+    )
+    page.context.close()
+    assert moving == []
+
+
+@pytest.mark.browser
+def test_the_first_screen_says_what_this_is(browser, site) -> None:
+    """A live pad, the way through the parts and the commands, without scrolling."""
+    page, _ = opened(browser, site)
+    page.goto(site + "book/index.html")
+    sheet = page.get_by_role("application", name="Draw a digit here").bounding_box()
+    assert sheet["y"] + sheet["height"] < WIDE["height"]
+    for text in ("Part I", "Part II", "Part III", "make book", "make lab"):
+        box = page.locator("main").get_by_text(text).first.bounding_box()
+        assert box["y"] + box["height"] < WIDE["height"], text
+    page.context.close()
+
+
+# --- light ----------------------------------------------------------------------------------------
+
+
+def test_the_site_is_small() -> None:
+    assert weights.site_bytes(SITE) < 30e6
+
+
+@pytest.mark.browser
+def test_pages_are_light(visits, site) -> None:
+    """With all that a first visit loads: a plain page, and every other, pictures included."""
+    weighed = {name: weights.weigh(SITE, visit.requests, site) for name, visit in visits.items()}
+    plain = weighed["book/notation.html"]  # as many formulas as a chapter, no figure
+    assert plain["bytes"] <= 1.5 * 2**20
+    assert plain["gzipped"] <= 600e3
+    heavy = {name: each for name, each in weighed.items() if each["gzipped"] > 1.6e6}
+    assert heavy == {}
+
+
+def test_icons_and_scripts_that_a_page_needs_stay(tmp_path: Path) -> None:
+    scripts = (
+        "_static/scripts/fontawesome.js?digest=1", "searchindex.js",
+        "_static/course-weights.js?v=1", "_static/course.js?v=1", "_static/page.js?v=1",
+    )  # fmt: skip
+    head = "".join(f'\n<script src="../{each}"></script>' for each in scripts)
+
+    def left(body: str, name: str = "") -> list[str]:
+        return re.findall(r"(\w[\w-]*)\.js", lighten.lighten_page(head + body, name))
+
+    assert left("") == ["page"]
+    assert left("", "search.html") == ["searchindex", "page"]
+    assert left('<div data-figure="output-size">') == ["course", "page"]
+    assert left('<div data-figure="digitpad">') == ["course-weights", "course", "page"]
+
+
+# --- without a browser ----------------------------------------------------------------------------
+
+
+def article(path: Path) -> str:
+    text = path.read_text()
+    return text[text.index("<article") : text.index("</article")]
 
 
 def test_every_figure_says_what_it_shows() -> None:
     poor = []
-    for source in chapters.sources():
-        html = (SITE / "notebooks" / f"{source.stem}.html").read_text()
-        article = html[html.index("<article") : html.index("</article")]
-        for tag in re.findall(r"<img\b[^>]*>", article):
+    for name in names():
+        html = (SITE / name).read_text()
+        if "<article" not in html:
+            continue
+        for tag in re.findall(r'<img\b(?! src="_static/minus)[^>]*>', article(SITE / name)):
             alt = re.search(r'alt="([^"]*)"', tag)
             if not alt or len(alt[1].split()) < 4 or "/" in alt[1].split()[0]:
-                poor.append(f"{source.stem}: {tag[:60]}… {alt and alt[1]!r}")
+                poor.append(f"{name}: {tag[:60]}… {alt and alt[1]!r}")
     assert not poor
 
 
@@ -135,17 +481,19 @@ def test_no_result_is_typed_into_the_text() -> None:
     assert not typed
 
 
-def test_all_internal_links_lead_somewhere() -> None:
+def test_all_links_stay_in_the_book_and_lead_somewhere() -> None:
+    """So they do from a disk, and wherever else the pages are put."""
     lost = []
     identifiers: dict[Path, set[str]] = {}
-    for name in pages():
+    for name in [*names(), "index.html"]:
         path = SITE / name
-        for link in re.findall(r'href="([^"]+)"', path.read_text()):
-            parts = urlsplit(link)
-            if parts.scheme or parts.netloc or link.startswith(("mailto:", "javascript:")):
+        text = re.sub(r"<(script|style)\b[^>]*>.+?</\1>", "", path.read_text(), flags=re.DOTALL)
+        for link in re.findall(r'\b(?:href|src)="([^"]+)"|url=([^"]+)"', text):
+            parts = urlsplit("".join(link))
+            if parts.scheme or parts.netloc:
                 continue
-            target = (path.parent / parts.path).resolve() if parts.path else path
-            if not target.exists():
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            if not target.is_file() or SITE.resolve() not in target.resolve().parents:
                 lost.append(f"{name}: {link}")
             elif parts.fragment and target.suffix == ".html":
                 if target not in identifiers:

@@ -55,9 +55,9 @@ const STYLE = `
 .cl-digitpad .dp-sheet { display:block; width:100%; aspect-ratio:1; border:1.5px solid var(--cl-edge); border-radius:8px;
   background:var(--cl-paper); touch-action:none; cursor:crosshair; image-rendering:auto; user-select:none;
   -webkit-user-select:none; -webkit-touch-callout:none; -webkit-tap-highlight-color:transparent; }
-.cl-digitpad .dp-tools { display:flex; gap:0.5rem; margin-top:0.6rem; }
-.cl-digitpad .dp-tools > * { flex:1 1 4rem; min-width:0; min-height:2.5rem; padding-inline:0.4rem; }
-.cl-digitpad .dp-tools select { flex-basis:6rem; }
+.cl-digitpad .dp-tools { display:flex; gap:0.4rem; margin-top:0.6rem; }
+.cl-digitpad .dp-tools > * { flex:1 1 4rem; min-width:0; min-height:2.5rem; padding-inline:0.3rem; }
+.cl-digitpad .dp-tools select { flex:1 0 6rem; }
 .cl-digitpad .dp-answer { display:grid; grid-template-columns:auto 3rem minmax(0,1fr); gap:0 1.1rem; align-items:center; }
 .cl-digitpad .dp-seen { width:84px; height:84px; border:1px solid var(--cl-line); border-radius:5px; }
 .cl-digitpad .dp-small { font-size:0.8125rem; line-height:1.35; color:var(--cl-muted); }

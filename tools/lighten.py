@@ -1,0 +1,75 @@
+"""Take from the built pages what they load and do not use; called by ``python -m tools.book``.
+
+The theme sends every page a script with all icons of Font Awesome, the same icons as a font, the
+whole search index, and whatever scripts the book has. A page keeps the icons that the book shows,
+gets the search index when somebody searches (see ``book/_static/page.js``), and the interactive
+figures where it has one. Doing it twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+STYLE = "_static/styles/pydata-sphinx-theme.css"
+FONTS = "_static/vendor/fontawesome/webfonts"
+ICON_RULE = re.compile(r'((?:\.fa-[\w-]+:before,?)+)\{content:"\\[0-9a-f]+"\}')
+ICON_FONT = re.compile(r"src:url\([^)]*fa-solid-900\.\w+\)[^;}]*")
+# Characters of the private use area: written in a style sheet, or escaped in it.
+ICON = re.compile(r"[\ue000-\uf8ff]|\\([ef][0-9a-f]{3})\b")
+
+
+def lighten(site: Path) -> None:
+    """Lighten a built site, in place."""
+    pages = sorted(site.rglob("*.html"))
+    for page in pages:
+        text = page.read_text()
+        if (lighter := lighten_page(text, page.name)) != text:
+            page.write_text(lighter)
+    for source_map in site.rglob("*.map"):
+        source_map.unlink()
+    scripts = (site / "_static" / "scripts").glob("*-theme.js")
+    lighten_icons(site, "".join(path.read_text() for path in (*pages, *scripts)))
+
+
+def lighten_page(text: str, name: str = "") -> str:
+    """A page without the scripts that it does not need."""
+    needless = ["_static/scripts/fontawesome.js"]
+    if name != "search.html":
+        needless.append("searchindex.js")
+    if "data-figure=" not in text:
+        needless.append("_static/course.js")
+    if 'data-figure="digitpad"' not in text:
+        needless.append("_static/course-weights.js")
+    paths = "|".join(map(re.escape, needless))
+    return re.sub(rf'\s*<script [^>]*src="(?:\.\./)*(?:{paths})[^"]*"></script>', "", text)
+
+
+def lighten_icons(site: Path, text: str) -> None:
+    """Keep of the icon font, and of its rules in the theme's style sheet, what ``text`` names."""
+    style = site / STYLE
+    names = set(re.findall(r"fa-[a-z][\w-]*", text))
+    css = ICON_RULE.sub(
+        lambda rule: rule[0] if names & set(re.findall(r"fa-[\w-]+", rule[1])) else "",
+        style.read_text(),
+    )
+    sheets = [css, *(p.read_text() for p in site.rglob("_static/**/*.css") if p != style)]
+    icons = {int(m[1], 16) if m[1] else ord(m[0]) for m in ICON.finditer("".join(sheets))}
+    (site / FONTS / "icons.woff").write_bytes(subset(site / FONTS / "fa-solid-900.ttf", icons))
+    source = 'src:url(../vendor/fontawesome/webfonts/icons.woff) format("woff")'
+    style.write_text(ICON_FONT.sub(source, css))
+
+
+def subset(font: Path, characters: set[int]) -> bytes:
+    """A font with some of its characters, as WOFF."""
+    from fontTools import subset  # comes with Matplotlib
+
+    options = subset.Options(flavor="woff", notdef_outline=True)
+    loaded = subset.load_font(str(font), options)
+    subsetter = subset.Subsetter(options)
+    subsetter.populate(unicodes=characters)
+    subsetter.subset(loaded)
+    written = io.BytesIO()
+    subset.save_font(loaded, written, options)
+    return written.getvalue()
