@@ -2,6 +2,8 @@
 #   make book    install, build the book, serve it         (SERVE=0: only build)
 #   make lab     install, open JupyterLab on the chapters
 #   make test    install, run every check and test
+#   make pdf     install, build the book, print it to build/reading-digits.pdf  (with Chromium)
+#   make epub    install, build the book, write build/reading-digits.epub
 #   make chapters   execute the chapters whose text changed
 # Elsewhere than .venv:  make VENV=/path/to/venv …   Another Python:  make PYTHON=python3.12 …
 
@@ -11,7 +13,7 @@ PORT   ?= 8000
 SERVE  ?= 1
 PY     := $(VENV)/bin/python
 
-.PHONY: book serve lab test chapters style clean
+.PHONY: book pdf epub serve lab test chapters style clean
 .DEFAULT_GOAL := book
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -19,7 +21,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	  { echo "The course needs Python 3.11 or newer; say which: make PYTHON=python3.12 …" >&2; exit 1; }
 	@echo "Installing into $(VENV): PyTorch, JupyterLab and the book's tools, several GB; once, some minutes."
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[lab,book,test]'
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[lab,book,pdf,test]'
 	@touch $@
 
 book: $(VENV)/.installed
@@ -27,6 +29,13 @@ book: $(VENV)/.installed
 ifneq ($(SERVE),0)
 	$(PY) -m tools.serve --port $(PORT)
 endif
+
+pdf: $(VENV)/.installed
+	@sh tools/browser.sh
+	$(PY) -m tools.pdf
+
+epub: $(VENV)/.installed
+	$(PY) -m tools.epub
 
 lab: $(VENV)/.installed
 	$(PY) -m jupyter lab notebooks

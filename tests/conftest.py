@@ -1,10 +1,15 @@
 """Fixtures that several test files share."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
+
+from tools import book
 
 # Headless, and quiet: no look-ups of its own, no first-run pages.
 FLAGS = [
@@ -33,3 +38,15 @@ def browser() -> Iterator:
         running = playwright.chromium.launch(executable_path=path, headless=True, args=FLAGS)
         yield running
         running.close()
+
+
+@pytest.fixture(scope="session")
+def site_folder() -> Path:
+    """The built book; made, as ``make book`` makes it, unless it is there. A warning fails it."""
+    book.BUILD.mkdir(exist_ok=True)
+    with FileLock(book.BUILD / "lock"):  # tests run in several processes
+        if not book.is_current():
+            command = [sys.executable, "-m", "tools.book"]
+            result = subprocess.run(command, cwd=book.ROOT, capture_output=True, text=True)
+            assert result.returncode == 0, result.stdout + result.stderr
+    return book.HTML

@@ -16,16 +16,21 @@ from pathlib import Path
 
 import yaml
 
-from tools import page_script, page_weights
+from tools import lighten, page_card, page_script, page_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build"
 HTML = BUILD / "_build" / "html"
 STATIC = BUILD / "static"
+DONE = BUILD / "done"  # as old as the last build without a warning
 
 MATHJAX = "3.2.2"
-# Of MathJax's package a page uses the one script that reads TeX and writes HTML, and its fonts.
-MATHJAX_PARTS = ("es5/tex-mml-chtml.js", "es5/output/chtml/fonts/", "LICENSE")
+# Of MathJax's package the pages use what reads TeX, writes HTML, and MathML for screen readers; not
+# its menu, which is as large as all of these. `_config.yml` names the same parts.
+MATHJAX_PARTS = (
+    "es5/startup.js", "es5/core.js", "es5/input/tex.js", "es5/output/chtml.js",
+    "es5/output/chtml/fonts/", "es5/a11y/assistive-mml.js", "LICENSE",
+)  # fmt: skip
 
 
 def fetch_mathjax() -> bool:
@@ -33,6 +38,7 @@ def fetch_mathjax() -> bool:
     target = STATIC / "mathjax"
     if (target / MATHJAX_PARTS[0]).exists():
         return True
+    shutil.rmtree(target, ignore_errors=True)  # of another version, or cut short
     cache = BUILD / "cache"
     cache.mkdir(parents=True, exist_ok=True)
     try:
@@ -55,21 +61,36 @@ def fetch_mathjax() -> bool:
 def configuration(has_mathjax: bool) -> Path:
     """Write the configuration of this build: the project's, less what could not be fetched."""
     settings = yaml.safe_load((ROOT / "_config.yml").read_text())
+    # Paths in it count from the folder of the file.
+    settings["sphinx"]["local_extensions"] = {"tools.pages": str(ROOT)}
     if not has_mathjax:
         del settings["sphinx"]["config"]["mathjax_path"]
+        del settings["sphinx"]["config"]["mathjax3_config"]
     path = BUILD / "config.yml"
     path.write_text(yaml.safe_dump(settings))
     return path
 
 
+def is_current() -> bool:
+    """Whether the pages are there, without a warning, and younger than all they are made from."""
+    if not DONE.exists():
+        return False
+    made_from = [ROOT / "_config.yml", ROOT / "_toc.yml"]
+    for folder in ("book", "notebooks", "mnist_course", "tools"):
+        made_from += [path for path in (ROOT / folder).rglob("*.*") if path.suffix != ".pyc"]
+    return DONE.stat().st_mtime > max(path.stat().st_mtime for path in made_from)
+
+
 def build() -> int:
     """Build the book; warnings are errors. Returns the exit code of the builder."""
     STATIC.mkdir(parents=True, exist_ok=True)
+    DONE.unlink(missing_ok=True)
     has_mathjax = fetch_mathjax()
     if not has_mathjax:
         print("MathJax could not be had from npm: formulas on the pages will need the network.")
     page_script.write(STATIC)
     page_weights.write(STATIC)
+    page_card.write(STATIC)
     command = [
         str(Path(sysconfig.get_path("scripts"), "jupyter-book")), "build", str(ROOT),
         "--path-output", str(BUILD), "--config", str(configuration(has_mathjax)),
@@ -77,6 +98,8 @@ def build() -> int:
     ]  # fmt: skip
     result = subprocess.run(command, cwd=ROOT)
     if result.returncode == 0:
+        lighten.lighten(HTML)
+        DONE.touch()
         print(f"The book: {HTML / 'index.html'}")
     return result.returncode
 
