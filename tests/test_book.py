@@ -8,11 +8,9 @@ import re
 import signal
 import subprocess
 import sys
-import tarfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -21,11 +19,11 @@ from urllib.request import urlopen
 import pytest
 
 from benchmarks import pages as weights
+from tests import axe
 from tools import book, chapters, lighten, serve
 
 SITE = book.HTML
 WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 800}
-AXE = "4.14.1"
 
 # What axe finds and we leave as it is, by rule and a part of the element, with the reason. Each of
 # them must still be there: see test_no_barrier.
@@ -123,15 +121,7 @@ THINNER = """() => {
     met.add(kinds.get(each));
   }
 }"""
-CHECK = """async (colours) => {
-  const found = await axe.run(document, {
-    resultTypes: ["violations"], preload: false,
-    ...(colours ? { runOnly: { type: "rule", values: ["color-contrast"] } }
-      : { rules: { "color-contrast": { enabled: false } } }),
-  });
-  return found.violations.flatMap(({ id, nodes }) => nodes.map(({ html, failureSummary }) =>
-    ({ id, html: html.slice(0, 200), why: failureSummary })));
-}"""
+COLOURS = ("color-contrast",)
 DARK = "document.documentElement.dataset.theme === 'dark'"
 
 
@@ -171,22 +161,6 @@ def opened(browser, inside: str, **options):
     return page, log
 
 
-@cache
-def axe() -> str | None:
-    """The script of axe-core, from npm; None where there is no npm."""
-    folder = book.BUILD / "cache"
-    archive = folder / f"axe-core-{AXE}.tgz"
-    if not archive.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        command = ["npm", "pack", "--silent", f"axe-core@{AXE}"]
-        try:
-            subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120)
-        except (OSError, subprocess.SubprocessError):
-            return None
-    with tarfile.open(archive) as package:
-        return package.extractfile("package/axe.min.js").read().decode()
-
-
 @pytest.fixture(scope="module")
 def visits(browser, site: str) -> dict[str, Visit]:
     """Every page, opened once: wide, then on a phone with all unfolded; axe in light, and dark."""
@@ -204,16 +178,15 @@ def visits(browser, site: str) -> dict[str, Visit]:
         page.evaluate(UNFOLD)
         visit.wider = page.evaluate(WIDER)
         visit.unreached = page.evaluate(UNREACHED)
-        if axe():
+        if axe.script():
             page.evaluate(THIN)
             page.set_viewport_size(WIDE)
-            page.evaluate(axe())
-            visit.barriers = page.evaluate(CHECK, False)
+            visit.barriers = axe.violations(page, but=COLOURS)
             page.evaluate(THINNER)
-            visit.barriers += page.evaluate(CHECK, True)
+            visit.barriers += axe.violations(page, only=COLOURS)
             page.emulate_media(color_scheme="dark")
             page.wait_for_function(DARK)
-            visit.barriers += page.evaluate(CHECK, True)
+            visit.barriers += axe.violations(page, only=COLOURS)
     page.context.close()
     return found
 
@@ -273,8 +246,7 @@ def test_what_scrolls_can_be_scrolled_by_keyboard(visits) -> None:
 @pytest.mark.browser
 def test_no_barrier(visits) -> None:
     """What axe says of every page in both themes, but for what is LEFT, which must be there."""
-    if not axe():
-        pytest.skip("axe-core could not be had from npm")
+    axe.needed()
     met: set[tuple[str, str]] = set()
     new: dict[str, list[str]] = {}
     for name, visit in visits.items():

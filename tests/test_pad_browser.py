@@ -15,6 +15,7 @@ from mnist_course.digitpad import DigitPad
 from mnist_course.handwriting import handwriting
 from mnist_course.preprocess import preprocess
 from mnist_course.samples import read_samples, write_samples
+from tests import axe
 from tests.strokes import DIGITS, SCRIBBLE
 from tools import page_script, page_weights
 
@@ -697,6 +698,19 @@ def test_every_control_has_a_name_and_can_be_reached(open_page: Open):
               Math.min(each.offsetWidth, each.offsetHeight) < 24).map(each => each.textContent)"""
         )
         assert small == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_barrier_with_all_parts_open(open_page: Open, scheme: str):
+    axe.needed()
+    with open_page(color_scheme=scheme, reduced_motion="reduce") as page:
+        draw(page, DIGITS[3])
+        for part in pad(page).locator("summary").all():
+            part.click()
+        save(page, 3)
+        draw(page, DIGITS[2])
+        # The heading is a matter of the page that a pad stands on.
+        assert axe.violations(page, but=["page-has-heading-one"]) == []
 
 
 def test_without_scripts_a_picture_with_words_stands_there(open_page: Open):
