@@ -185,7 +185,8 @@ export function mount(el, options = {}, kernel = null) {
         const begun = performance.now();
         answer = { ...forward(network(), image), source: "page", ms: performance.now() - begun };
       }
-      if (kernel && kernel.engine() !== "browser") kernel.ask({ number, image, layers: !answer });
+      // Where this page has answered, the kernel need only confirm what is drawn when the pen is up.
+      if (kernel && kernel.engine() !== "browser" && (done || !answer)) kernel.ask({ number, image, layers: !answer });
     }
     show(done);
   }
