@@ -396,7 +396,7 @@ def test_pages_are_light(visits, site) -> None:
     """With all that a first visit loads: a plain page, and every other, pictures included."""
     weighed = {name: weights.weigh(SITE, visit.requests, site) for name, visit in visits.items()}
     plain = weighed["book/notation.html"]  # as many formulas as a chapter, no figure
-    assert plain["bytes"] <= 1.5 * 2**20
+    assert plain["bytes"] <= 1.5e6
     assert plain["gzipped"] <= 600e3
     heavy = {name: each for name, each in weighed.items() if each["gzipped"] > 1.6e6}
     assert heavy == {}
@@ -414,6 +414,9 @@ def test_icons_and_scripts_that_a_page_needs_stay(tmp_path: Path) -> None:
 
     assert left("") == ["page"]
     assert left("", "search.html") == ["searchindex", "page"]
+    style = '<link rel="stylesheet" href="../_static/sphinx-design.min.css?v=6" />'
+    assert lighten.lighten_page(style) == ""
+    assert style in lighten.lighten_page(style + '<div class="sd-card">')
     assert left('<div data-figure="output-size">') == ["course", "page"]
     assert left('<div data-figure="digitpad">') == ["course-weights", "course", "page"]
 

@@ -3,7 +3,7 @@
 The theme sends every page a script with all icons of Font Awesome, the same icons as a font, the
 whole search index, and whatever scripts the book has. A page keeps the icons that the book shows,
 gets the search index when somebody searches (see ``book/_static/page.js``), and the interactive
-figures where it has one. Doing it twice changes nothing.
+figures and the styles of cards where it has some. Doing it twice changes nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def lighten(site: Path) -> None:
 
 
 def lighten_page(text: str, name: str = "") -> str:
-    """A page without the scripts that it does not need."""
+    """A page without the scripts and styles that it does not need."""
     needless = ["_static/scripts/fontawesome.js"]
     if name != "search.html":
         needless.append("searchindex.js")
@@ -42,8 +42,10 @@ def lighten_page(text: str, name: str = "") -> str:
         needless.append("_static/course.js")
     if 'data-figure="digitpad"' not in text:
         needless.append("_static/course-weights.js")
-    paths = "|".join(map(re.escape, needless))
-    return re.sub(rf'\s*<script [^>]*src="(?:\.\./)*(?:{paths})[^"]*"></script>', "", text)
+    if not re.search(r'class="(?:[^"]* )?sd-', text):  # cards, grids, drop-downs
+        needless += ["_static/sphinx-design.min.css", "_static/design-tabs.js"]
+    path = rf'"(?:\.\./)*(?:{"|".join(map(re.escape, needless))})[^"]*"'
+    return re.sub(rf"\s*(?:<script [^>]*src={path}></script>|<link [^>]*href={path} />)", "", text)
 
 
 def lighten_icons(site: Path, text: str) -> None:
