@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from mnist_course.checks import assembling as check
 from tests.chapters import definitions
+from tests.verdicts import assert_right
 
 chapter = definitions("10-assembling-the-network")
 
@@ -35,8 +36,7 @@ def assert_says(verdict, message):
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_the_solution_is_right(name):
-    verdict = getattr(check, name)(answer_of("solution", name))
-    assert verdict.ok, verdict.message
+    assert_right(getattr(check, name)(answer_of("solution", name)))
 
 
 @pytest.mark.parametrize("name", [name for name in CHECKS if name != "registered"])

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from mnist_course.checks import classes as check
 from tests.chapters import definitions
+from tests.verdicts import assert_not_begun, assert_right, assert_wrong, cases
 
 chapter = definitions("08-from-features-to-classes")
 NAMES = ["softmax", "logsumexp", "cross_entropy", "gradient", "mended_loss", "smooth_loss"]
@@ -30,14 +31,12 @@ def _seeded():
     ],
 )
 def test_right_answers_are_accepted(name, answer):
-    verdict = getattr(check, name)(answer)
-    assert verdict.ok, verdict.message
+    assert_right(getattr(check, name)(answer))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_stubs_are_told_to_begin(name):
-    verdict = getattr(check, name)(chapter[f"my_{name}"])
-    assert not verdict.ok and "Nothing is written yet" in verdict.message
+    assert_not_begun(getattr(check, name)(chapter[f"my_{name}"]))
 
 
 def rowwise(z, m):
@@ -134,11 +133,6 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "answer", "message"),
-    [(name, answer, message) for name, cases in WRONG.items() for answer, message in cases],
-)
+@pytest.mark.parametrize(("name", "answer", "message"), cases(WRONG))
 def test_wrong_answers_are_explained(name, answer, message):
-    verdict = getattr(check, name)(answer)
-    assert not verdict.ok
-    assert message in verdict.message
+    assert_wrong(getattr(check, name)(answer), message)

@@ -8,6 +8,7 @@ import torch
 
 from mnist_course.checks import evaluation as check
 from tests.chapters import definitions
+from tests.verdicts import assert_not_begun, assert_right, assert_wrong, cases
 
 chapter = definitions("15-evaluation")
 NAMES = ["confusion", "macro_f1", "largest_error_rate", "equal_number_ece", "accuracy"]
@@ -45,14 +46,12 @@ def f1_of_every_class(C):
     ],
 )
 def test_right_answers_are_accepted(name, answer):
-    verdict = getattr(check, name)(answer)
-    assert verdict.ok, verdict.message
+    assert_right(getattr(check, name)(answer))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_stubs_are_told_to_begin(name):
-    verdict = getattr(check, name)(chapter[f"my_{name}"])
-    assert not verdict.ok and "Nothing is written yet" in verdict.message
+    assert_not_begun(getattr(check, name)(chapter[f"my_{name}"]))
 
 
 count = chapter["solution_confusion"]
@@ -195,10 +194,6 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "answer", "message"),
-    [(name, answer, message) for name, cases in WRONG.items() for answer, message in cases],
-)
+@pytest.mark.parametrize(("name", "answer", "message"), cases(WRONG))
 def test_mistakes_are_named(name, answer, message):
-    verdict = getattr(check, name)(answer)
-    assert not verdict.ok and message in verdict.message, verdict.message
+    assert_wrong(getattr(check, name)(answer), message)

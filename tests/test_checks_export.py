@@ -10,6 +10,7 @@ import torch
 
 from mnist_course.checks import export as check
 from tests.chapters import definitions
+from tests.verdicts import assert_not_begun, assert_right, assert_wrong, cases
 
 chapter = definitions("21-out-of-the-notebook")
 NAMES = {
@@ -28,8 +29,7 @@ def _seeded():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_right_answers_are_accepted(name):
-    verdict = getattr(check, name)(*(chapter[f"solution_{part}"] for part in NAMES[name]))
-    assert verdict.ok, verdict.message
+    assert_right(getattr(check, name)(*(chapter[f"solution_{part}"] for part in NAMES[name])))
 
 
 def test_the_librarys_own_file_is_accepted():
@@ -38,8 +38,7 @@ def test_the_librarys_own_file_is_accepted():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_stubs_are_told_to_begin(name):
-    verdict = getattr(check, name)(*(chapter[f"my_{part}"] for part in NAMES[name]))
-    assert not verdict.ok and "Nothing is written yet" in verdict.message
+    assert_not_begun(getattr(check, name)(*(chapter[f"my_{part}"] for part in NAMES[name])))
 
 
 def file(length="<Q", dtype="F32", extra=0, tail=b"", shape=list, place=lambda a, b: [a, b]):
@@ -173,11 +172,6 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "answers", "message"),
-    [(name, answers, message) for name, cases in WRONG.items() for answers, message in cases],
-)
+@pytest.mark.parametrize(("name", "answers", "message"), cases(WRONG))
 def test_wrong_answers_are_explained(name, answers, message):
-    verdict = getattr(check, name)(*answers)
-    assert not verdict.ok
-    assert message in verdict.message
+    assert_wrong(getattr(check, name)(*answers), message)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from mnist_course.checks import looking as check
 from tests.chapters import definitions
+from tests.verdicts import assert_not_begun, assert_right, assert_wrong, cases
 
 chapter = definitions("18-looking-inside")
 NAMES = ["outputs", "cam", "saliency", "integrated", "towards", "attack"]
@@ -119,14 +120,12 @@ def attack_in_place(model, x, labels, epsilon, steps):
     ],
 )
 def test_right_answers_are_accepted(name, answer):
-    verdict = getattr(check, name)(answer)
-    assert verdict.ok, verdict.message
+    assert_right(getattr(check, name)(answer))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_stubs_are_told_to_begin(name):
-    verdict = getattr(check, name)(chapter[f"my_{name}"])
-    assert not verdict.ok and "Nothing is written yet" in verdict.message
+    assert_not_begun(getattr(check, name)(chapter[f"my_{name}"]))
 
 
 def alpha(g):
@@ -199,10 +198,6 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "answer", "message"),
-    [(name, answer, message) for name, cases in WRONG.items() for answer, message in cases],
-)
+@pytest.mark.parametrize(("name", "answer", "message"), cases(WRONG))
 def test_mistakes_are_named(name, answer, message):
-    verdict = getattr(check, name)(answer)
-    assert not verdict.ok and message in verdict.message, verdict.message
+    assert_wrong(getattr(check, name)(answer), message)

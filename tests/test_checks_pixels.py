@@ -5,14 +5,14 @@ import torch
 
 from mnist_course.checks import pixels as check
 from tests.chapters import definitions
+from tests.verdicts import assert_right
 
 CHAPTER = definitions("02-the-data")
 
 
 @pytest.mark.parametrize("name", ["normalise", "one_hot", "split", "nearest_mean"])
 def test_the_solution_in_the_chapter_is_right(name: str) -> None:
-    verdict = getattr(check, name)(CHAPTER[f"solution_{name}"])
-    assert verdict.ok, verdict.message
+    assert_right(getattr(check, name)(CHAPTER[f"solution_{name}"]))
 
 
 @pytest.mark.parametrize("name", ["normalise", "one_hot", "nearest_mean"])

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from mnist_course.checks import training as check
 from tests.chapters import definitions
+from tests.verdicts import assert_not_begun, assert_right, assert_wrong, cases
 
 chapter = definitions("11-the-training-loop")
 EXERCISES = {
@@ -22,14 +23,12 @@ EXERCISES = {
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_the_solutions_are_accepted(name):
-    verdict = getattr(check, name)(*(chapter[f"solution_{part}"] for part in EXERCISES[name]))
-    assert verdict.ok, verdict.message
+    assert_right(getattr(check, name)(*(chapter[f"solution_{part}"] for part in EXERCISES[name])))
 
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_stubs_are_told_to_begin(name):
-    verdict = getattr(check, name)(*(chapter[f"my_{part}"] for part in EXERCISES[name]))
-    assert not verdict.ok and "Nothing is written yet" in verdict.message
+    assert_not_begun(getattr(check, name)(*(chapter[f"my_{part}"] for part in EXERCISES[name])))
 
 
 def test_other_right_answers_are_accepted():
@@ -299,11 +298,6 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "answers", "message"),
-    [(name, answers, message) for name, cases in WRONG.items() for answers, message in cases],
-)
+@pytest.mark.parametrize(("name", "answers", "message"), cases(WRONG))
 def test_wrong_answers_are_explained(name, answers, message):
-    verdict = getattr(check, name)(*answers)
-    assert not verdict.ok
-    assert message in verdict.message
+    assert_wrong(getattr(check, name)(*answers), message)

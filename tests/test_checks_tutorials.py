@@ -7,6 +7,7 @@ from torch import nn
 from mnist_course import models
 from mnist_course.checks import tutorials as check
 from tests.chapters import definitions
+from tests.verdicts import assert_not_begun, assert_right, assert_wrong
 
 chapter = definitions("16-five-tutorials")
 NAMES = ["grey_kernels", "fold", "network", "accuracy", "difference"]
@@ -27,14 +28,12 @@ def _seeded():
     ],
 )
 def test_right_answers_are_accepted(name, answer):
-    verdict = getattr(check, name)(answer)
-    assert verdict.ok, verdict.message
+    assert_right(getattr(check, name)(answer))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_stubs_are_told_to_begin(name):
-    verdict = getattr(check, name)(chapter[f"my_{name}"])
-    assert not verdict.ok and "Nothing is written yet" in verdict.message
+    assert_not_begun(getattr(check, name)(chapter[f"my_{name}"]))
 
 
 def mended_b(*ending, flatten=None, features=1152, first=(nn.ReLU,), second=(nn.ReLU,), out=10):
@@ -133,9 +132,7 @@ WRONG = {
     [(name, *case) for name, cases in WRONG.items() for case in cases],
 )
 def test_each_mistake_is_named(name, answer, message):
-    verdict = getattr(check, name)(answer)
-    assert not verdict.ok
-    assert message in verdict.message
+    assert_wrong(getattr(check, name)(answer), message)
 
 
 def test_a_square_fold_in_the_wrong_order_is_named():

@@ -1,0 +1,26 @@
+"""What a check of an exercise has to say of an answer."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mnist_course.checks import Verdict
+
+
+def cases(wrong: Mapping[str, Iterable[tuple[Any, str]]]) -> list[tuple[str, Any, str]]:
+    """Name of the check, wrong answer and part of the message, from the mistakes by check."""
+    return [(name, answer, message) for name, known in wrong.items() for answer, message in known]
+
+
+def assert_right(verdict: Verdict) -> None:
+    """It accepts the answer."""
+    assert verdict.ok, verdict.message
+
+
+def assert_not_begun(verdict: Verdict) -> None:
+    """It says that nothing is written yet."""
+    assert not verdict.ok and "Nothing is written yet" in verdict.message, verdict.message
+
+
+def assert_wrong(verdict: Verdict, message: str) -> None:
+    """It refuses the answer, and says what is wrong."""
+    assert not verdict.ok and message in verdict.message, verdict.message
