@@ -203,6 +203,32 @@ def uci_digits(split: str = "train") -> Digits:
     return digits[test if split == "test" else ~test]
 
 
+def check_digits(digits: Digits, images: str, labels: str) -> None:
+    """Raise a ``ValueError`` unless these digits can be learned from; there is one at least.
+
+    Args:
+        digits: what somebody wants to train on: images uint8 ``(N, 1, 28, 28)``, labels int64
+            ``(N,)``, from 0 to 9.
+        images: what the message calls the images: ``"training images"``.
+        labels: what it calls the labels.
+    """
+    if digits.images.dtype != torch.uint8 or digits.images.shape[1:] != (1, 28, 28):
+        raise ValueError(
+            f"expected {images} as uint8 (N, 1, 28, 28), got "
+            f"{digits.images.dtype} {tuple(digits.images.shape)}; "
+            "floats in [0, 1] become bytes with (images * 255).round().byte()"
+        )
+    if digits.labels.dtype != torch.int64 or digits.labels.shape != digits.images.shape[:1]:
+        raise ValueError(
+            f"expected {labels} as int64 ({len(digits.images)},), got "
+            f"{digits.labels.dtype} {tuple(digits.labels.shape)}; use labels.long(), "
+            "one class number for each image"
+        )
+    low, high = int(digits.labels.min()), int(digits.labels.max())
+    if low < 0 or high > 9:
+        raise ValueError(f"the {labels} reach from {low} to {high}; expected the digits 0 ... 9")
+
+
 def available() -> Literal["folder", "cache", "stand-in", "none"]:
     """Which source :func:`load` would read, found out without the network and without reading it.
 

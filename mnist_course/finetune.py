@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from mnist_course.augment import Affine, Augmentation, Sequence, Stroke
-from mnist_course.data import Digits, to_float
+from mnist_course.data import Digits, check_digits, to_float
 from mnist_course.devices import choose_device, placed
 from mnist_course.train import DivergedError
 
@@ -188,17 +188,7 @@ def _check(sources: list[Digits], steps: int, batch_size: int, learning_rate: fl
     for digits in sources:
         if not len(digits):
             raise ValueError(f"there is nothing to learn from: {digits.source} has 0 digits")
-        if digits.images.dtype != torch.uint8 or digits.images.shape[1:] != (1, 28, 28):
-            raise ValueError(
-                f"expected images of {digits.source} as uint8 (N, 1, 28, 28), got "
-                f"{digits.images.dtype} {tuple(digits.images.shape)}; "
-                "floats in [0, 1] become bytes with (images * 255).round().byte()"
-            )
-        if not 0 <= digits.labels.min() <= digits.labels.max() <= 9:
-            raise ValueError(
-                f"the labels of {digits.source} reach from {int(digits.labels.min())} to "
-                f"{int(digits.labels.max())}; expected the digits 0 ... 9"
-            )
+        check_digits(digits, f"images of {digits.source}", f"labels of {digits.source}")
     if steps < 1 or batch_size < len(sources) or not learning_rate > 0:
         raise ValueError(
             f"expected at least 1 step, a batch of at least {len(sources)} and a learning rate "

@@ -26,7 +26,7 @@ from torch.nn import functional
 from mnist_course import models
 from mnist_course.augment import Affine, Augmentation, Shift
 from mnist_course.checkpoints import CheckpointError, load_state, save_state, save_weights
-from mnist_course.data import Digits, to_float
+from mnist_course.data import Digits, check_digits, to_float
 from mnist_course.devices import (
     choose_device,
     has_fast_bfloat16,
@@ -396,23 +396,7 @@ def _check(
             continue
         if not len(digits):
             raise ValueError(f"the {name} data are empty; expected at least one digit")
-        if digits.images.dtype != torch.uint8 or digits.images.shape[1:] != (1, 28, 28):
-            raise ValueError(
-                f"expected {name} images as uint8 (N, 1, 28, 28), got "
-                f"{digits.images.dtype} {tuple(digits.images.shape)}; "
-                "floats in [0, 1] become bytes with (images * 255).round().byte()"
-            )
-        if digits.labels.dtype != torch.int64 or digits.labels.shape != digits.images.shape[:1]:
-            raise ValueError(
-                f"expected {name} labels as int64 ({len(digits.images)},), got "
-                f"{digits.labels.dtype} {tuple(digits.labels.shape)}; use labels.long(), "
-                "one class number for each image"
-            )
-        low, high = int(digits.labels.min()), int(digits.labels.max())
-        if low < 0 or high > 9:
-            raise ValueError(
-                f"the {name} labels reach from {low} to {high}; expected the digits 0 ... 9"
-            )
+        check_digits(digits, f"{name} images", f"{name} labels")
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     batch_size = min(recipe.batch_size, len(training))
     if batch_size % processes.size:
