@@ -101,7 +101,7 @@ def in_browser(digits: list[dict[str, Any]]) -> dict[str, float]:
     """Times in milliseconds, and sizes in bytes, of a page with a pad."""
     from playwright.sync_api import sync_playwright
 
-    from tests.conftest import FLAGS, chromium
+    from tools.browser import FLAGS, executable
 
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         folder = Path(name)
@@ -111,7 +111,7 @@ def in_browser(digits: list[dict[str, Any]]) -> dict[str, float]:
         page_path.write_text(
             f"<!doctype html><html><head>{tags}</head><body>{DigitPad().html()}</body></html>"
         )
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=executable(), args=FLAGS)
         opened, loaded = [], []  # milliseconds to the first answer
         for _ in range(5):
             page = browser.new_page()
@@ -157,10 +157,10 @@ def in_lab() -> dict[str, float]:
     from playwright.sync_api import sync_playwright
 
     from tests import test_pad_lab as lab
-    from tests.conftest import FLAGS, chromium
+    from tools.browser import FLAGS, executable
 
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=executable(), args=FLAGS)
         with lab.jupyter(Path(name)) as address, lab.opened(browser, address("lab/tree")) as page:
             page.evaluate(
                 """() => { const root = document.querySelector(".cl-digitpad"); window.taken = [];

@@ -23,6 +23,7 @@ from urllib.parse import unquote, urlsplit
 
 from mnist_course import results
 from tools import book, serve
+from tools.browser import executable
 
 VISITS = 5
 PAINTED = (
@@ -72,7 +73,7 @@ def site_bytes(site: Path) -> int:
     return sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
 
 
-def measure(executable: str, site: Path, root: str) -> dict[str, Any]:
+def measure(browser_path: str, site: Path, root: str) -> dict[str, Any]:
     """Open every page once for its bytes, and some a few times for their first paint."""
     from playwright.sync_api import sync_playwright
 
@@ -81,7 +82,7 @@ def measure(executable: str, site: Path, root: str) -> dict[str, Any]:
     pages: dict[str, dict[str, int]] = {}
     paints: dict[str, float] = {}
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
@@ -105,14 +106,12 @@ def measure(executable: str, site: Path, root: str) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, print and save."""
-    from tests.conftest import chromium
-
-    executable = chromium()
-    if executable is None or not (book.HTML / "index.html").exists():
+    found = executable()
+    if found is None or not (book.HTML / "index.html").exists():
         raise SystemExit("This needs Chromium, and the built book: run  make book SERVE=0")
     with serve.server(0) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        numbers = measure(executable, book.HTML, f"http://127.0.0.1:{server.server_port}/")
+        numbers = measure(found, book.HTML, f"http://127.0.0.1:{server.server_port}/")
         server.shutdown()
     for name, each in numbers["pages"].items():
         print(f"{name:50} {each['bytes'] / 1e6:5.2f} MB {each['gzipped'] / 1e3:6.0f} KB gzipped")

@@ -1,13 +1,11 @@
 """axe-core, which checks accessibility: fetched from npm when needed, into ``build/cache``."""
 
-import subprocess
-import tarfile
 from collections.abc import Sequence
 from functools import cache
 
 import pytest
 
-from tools import book
+from tools import book, npm
 
 VERSION = "4.14.1"
 CHECK = """async ([only, but]) => {
@@ -24,17 +22,8 @@ CHECK = """async ([only, but]) => {
 @cache
 def script() -> str | None:
     """The script of axe-core; None where it cannot be had."""
-    folder = book.BUILD / "cache"
-    archive = folder / f"axe-core-{VERSION}.tgz"
-    if not archive.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        command = ["npm", "pack", "--silent", f"axe-core@{VERSION}"]
-        try:
-            subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120)
-        except (OSError, subprocess.SubprocessError):
-            return None
-    with tarfile.open(archive) as package:
-        return package.extractfile("package/axe.min.js").read().decode()
+    folder = npm.fetch("axe-core", VERSION, book.BUILD / "cache")
+    return (folder / "axe.min.js").read_text(encoding="utf-8") if folder else None
 
 
 def needed() -> None:

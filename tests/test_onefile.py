@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from tests.conftest import chromium
 from tools import book, epub, onefile, pdf
+from tools import browser as browsers
 
 XHTML = "{http://www.w3.org/1999/xhtml}"
 MATH = "{http://www.w3.org/1998/Math/MathML}"
@@ -53,7 +53,7 @@ def formula_count(site: Path) -> int:
 
 @pytest.fixture(scope="module")
 def packed(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]:
-    mathjax = onefile.fetch_mathjax() if shutil.which("node") else None
+    mathjax = book.mathjax_package() if shutil.which("node") else None
     if mathjax is None:
         pytest.skip("no Node.js, or MathJax could not be had from npm: formulas stay in TeX")
     target = tmp_path_factory.mktemp("epub") / "book.epub"
@@ -140,9 +140,9 @@ def test_links_of_an_e_book_lead_somewhere_in_it(documents) -> None:
 def printed(site: Path, tmp_path_factory: pytest.TempPathFactory):
     """The PDF, read; printing refuses what is wider than a sheet."""
     pypdf = pytest.importorskip("pypdf")
-    if chromium() is None:
+    if browsers.executable() is None:
         pytest.skip("no Chromium or Chrome on this machine: see tools/browser.sh")
-    if onefile.fetch_mathjax() is None:
+    if book.mathjax_package() is None:
         pytest.skip("MathJax could not be had from npm, so formulas need the network")
     target = tmp_path_factory.mktemp("pdf") / "book.pdf"
     command = [sys.executable, "-m", "tools.pdf", "--site", str(site), "--output", str(target)]
@@ -321,7 +321,7 @@ def test_without_npm_formulas_stay_in_tex_and_the_command_says_so(
 def test_a_formula_that_cannot_be_read_is_an_error_and_leaves_no_file(
     small, monkeypatch, capsys
 ) -> None:
-    if not shutil.which("node") or onefile.fetch_mathjax() is None:
+    if not shutil.which("node") or book.mathjax_package() is None:
         pytest.skip("no Node.js, or MathJax could not be had from npm")
     write_page(small, "notebooks/01-one", CHAPTER.format(tex=r"\nosuchthing", more=""))
     target = small / "out" / "book.epub"
@@ -334,7 +334,7 @@ def test_a_formula_that_cannot_be_read_is_an_error_and_leaves_no_file(
 
 def test_a_browser_that_is_missing_is_one_line_and_an_error(small, monkeypatch, capsys) -> None:
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(pdf, "MAC", small / "none")
+    monkeypatch.setattr(browsers, "MAC", small / "none")
     monkeypatch.setattr(sys, "argv", ["pdf", "--site", str(small)])
     assert pdf.main() == 1
     error = capsys.readouterr().err

@@ -6,17 +6,15 @@ address, and formulas need the network to be read.
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
 import sysconfig
-import tarfile
 from pathlib import Path
 
 import yaml
 
-from tools import lighten, page_card, page_script, page_weights
+from tools import lighten, npm, page_card, page_script, page_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build"
@@ -33,26 +31,26 @@ MATHJAX_PARTS = (
 )  # fmt: skip
 
 
+def mathjax_package() -> Path | None:
+    """The folder of MathJax's npm package; none where it cannot be had."""
+    return npm.fetch("mathjax", MATHJAX, BUILD / "cache")
+
+
 def fetch_mathjax() -> bool:
     """Put MathJax beside the pages, from npm; return whether it is there."""
     target = STATIC / "mathjax"
     if (target / MATHJAX_PARTS[0]).exists():
         return True
     shutil.rmtree(target, ignore_errors=True)  # of another version, or cut short
-    cache = BUILD / "cache"
-    cache.mkdir(parents=True, exist_ok=True)
+    if (package := mathjax_package()) is None:
+        return False
     try:
-        packed = subprocess.run(
-            ["npm", "pack", "--silent", "--json", f"mathjax@{MATHJAX}"],
-            cwd=cache, check=True, capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
-        archive = cache / json.loads(packed.stdout)[0]["filename"]
-        with tarfile.open(archive) as package:
-            for member in package.getmembers():
-                member.name = member.name.removeprefix("package/")
-                if member.isfile() and member.name.startswith(MATHJAX_PARTS):
-                    package.extract(member, target, filter="data")
-    except (OSError, subprocess.SubprocessError, ValueError, LookupError, tarfile.TarError):
+        for path in package.rglob("*"):
+            name = path.relative_to(package).as_posix()
+            if path.is_file() and name.startswith(MATHJAX_PARTS):
+                (target / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target / name)
+    except OSError:
         shutil.rmtree(target, ignore_errors=True)
         return False
     return True

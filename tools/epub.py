@@ -260,7 +260,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.site is None and not book.is_current() and (code := book.build()):
         return code
-    mathjax = onefile.fetch_mathjax() if shutil.which("node") else None
+    mathjax = book.mathjax_package() if shutil.which("node") else None
     if mathjax is None:
         print("Formulas stay in TeX: for MathML install Node.js, which brings npm, and go online.")
     try:

@@ -9,13 +9,9 @@ from __future__ import annotations
 
 import base64
 import itertools
-import json
 import mimetypes
 import posixpath
 import re
-import subprocess
-import tarfile
-import tempfile
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -204,27 +200,6 @@ def style() -> str:
     return STYLE.read_text(encoding="utf-8") + HtmlFormatter(style=CODE).get_style_defs(
         ".highlight"
     )
-
-
-def fetch_mathjax() -> Path | None:
-    """The folder of MathJax's npm package, fetched once; none if it cannot be had."""
-    cache = book.BUILD / "cache"
-    folder = cache / f"mathjax-{book.MATHJAX}"
-    if (folder / "es5").exists():
-        return folder
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as scratch:
-        try:
-            packed = subprocess.run(
-                ["npm", "pack", "--silent", "--json", f"mathjax@{book.MATHJAX}"],
-                cwd=scratch, check=True, capture_output=True, text=True, timeout=120,
-            )  # fmt: skip
-            with tarfile.open(Path(scratch, json.loads(packed.stdout)[0]["filename"])) as package:
-                package.extractall(scratch, filter="data")
-            Path(scratch, "package").replace(folder)
-        except (OSError, subprocess.SubprocessError, ValueError, LookupError, tarfile.TarError):
-            return folder if (folder / "es5").exists() else None  # or somebody else was first
-    return folder
 
 
 def _read(site: Path, name: str, part: str) -> Page:

@@ -11,7 +11,6 @@ import base64
 import html
 import json
 import re
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 from sphinx.ext.mathjax import MATHJAX_URL  # where it is published
 
 from tools import book, cover, onefile
+from tools.browser import FLAGS, executable
 from tools.onefile import Book, Page
 
 if TYPE_CHECKING:
@@ -28,14 +28,6 @@ if TYPE_CHECKING:
 TARGET = book.BUILD / "reading-digits.pdf"
 STYLE = Path(__file__).with_suffix(".css")
 WIDTH = 620  # of the text in CSS pixels: that of A4 without the margins of the style sheet
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-MAC = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
-# Headless and quiet: no look-ups of its own.
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update",
-]  # fmt: skip
 
 DOCUMENT = """<!DOCTYPE html>
 <html lang="{language}">
@@ -106,12 +98,11 @@ def chromium() -> str:
     Raises:
         PrintError: if there is none.
     """
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if found is None and not MAC.exists():
+    if (found := executable()) is None:
         raise PrintError(
             "no Chromium or Chrome on this machine; install one (sudo apt-get install chromium)"
         )
-    return found or str(MAC)
+    return found
 
 
 def write(site: Path, target: Path) -> bool:
@@ -165,7 +156,7 @@ def write(site: Path, target: Path) -> bool:
 
 def document(of: Book, site: Path) -> str:
     """The whole book as one page of HTML, to be printed."""
-    folder = onefile.fetch_mathjax()
+    folder = book.mathjax_package()
     pages = onefile.pages(site, lambda slug, identifier: f"#{identifier or slug}", of.address)
     front = [_cover(of), _title_page(of), _contents(pages)]
     for caption, opener, inside in onefile.parts(pages):

@@ -1,0 +1,29 @@
+"""Packages from npm, which the pages and the tests use and the repository does not hold."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+
+def fetch(name: str, version: str, cache: Path) -> Path | None:
+    """The unpacked package in ``cache``, fetched once; none where it cannot be had."""
+    folder = cache / f"{name}-{version}"
+    if folder.exists():  # it appears when it is whole
+        return folder
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as scratch:
+        try:
+            packed = subprocess.run(
+                ["npm", "pack", "--silent", "--json", f"{name}@{version}"],
+                cwd=scratch, check=True, capture_output=True, text=True, timeout=120,
+            )  # fmt: skip
+            with tarfile.open(Path(scratch, json.loads(packed.stdout)[0]["filename"])) as package:
+                package.extractall(scratch, filter="data")
+            Path(scratch, "package").replace(folder)
+        except (OSError, subprocess.SubprocessError, ValueError, LookupError, tarfile.TarError):
+            return folder if folder.exists() else None  # somebody else may have been first
+    return folder
