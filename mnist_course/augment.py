@@ -8,6 +8,7 @@ processor, so that they are the same wherever the images are.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,6 +65,11 @@ class Affine:
 
     def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Change each image of ``(N, C, H, W)``, floats."""
+        grid = self._places(images, generator)
+        return functional.grid_sample(images, grid, mode="bilinear", align_corners=False)
+
+    def _places(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Where in an image each pixel of the result comes from: ``(N, H, W, 2)``, in -1 … 1."""
         N, size = len(images), images.shape[-1]
         angle = _uniform(N, -1, 1, generator) * math.radians(self.degrees)
         shear = _uniform(N, -self.shear, self.shear, generator)
@@ -78,10 +84,43 @@ class Affine:
             ],
             1,
         )
-        grid = functional.affine_grid(
+        return functional.affine_grid(
             matrix.to(images.device), list(images.shape), align_corners=False
         )
-        return functional.grid_sample(images, grid, mode="bilinear", align_corners=False)
+
+
+@dataclass(frozen=True)
+class Elastic(Affine):
+    """As :class:`Affine`, and bend each image besides, as if it were drawn on rubber.
+
+    A coarse grid of random displacements is laid over the image and interpolated smoothly in
+    between. Turning and bending are one interpolation of the image, which so is blurred only once.
+    Source: P. Simard, D. Steinkraus and J. Platt, *Best practices for convolutional neural networks
+    applied to visual document analysis*, 2003.
+
+    Attributes:
+        bend: the standard deviation of the displacements along each axis, in pixels.
+        cells: how many of them lie along each side of the image.
+    """
+
+    bend: float = 1.0
+    cells: int = 5
+
+    def _places(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        N, (H, W) = len(images), images.shape[-2:]
+        coarse = torch.empty(2 * N, self.cells**2).normal_(generator=generator)
+        coarse = coarse.to(images.device) * (self.bend * 2 / W)
+        # Interpolation is linear in the displacements, so it is one matrix for all images.
+        smooth = coarse @ _interpolation(self.cells, H, W).to(images.device)
+        return super()._places(images, generator) + smooth.view(N, 2, H, W).permute(0, 2, 3, 1)
+
+
+@functools.cache
+def _interpolation(cells: int, height: int, width: int) -> torch.Tensor:
+    """Bicubic interpolation from ``cells`` × ``cells`` numbers to pixels, as a matrix."""
+    units = torch.eye(cells**2).view(-1, 1, cells, cells)
+    maps = functional.interpolate(units, (height, width), mode="bicubic", align_corners=True)
+    return maps.flatten(1)
 
 
 @dataclass(frozen=True)
@@ -103,11 +142,44 @@ class Stroke:
         """Change each image of ``(N, C, H, W)``, floats."""
         amount = _uniform(len(images), -self.thinner, self.thicker, generator)
         amount = amount.to(images.device).view(-1, 1, 1, 1)
-        thick = functional.max_pool2d(images, 3, stride=1, padding=1)
-        thin = -functional.max_pool2d(-images, 3, stride=1, padding=1)
+        thick, thin = _largest(images), -_largest(-images)
         return (
             images + amount.clamp(min=0) * (thick - images) + amount.clamp(max=0) * (images - thin)
         )
+
+
+def _largest(images: torch.Tensor) -> torch.Tensor:
+    """The largest of the 3×3 neighbours of each pixel: of three in a row, then in a column.
+
+    On a processor that is many times faster than max-pooling with a stride of 1.
+    """
+    x = functional.pad(images, (1, 1, 1, 1), mode="replicate")
+    x = torch.maximum(torch.maximum(x[..., :-2], x[..., 1:-1]), x[..., 2:])
+    return torch.maximum(torch.maximum(x[..., :-2, :], x[..., 1:-1, :]), x[..., 2:, :])
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """Paint a square of background over each image, somewhere inside it.
+
+    Source: T. DeVries and G. Taylor, *Improved regularization of convolutional neural networks with
+    cutout*, 2017.
+
+    Attributes:
+        pixels: the side of the square.
+    """
+
+    pixels: int = 8
+
+    def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Change each image of ``(N, C, H, W)``, of any dtype."""
+        N, _, H, W = images.shape
+        top = torch.randint(0, H - self.pixels + 1, (N, 1), generator=generator).to(images.device)
+        left = torch.randint(0, W - self.pixels + 1, (N, 1), generator=generator).to(images.device)
+        y, x = (torch.arange(n, device=images.device) for n in (H, W))
+        rows = (y >= top) & (y < top + self.pixels)
+        columns = (x >= left) & (x < left + self.pixels)
+        return images.masked_fill(rows[:, None, :, None] & columns[:, None, None, :], 0)
 
 
 @dataclass(frozen=True)

@@ -76,26 +76,69 @@ def fast_network(channels: tuple[int, ...] = (24, 48, 96)) -> nn.Sequential:
         A network from pixels ``(N, 1, 28, 28)`` in [0, 1] to logits ``(N, 10)``.
     """
     a, b, c = channels
-    layers: OrderedDict[str, nn.Module] = OrderedDict(
-        conv1=nn.Conv2d(1, a, kernel_size=6, stride=2, bias=False),
-        pool1=nn.MaxPool2d(2),
-        norm1=nn.BatchNorm2d(a, momentum=0.3),
-        gelu1=nn.GELU(),
-        conv2=nn.Conv2d(a, b, kernel_size=3, bias=False),
-        norm2=nn.BatchNorm2d(b, momentum=0.3),
-        gelu2=nn.GELU(),
-        conv3=nn.Conv2d(b, c, kernel_size=3, bias=False),
-        pool3=nn.MaxPool2d(2),
-        norm3=nn.BatchNorm2d(c, momentum=0.3),
-        gelu3=nn.GELU(),
-        flatten=nn.Flatten(),
-        linear=nn.Linear(c, 10, bias=False),
+    return _normed_by_batch(
+        OrderedDict(
+            conv1=nn.Conv2d(1, a, kernel_size=6, stride=2, bias=False),
+            pool1=nn.MaxPool2d(2),
+            norm1=nn.BatchNorm2d(a, momentum=0.3),
+            gelu1=nn.GELU(),
+            conv2=nn.Conv2d(a, b, kernel_size=3, bias=False),
+            norm2=nn.BatchNorm2d(b, momentum=0.3),
+            gelu2=nn.GELU(),
+            conv3=nn.Conv2d(b, c, kernel_size=3, bias=False),
+            pool3=nn.MaxPool2d(2),
+            norm3=nn.BatchNorm2d(c, momentum=0.3),
+            gelu3=nn.GELU(),
+            flatten=nn.Flatten(),
+            linear=nn.Linear(c, 10, bias=False),
+        )
     )
+
+
+def accurate_network(channels: tuple[int, ...] = (32, 48, 96, 128)) -> nn.Sequential:
+    """A network for the last tenths of a per cent: that of ``fast_network`` with more to say.
+
+    Padding keeps what is at the edge of the picture, a fourth convolution works on 7×7 places, and
+    the last layer sees where each feature is: 28 → 14 → 7 → 3 pixels.
+
+    Args:
+        channels: the number of feature maps of the four convolutions.
+
+    Returns:
+        A network from pixels ``(N, 1, 28, 28)`` in [0, 1] to logits ``(N, 10)``.
+    """
+    a, b, c, d = channels
+    return _normed_by_batch(
+        OrderedDict(
+            conv1=nn.Conv2d(1, a, kernel_size=6, stride=2, padding=2, bias=False),
+            norm1=nn.BatchNorm2d(a, momentum=0.3),
+            gelu1=nn.GELU(),
+            conv2=nn.Conv2d(a, b, kernel_size=3, padding=1, bias=False),
+            pool2=nn.MaxPool2d(2),
+            norm2=nn.BatchNorm2d(b, momentum=0.3),
+            gelu2=nn.GELU(),
+            conv3=nn.Conv2d(b, c, kernel_size=3, padding=1, bias=False),
+            norm3=nn.BatchNorm2d(c, momentum=0.3),
+            gelu3=nn.GELU(),
+            conv4=nn.Conv2d(c, d, kernel_size=3, padding=1, bias=False),
+            pool4=nn.MaxPool2d(2),
+            norm4=nn.BatchNorm2d(d, momentum=0.3),
+            gelu4=nn.GELU(),
+            flatten=nn.Flatten(),
+            linear=nn.Linear(d * 3 * 3, 10, bias=False),
+        )
+    )
+
+
+def _normed_by_batch(layers: OrderedDict[str, nn.Module]) -> nn.Sequential:
+    """The layers in order, the scales of batch norm fixed, and the last layer small.
+
+    With small first logits the first loss is that of guessing, ln 10.
+    """
     for layer in layers.values():
         if isinstance(layer, nn.BatchNorm2d):
             layer.weight.requires_grad_(False)
         elif isinstance(layer, nn.Linear):
-            # Small first logits: the first loss is that of guessing, ln 10.
             nn.init.normal_(layer.weight, std=0.02)
     return nn.Sequential(layers)
 
@@ -210,7 +253,7 @@ def build(name: str, channels: tuple[int, ...] = ()) -> nn.Module:
     Raises:
         ValueError: if the course has no such network.
     """
-    builder = globals().get(name)
-    if not callable(builder) or builder.__module__ != __name__ or builder is build:
+    builder = None if name.startswith("_") or name == "build" else globals().get(name)
+    if not callable(builder) or builder.__module__ != __name__:
         raise ValueError(f"mnist_course.models has no network {name!r}")
     return builder(channels) if channels else builder()

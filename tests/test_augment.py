@@ -6,13 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from mnist_course.augment import Affine, Sequence, Shift, Stroke
+from mnist_course.augment import Affine, Cutout, Elastic, Sequence, Shift, Stroke
 
 ALL = [
     Shift(1),
     Shift(3),
     Affine(),
+    Elastic(),
     Stroke(),
+    Cutout(),
     Sequence((Affine(20, 0.2, 0.2, 2), Stroke(0.5, 1.0), Shift(1))),
 ]
 
@@ -128,6 +130,60 @@ def test_affine_turns_by_up_to_its_degrees():
     assert angles.abs().max() <= 21
     assert angles.min() < -17
     assert angles.max() > 17
+
+
+def test_rubber_that_does_not_bend_is_the_affine_change():
+    affine, stiff = Affine(15, 0.2, 0.1, 2), Elastic(15, 0.2, 0.1, 2, bend=0)
+    # The same digits, each by the same angle and so on: only the bending draws numbers besides.
+    for seed in range(3):
+        numbers = generator(seed)
+        torch.empty(2 * 8, stiff.cells**2).normal_(generator=numbers)
+        assert torch.allclose(affine(blob(), numbers), stiff(blob(), generator(seed)), atol=1e-6)
+
+
+def test_rubber_moves_each_part_by_itself_and_as_far_as_it_says():
+    spots = []
+    for y, x in [(4, 4), (4, 22), (22, 4), (22, 22)]:
+        spot = torch.zeros(400, 1, 28, 28)
+        spot[:, :, y - 1 : y + 2, x - 1 : x + 2] = 1
+        bent = Elastic(0, 0, 0, 0, bend=1.0)(spot, generator())
+        spots.append(centre(bent) - centre(spot[:1]))
+    moved = torch.stack(spots)  # (4, N, 2)
+    # Between the places of the grid, displacements are means of several and so a little smaller.
+    assert 0.5 < moved.std() < 1.1
+    assert moved.mean().abs() < 0.1
+    together = torch.corrcoef(moved[:, :, 0])
+    assert (together - torch.eye(4)).abs().max() < 0.25
+
+
+@pytest.mark.parametrize("height, width", [(28, 28), (20, 12)])
+def test_rubber_bends_smoothly(height, width):
+    """A ramp of grey stays a ramp, up to what the displacements differ from pixel to pixel."""
+    ramp = torch.linspace(0, 1, width).expand(50, 1, height, width).contiguous()
+    bent = Elastic(0, 0, 0, 0, bend=0.5, cells=4)(ramp, generator())
+    inside = bent[..., 3:-3, 3:-3]
+    assert (inside.diff(dim=2).abs() < 1 / width).all()
+    assert not torch.allclose(bent, ramp, atol=0.5 / width)
+
+
+def test_a_cut_out_is_one_square_of_background_anywhere_inside():
+    images = torch.ones(2_000, 1, 28, 28)
+    holes = Cutout(8)(images, generator()) == 0
+    assert (holes.sum((1, 2, 3)) == 64).all()
+    assert (holes.any(3).sum((1, 2)) == 8).all()
+    assert (holes.any(2).sum((1, 2)) == 8).all()
+    assert set(holes[:, 0, :, :].any(2).int().argmax(1).tolist()) == set(range(21))
+    assert set(holes[:, 0, :, :].any(1).int().argmax(1).tolist()) == set(range(21))
+
+
+def test_thicker_and_thinner_are_the_largest_and_the_smallest_of_the_neighbours():
+    images = torch.rand(20, 1, 28, 28, generator=generator())
+    amount = torch.empty(20).uniform_(-1, 1, generator=generator(5)).view(-1, 1, 1, 1)
+    largest = functional.max_pool2d(images, 3, stride=1, padding=1)
+    smallest = -functional.max_pool2d(-images, 3, stride=1, padding=1)
+    target = torch.where(amount > 0, largest, smallest)
+    expected = images + amount.abs() * (target - images)
+    assert torch.allclose(Stroke(1, 1)(images, generator(5)), expected, atol=1e-6)
 
 
 def test_thicker_adds_ink_and_thinner_takes_it():

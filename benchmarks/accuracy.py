@@ -1,0 +1,125 @@
+"""How well a single small network can read digits, given minutes, and how well a few of them do.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.accuracy choose   # some seven minutes each, on one core
+    OMP_NUM_THREADS=1 python -m benchmarks.accuracy test     # five seeds: an hour on one core
+
+``choose`` trains the network of the recipe ``accurate`` with several augmentations and settings on
+50,000 training digits and counts its errors on the other 10,000: by these numbers the recipe was
+chosen. ``test`` trains ``standard`` and ``accurate`` on all 60,000 from several seeds, and reads
+the test digits once for each network when it is done, and once for all networks of a recipe
+together: the mean of their probabilities is the answer of the ensemble. Both save after each run,
+and go on where they were; the weights lie in ``build/accuracy``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mnist_course import augment, checkpoints, data, evaluate, results, train
+
+NAME = "accuracy"
+WEIGHTS = Path(__file__).parents[1] / "build" / NAME
+HELD_OUT = 10_000
+
+AFFINE = train.Recipe(
+    network="accurate_network",
+    epochs=10,
+    batch_size=128,
+    learning_rate=0.02,
+    betas=(0.7, 0.9),
+    warmup=0.25,
+    label_smoothing=0.2,
+    augmentation=augment.Affine(10, 0.1, 0.1, 1.5),
+)
+RUBBER = augment.Elastic(10, 0.1, 0.1, 1.5, bend=1)
+ELASTIC = replace(AFFINE, augmentation=RUBBER)
+CANDIDATES: dict[str, train.Recipe] = {
+    "affine": AFFINE,
+    "elastic": ELASTIC,
+    "elastic, rate 0.01 and slower means": replace(ELASTIC, learning_rate=0.01, betas=(0.9, 0.99)),
+    "elastic, label smoothing 0.1": replace(ELASTIC, label_smoothing=0.1),
+    "elastic, cut-out": replace(
+        ELASTIC, augmentation=augment.Sequence((RUBBER, augment.Cutout(8)))
+    ),
+}
+"""What was tried, each in the same number of steps."""
+
+
+def fitted(recipe: train.Recipe, digits: data.Digits, seed: int) -> tuple[Any, dict[str, float]]:
+    """A network trained with ``recipe``, and the seconds that the training took."""
+    network = recipe.build(seed)
+    start = time.perf_counter(), time.process_time()
+    train.fit(network, digits, None, recipe, device="cpu", seed=seed, progress=False)
+    spent = time.perf_counter() - start[0], time.process_time() - start[1]
+    return network, {"wall": round(spent[0], 1), "cpu": round(spent[1], 1)}
+
+
+def choose(found: dict[str, Any], only: list[str]) -> None:
+    """Errors of each candidate on digits held out of the training set."""
+    training, held_out = data.load("train").split(HELD_OUT)
+    rows = found.setdefault("choice", {"digits": HELD_OUT, "runs": []})["runs"]
+    for name in only or CANDIDATES:
+        if any(row["case"] == name for row in rows):
+            continue
+        network, seconds = fitted(CANDIDATES[name], training, 0)
+        result = evaluate.evaluate(network, held_out, "cpu")
+        rows.append({"case": name, "seed": 0, "errors": len(result.errors), **seconds})
+        results.save(NAME, found)
+        print(rows[-1], flush=True)
+
+
+def test(found: dict[str, Any], name: str, seeds: int) -> None:
+    """Errors of a recipe on the test digits: each network alone, and all together."""
+    digits, tested = data.load("train"), data.load("test")
+    recipe = train.RECIPES[name]
+    case = found.setdefault("test", {}).setdefault(name, {})
+    if case.get("settings") != str(recipe):
+        case.clear()
+        case.update(settings=str(recipe), runs=[])
+    for seed in range(len(case["runs"]), seeds):
+        network, seconds = fitted(recipe, digits, seed)
+        file = {"network": recipe.network, "channels": ",".join(map(str, recipe.channels))}
+        checkpoints.save_weights(network, WEIGHTS / f"{name}-{seed}.safetensors", **file)
+        accuracy = evaluate.evaluate(network, tested, "cpu").accuracy
+        case["runs"].append({"seed": seed, "accuracy": accuracy, **seconds})
+        results.save(NAME, found)
+        print(name, case["runs"][-1], flush=True)
+    files = [WEIGHTS / f"{name}-{seed}.safetensors" for seed in range(seeds)]
+    if all(file.exists() for file in files):
+        networks = [checkpoints.load_network(file) for file in files]
+        answers = [evaluate.evaluate(n, tested, "cpu").probabilities for n in networks]
+        together = torch.stack(answers).mean(0).argmax(1)
+        case["ensemble"] = (together == tested.labels).double().mean().item()
+        results.save(NAME, found)
+        print(name, "together", case["ensemble"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=["choose", "test"])
+    parser.add_argument("--only", nargs="+", default=[], help="these candidates or recipes")
+    parser.add_argument("--seeds", type=int, default=5, help="seeds of each recipe")
+    options = parser.parse_args()
+    if data.load("test").source != "MNIST":
+        sys.exit("this needs the real MNIST: set MNIST_COURSE_DATA to a folder that has it")
+    try:
+        found = results.load(NAME)
+    except FileNotFoundError:
+        found = {}
+    found.pop("machine", None)
+    if options.part == "choose":
+        choose(found, options.only)
+    else:
+        for name in options.only or ["standard", "accurate"]:
+            test(found, name, options.seeds)
+
+
+if __name__ == "__main__":
+    main()
