@@ -231,9 +231,11 @@ def measure(name: str, digits: data.Digits, test: data.Digits, seed: int, epochs
 # --- What the hardware could do -----------------------------------------------------------------
 
 
-def one_step(recipe: train.Recipe) -> Callable[[], None]:
-    """Forward and backward pass of one batch, as the recipe makes them."""
-    network = devices.channels_last(recipe.build().train())
+def one_step(
+    recipe: train.Recipe, change: Callable[[nn.Module], Any] = lambda network: network
+) -> Callable[[], None]:
+    """Forward and backward pass of one batch, as the recipe makes them; ``change`` may compile."""
+    network = change(devices.channels_last(recipe.build().train()))
     images = torch.rand(recipe.batch_size, 1, 28, 28)
     labels = torch.randint(10, (recipe.batch_size,))
 
@@ -286,6 +288,19 @@ def breakdown(name: str, digits: data.Digits, steps: int = 60) -> list[dict[str,
         {"operation": event.key, "share": round(event.self_cpu_time_total / total, 4)}
         for event in events[:15]
     ]
+
+
+def compiled(name: str, steps: int = 50) -> dict[str, float]:
+    """What ``torch.compile`` takes before the first step, and what each later step gains by it."""
+    recipe = train.RECIPES[name]
+    plain = one_step(recipe)
+    torch.compiler.reset()
+    quick = one_step(recipe, torch.compile)
+    before = _seconds(quick)
+    plain()
+    times = [(_seconds(plain), _seconds(quick)) for _ in range(steps)]  # in turns
+    each = [statistics.median(column) for column in zip(*times, strict=True)]
+    return {"seconds_before": round(before, 1), "speedup": round(each[0] / each[1], 3)}
 
 
 def cold_run() -> dict[str, float]:
@@ -387,6 +402,7 @@ def main() -> None:
 
     numbers["floor"] = {name: floor(name) for name in ("sprint", "fast")}
     numbers["profile"] = breakdown("sprint", digits)
+    numbers["compiled"] = {name: compiled(name) for name in ("sprint", "fast")}
     numbers["cold"] = [cold_run() for _ in range(options.cold_runs)]
     results.save(NAME, numbers)
     for name, row in numbers.get("summary", {}).items():

@@ -29,7 +29,7 @@ def _parser() -> argparse.ArgumentParser:
 
     train = command("train", _train, "Train a network and write its weights.")
     train.add_argument(
-        "--recipe", default="fast", help="sprint, fast or standard (default: %(default)s)"
+        "--recipe", default="fast", help="sprint, fast, standard or accurate (default: %(default)s)"
     )
     train.add_argument(
         "--epochs", type=_positive, help="instead of the recipe's; may be a fraction"

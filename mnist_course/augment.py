@@ -103,7 +103,7 @@ class Elastic(Affine):
         cells: how many of them lie along each side of the image.
     """
 
-    bend: float = 1.0
+    bend: float = 0.5
     cells: int = 5
 
     def _places(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -25,7 +25,6 @@ import matplotlib.pyplot as plt
 import torch
 import traitlets
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import nn
@@ -203,9 +202,6 @@ class LiveFigure(anywidget.AnyWidget):
 EDGE = ((-1.0, 0.0, 1.0),) * 3
 """The kernel that the playground starts with; it answers to vertical edges."""
 
-DIVERGING = LinearSegmentedColormap.from_list("diverging", [plots.BLUE, "white", plots.RED])
-"""Blue for negative, white for zero, red for positive numbers."""
-
 
 class KernelPlayground(LiveFigure):
     """See :func:`kernel_playground`."""
@@ -295,7 +291,7 @@ def _draw_playground(
 
 def _signed(axes: Axes, values: torch.Tensor, pale: float = 1) -> None:
     largest = pale * max(float(values.abs().max()), 1e-9)
-    axes.imshow(values.numpy(), cmap=DIVERGING, vmin=-largest, vmax=largest)
+    axes.imshow(values.numpy(), cmap=plots.SIGNED, vmin=-largest, vmax=largest)
 
 
 def _frame(axes: Axes, row: int, column: int, size: int) -> None:

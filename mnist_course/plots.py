@@ -16,6 +16,7 @@ import matplotlib.pyplot as plt
 import torch
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -23,6 +24,8 @@ BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442",
 )  # fmt: skip
 COLOURS = (BLUE, ORANGE, GREEN, PINK, SKY, RED)
+SIGNED = LinearSegmentedColormap.from_list("signed", [BLUE, "white", RED])
+"""Blue for negative numbers, white for zero, orange for positive ones, if ``vmin = -vmax``."""
 SHARPNESS = 2  # pixels of a picture for each pixel of the page
 
 STYLE: dict[Any, Any] = {
