@@ -62,17 +62,12 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 def channels_last(model: nn.Module) -> nn.Module:
     """Lay the weights of convolutions out channels-last, in place, and return ``model``.
 
-    PyTorch picks the layout of a convolution's output by the strides of its input and weights. With
-    a single input channel it cannot tell the two layouts apart and leaves the weights alone; the
-    output, and all that follows up to the next convolution, is then channels-first, where pooling
-    is many times slower. So their strides are set by hand; no number moves.
+    PyTorch picks the layout of a convolution's output by the strides of its input and weights, and
+    pooling is many times faster on channels-last numbers. Images with a single channel are the same
+    memory in both layouts, so for the first convolution it is the weights that decide. No number
+    changes.
     """
-    model.to(memory_format=torch.channels_last)
-    for weights in model.parameters():
-        if weights.ndim == 4 and weights.shape[1] == 1:
-            o, _, height, width = weights.shape
-            weights.data = weights.data.reshape(o, height, width, 1).permute(0, 3, 1, 2)
-    return model
+    return model.to(memory_format=torch.channels_last)
 
 
 @contextmanager

@@ -252,9 +252,16 @@ def zeros_the_rest(network, state):
     return rest
 
 
+def what_pytorch_misses(network, state):
+    own = network.state_dict()
+    fitting = {n: v for n, v in state.items() if n in own and own[n].shape == v.shape}
+    return network.load_state_dict(fitting, strict=False).missing_keys
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
+        (what_pytorch_misses, "num_batches_tracked was not loaded"),
         (not_strict, "strict=False never forgives shapes"),
         (by_name_only, "another last layer"),
         (deleting, "you changed `state`"),
