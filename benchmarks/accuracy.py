@@ -1,7 +1,8 @@
 """How well a single small network can read digits, given minutes, and how well a few of them do.
 
     OMP_NUM_THREADS=1 python -m benchmarks.accuracy choose   # some seven minutes each, on one core
-    OMP_NUM_THREADS=1 python -m benchmarks.accuracy test     # five seeds: an hour on one core
+    OMP_NUM_THREADS=1 python -m benchmarks.accuracy test     # five seeds: an hour on one core,
+                                                             # half of it with --jobs 2 on two
 
 ``choose`` trains the network of the recipe ``accurate`` with several augmentations and settings on
 50,000 training digits and counts its errors on the other 10,000: by these numbers the recipe was
@@ -14,9 +15,12 @@ and go on where they were; the weights lie in ``build/accuracy``.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +62,9 @@ CANDIDATES: dict[str, train.Recipe] = {
 """What was tried, each in the same number of steps."""
 
 
-def fitted(recipe: train.Recipe, digits: data.Digits, seed: int) -> tuple[Any, dict[str, float]]:
+def fitted(
+    recipe: train.Recipe, digits: data.Digits, seed: int
+) -> tuple[torch.nn.Module, dict[str, float]]:
     """A network trained with ``recipe``, and the seconds that the training took."""
     network = recipe.build(seed)
     start = time.perf_counter(), time.process_time()
@@ -81,24 +87,38 @@ def choose(found: dict[str, Any], only: list[str]) -> None:
         print(rows[-1], flush=True)
 
 
-def test(found: dict[str, Any], name: str, seeds: int) -> None:
-    """Errors of a recipe on the test digits: each network alone, and all together."""
-    digits, tested = data.load("train"), data.load("test")
+def weights_of(name: str, seed: int) -> Path:
+    """Where the network of a recipe and seed lies."""
+    return WEIGHTS / f"{name}-{seed}.safetensors"
+
+
+def train_and_test(name: str, seed: int) -> dict[str, Any]:
+    """Train with a recipe on all training digits, keep the weights, and read the test digits."""
     recipe = train.RECIPES[name]
+    network, seconds = fitted(recipe, data.load("train"), seed)
+    header = {"network": recipe.network, "channels": ",".join(map(str, recipe.channels))}
+    checkpoints.save_weights(network, weights_of(name, seed), **header)
+    accuracy = evaluate.evaluate(network, data.load("test"), "cpu").accuracy
+    return {"seed": seed, "accuracy": accuracy, **seconds}
+
+
+def test(found: dict[str, Any], name: str, seeds: int, jobs: int) -> None:
+    """Errors of a recipe on the test digits: each network alone, and all together."""
     case = found.setdefault("test", {}).setdefault(name, {})
-    if case.get("settings") != str(recipe):
+    if case.get("settings") != str(train.RECIPES[name]):
         case.clear()
-        case.update(settings=str(recipe), runs=[])
-    for seed in range(len(case["runs"]), seeds):
-        network, seconds = fitted(recipe, digits, seed)
-        file = {"network": recipe.network, "channels": ",".join(map(str, recipe.channels))}
-        checkpoints.save_weights(network, WEIGHTS / f"{name}-{seed}.safetensors", **file)
-        accuracy = evaluate.evaluate(network, tested, "cpu").accuracy
-        case["runs"].append({"seed": seed, "accuracy": accuracy, **seconds})
-        results.save(NAME, found)
-        print(name, case["runs"][-1], flush=True)
-    files = [WEIGHTS / f"{name}-{seed}.safetensors" for seed in range(seeds)]
+        case.update(settings=str(train.RECIPES[name]), runs=[])
+    missing = set(range(seeds)) - {run["seed"] for run in case["runs"]}
+    processes = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=processes) as pool:
+        for done in as_completed([pool.submit(train_and_test, name, s) for s in sorted(missing)]):
+            case["runs"].append(done.result())
+            case["runs"].sort(key=itemgetter("seed"))
+            results.save(NAME, found)
+            print(name, done.result(), flush=True)
+    files = [weights_of(name, seed) for seed in range(seeds)]
     if all(file.exists() for file in files):
+        tested = data.load("test")
         networks = [checkpoints.load_network(file) for file in files]
         answers = [evaluate.evaluate(n, tested, "cpu").probabilities for n in networks]
         together = torch.stack(answers).mean(0).argmax(1)
@@ -112,6 +132,7 @@ def main() -> None:
     parser.add_argument("part", choices=["choose", "test"])
     parser.add_argument("--only", nargs="+", default=[], help="these candidates or recipes")
     parser.add_argument("--seeds", type=int, default=5, help="seeds of each recipe")
+    parser.add_argument("--jobs", type=int, default=1, help="networks trained at a time")
     options = parser.parse_args()
     if data.load("test").source != "MNIST":
         sys.exit("this needs the real MNIST: set MNIST_COURSE_DATA to a folder that has it")
@@ -124,7 +145,7 @@ def main() -> None:
         choose(found, options.only)
     else:
         for name in options.only or train.RECIPES:
-            test(found, name, options.seeds)
+            test(found, name, options.seeds, options.jobs)
 
 
 if __name__ == "__main__":
