@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mnist_course import results
+from mnist_course import results, train
 
 
 def test_what_was_saved_is_loaded_with_the_machine_that_made_it(tmp_path, monkeypatch):
@@ -28,3 +28,17 @@ def test_every_committed_result_says_where_it_was_measured_and_has_its_script(pa
     machine = json.loads(path.read_text())["machine"]
     assert {"processor", "cores", "threads", "gpu", "torch", "date"} <= machine.keys()
     assert (results.FOLDER.parent / f"{path.stem}.py").exists()
+
+
+def settings_of_recipes():
+    """What each file of results says that a recipe of the course was when it was measured."""
+    for name, settings in results.load("time_to_99")["settings"].items():
+        if name in train.RECIPES:
+            yield pytest.param(name, settings, id=f"time_to_99 {name}")
+    for name, case in results.load("accuracy")["test"].items():
+        yield pytest.param(name, case["settings"], id=f"accuracy {name}")
+
+
+@pytest.mark.parametrize(("name", "settings"), list(settings_of_recipes()))
+def test_what_was_measured_is_the_recipe_of_today(name, settings):
+    assert settings == str(train.RECIPES[name])

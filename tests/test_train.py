@@ -546,6 +546,17 @@ def test_importing_the_loop_is_light():
     assert answer.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("name", train.RECIPES)
+def test_every_recipe_trains_the_network_that_it_names(name):
+    recipe = replace(train.RECIPES[name], epochs=3, batch_size=50)
+    model = recipe.build(seed=1)
+    history = train.fit(model, digits(100), None, recipe, device="cpu", progress=False)
+    assert len(history.losses) == 6
+    assert history.losses[-1] < history.losses[0]
+    expected = {"network": recipe.network, "channels": ",".join(map(str, recipe.channels))}
+    assert train.name_of(model, recipe) == expected
+
+
 # --- on the real digits -----------------------------------------------------------------------
 
 
