@@ -295,6 +295,7 @@ def compiled(name: str, steps: int = 50) -> dict[str, float]:
     recipe = train.RECIPES[name]
     plain = one_step(recipe)
     torch.compiler.reset()
+    torch.compiler.config.force_disable_caches = True  # a second measurement would find the first
     quick = one_step(recipe, torch.compile)
     before = _seconds(quick)
     plain()
