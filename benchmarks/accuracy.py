@@ -51,13 +51,6 @@ CANDIDATES: dict[str, train.Recipe] = {
     ),
     "affine, a little less": replace(AFFINE, augmentation=augment.Affine(8, 0.08, 0.08, 1)),
     "affine, rate 0.01 and slower means": replace(AFFINE, learning_rate=0.01, betas=(0.9, 0.99)),
-    "affine and cut-out": replace(
-        AFFINE, augmentation=augment.Sequence((MOVED, augment.Cutout(8)))
-    ),
-    "affine and stroke width": replace(
-        AFFINE, augmentation=augment.Sequence((MOVED, augment.Stroke(0.3, 0.3)))
-    ),
-    "affine, label smoothing 0.1": replace(AFFINE, label_smoothing=0.1),
 }
 """What was tried, each in the same number of steps."""
 
