@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import sys
-import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from operator import itemgetter
@@ -26,23 +25,14 @@ from typing import Any
 
 import torch
 
+from benchmarks.watch import Watch
 from mnist_course import augment, checkpoints, data, evaluate, results, train
 
 NAME = "accuracy"
 WEIGHTS = Path(__file__).parents[1] / "build" / NAME
 HELD_OUT = 10_000
 
-MOVED = augment.Affine(10, 0.1, 0.1, 1.5)
-AFFINE = train.Recipe(
-    network="accurate_network",
-    epochs=10,
-    batch_size=128,
-    learning_rate=0.02,
-    betas=(0.7, 0.9),
-    warmup=0.25,
-    label_smoothing=0.2,
-    augmentation=MOVED,
-)
+AFFINE = replace(train.RECIPES["accurate"], epochs=10)
 CANDIDATES: dict[str, train.Recipe] = {
     "affine": AFFINE,
     "elastic, by 1 pixel": replace(AFFINE, augmentation=augment.Elastic(10, 0.1, 0.1, 1.5, bend=1)),
@@ -60,10 +50,10 @@ def fitted(
 ) -> tuple[torch.nn.Module, dict[str, float]]:
     """A network trained with ``recipe``, and the seconds that the training took."""
     network = recipe.build(seed)
-    start = time.perf_counter(), time.process_time()
+    watch = Watch()
     train.fit(network, digits, None, recipe, device="cpu", seed=seed, progress=False)
-    spent = time.perf_counter() - start[0], time.process_time() - start[1]
-    return network, {"wall": round(spent[0], 1), "cpu": round(spent[1], 1)}
+    watch.pause()
+    return network, {"wall": round(watch.wall, 1), "cpu": round(watch.cpu, 1)}
 
 
 def choose(found: dict[str, Any], only: list[str]) -> None:
@@ -89,8 +79,7 @@ def train_and_test(name: str, seed: int) -> dict[str, Any]:
     """Train with a recipe on all training digits, keep the weights, and read the test digits."""
     recipe = train.RECIPES[name]
     network, seconds = fitted(recipe, data.load("train"), seed)
-    header = {"network": recipe.network, "channels": ",".join(map(str, recipe.channels))}
-    checkpoints.save_weights(network, weights_of(name, seed), **header)
+    checkpoints.save_weights(network, weights_of(name, seed), **train.name_of(network, recipe))
     accuracy = evaluate.evaluate(network, data.load("test"), "cpu").accuracy
     return {"seed": seed, "accuracy": accuracy, **seconds}
 
@@ -133,7 +122,6 @@ def main() -> None:
         found = results.load(NAME)
     except FileNotFoundError:
         found = {}
-    found.pop("machine", None)
     if options.part == "choose":
         choose(found, options.only)
     else:

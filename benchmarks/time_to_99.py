@@ -36,28 +36,12 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
+from benchmarks.watch import Watch
 from mnist_course import data, devices, results, train
 from mnist_course.evaluate import evaluate
 
 GOAL = 0.99
 NAME = "time_to_99"
-
-
-class Watch:
-    """Wall and CPU seconds, with pauses."""
-
-    def __init__(self) -> None:
-        self.wall = self.cpu = 0.0
-        self.go_on()
-
-    def go_on(self) -> None:
-        """Let the clock run."""
-        self.since = time.perf_counter(), time.process_time()
-
-    def pause(self) -> None:
-        """Stop the clock and add up."""
-        self.wall += time.perf_counter() - self.since[0]
-        self.cpu += time.process_time() - self.since[1]
 
 
 # --- The contenders: each yields the network after every part of its training ------------------
@@ -376,7 +360,6 @@ def main() -> None:
     }
 
     numbers = {"runs": {}, "settings": {}} if options.fresh else earlier()
-    numbers.pop("machine", None)
     digits, test = data.load("train"), data.load("test")
     if digits.source != "MNIST":
         sys.exit("this needs the real MNIST: set MNIST_COURSE_DATA to a folder that has it")

@@ -25,7 +25,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -35,6 +34,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.watch import Watch
 from mnist_course import data, evaluate, models, results, train
 
 NAME = "tutorials"
@@ -226,11 +226,10 @@ def measure(run: Run, training: data.Digits, validation: data.Digits) -> dict[st
     """Train, and note everything about it."""
     digits = training if run.digits is None else training[: run.digits]
     model = build(run)
-    looking = [0.0, 0.0]  # processor and wall-clock seconds spent on evaluation
     curve: list[dict[str, float]] = []
 
     def look(model: nn.Module, history: train.History) -> None:
-        before = time.process_time(), time.perf_counter()
+        watch.pause()
         result = evaluate.evaluate(model, validation, "cpu")
         curve.append(
             {
@@ -241,22 +240,21 @@ def measure(run: Run, training: data.Digits, validation: data.Digits) -> dict[st
             }
         )
         print(f"    epoch {len(curve)}: {result.accuracy:.2%}", flush=True)
-        looking[0] += time.process_time() - before[0]
-        looking[1] += time.perf_counter() - before[1]
+        watch.go_on()
 
-    start = time.process_time(), time.perf_counter()
+    watch = Watch()
     train.fit(
         model, digits, None, run.recipe, device="cpu", seed=run.seed, progress=False,
         after_epoch=look,
     )  # fmt: skip
-    spent = time.process_time() - start[0], time.perf_counter() - start[1]
+    watch.pause()
     numbers = {
         **run.name,
         **bill(model),
         "digits": len(digits),
         "epochs": run.recipe.epochs,
-        "processor_seconds": round(spent[0] - looking[0], 1),
-        "seconds": round(spent[1] - looking[1], 1),
+        "processor_seconds": round(watch.cpu, 1),
+        "seconds": round(watch.wall, 1),
         "curve": curve,
         "validation": curve[-1]["validation"],
     }

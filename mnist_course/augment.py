@@ -111,16 +111,16 @@ class Elastic(Affine):
         coarse = torch.empty(2 * N, self.cells**2).normal_(generator=generator)
         coarse = coarse.to(images.device) * (self.bend * 2 / W)
         # Interpolation is linear in the displacements, so it is one matrix for all images.
-        smooth = coarse @ _interpolation(self.cells, H, W).to(images.device)
+        smooth = coarse @ _interpolation(self.cells, H, W, images.device)
         return super()._places(images, generator) + smooth.view(N, 2, H, W).permute(0, 2, 3, 1)
 
 
 @functools.cache
-def _interpolation(cells: int, height: int, width: int) -> torch.Tensor:
+def _interpolation(cells: int, height: int, width: int, device: torch.device) -> torch.Tensor:
     """Bicubic interpolation from ``cells`` × ``cells`` numbers to pixels, as a matrix."""
     units = torch.eye(cells**2).view(-1, 1, cells, cells)
     maps = functional.interpolate(units, (height, width), mode="bicubic", align_corners=True)
-    return maps.flatten(1)
+    return maps.flatten(1).to(device)
 
 
 @dataclass(frozen=True)

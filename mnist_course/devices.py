@@ -84,8 +84,6 @@ def placed(model: nn.Module, device: torch.device) -> Iterator[None]:
         model.to(home)
         if plain:
             model.to(memory_format=torch.contiguous_format)
-            for w in weights:
-                w.data = w.data.reshape(-1).view(w.shape)  # the strides of a single channel too
 
 
 @functools.cache

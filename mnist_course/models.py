@@ -76,21 +76,12 @@ def fast_network(channels: tuple[int, ...] = (24, 48, 96)) -> nn.Sequential:
         A network from pixels ``(N, 1, 28, 28)`` in [0, 1] to logits ``(N, 10)``.
     """
     a, b, c = channels
-    return _normed_by_batch(
+    return nn.Sequential(
         OrderedDict(
-            conv1=nn.Conv2d(1, a, kernel_size=6, stride=2, bias=False),
-            pool1=nn.MaxPool2d(2),
-            norm1=nn.BatchNorm2d(a, momentum=0.3),
-            gelu1=nn.GELU(),
-            conv2=nn.Conv2d(a, b, kernel_size=3, bias=False),
-            norm2=nn.BatchNorm2d(b, momentum=0.3),
-            gelu2=nn.GELU(),
-            conv3=nn.Conv2d(b, c, kernel_size=3, bias=False),
-            pool3=nn.MaxPool2d(2),
-            norm3=nn.BatchNorm2d(c, momentum=0.3),
-            gelu3=nn.GELU(),
-            flatten=nn.Flatten(),
-            linear=nn.Linear(c, 10, bias=False),
+            _block(1, nn.Conv2d(1, a, kernel_size=6, stride=2, bias=False), pool=True)
+            | _block(2, nn.Conv2d(a, b, kernel_size=3, bias=False))
+            | _block(3, nn.Conv2d(b, c, kernel_size=3, bias=False), pool=True)
+            | _head(c)
         )
     )
 
@@ -108,39 +99,34 @@ def accurate_network(channels: tuple[int, ...] = (32, 48, 96, 128)) -> nn.Sequen
         A network from pixels ``(N, 1, 28, 28)`` in [0, 1] to logits ``(N, 10)``.
     """
     a, b, c, d = channels
-    return _normed_by_batch(
+    return nn.Sequential(
         OrderedDict(
-            conv1=nn.Conv2d(1, a, kernel_size=6, stride=2, padding=2, bias=False),
-            norm1=nn.BatchNorm2d(a, momentum=0.3),
-            gelu1=nn.GELU(),
-            conv2=nn.Conv2d(a, b, kernel_size=3, padding=1, bias=False),
-            pool2=nn.MaxPool2d(2),
-            norm2=nn.BatchNorm2d(b, momentum=0.3),
-            gelu2=nn.GELU(),
-            conv3=nn.Conv2d(b, c, kernel_size=3, padding=1, bias=False),
-            norm3=nn.BatchNorm2d(c, momentum=0.3),
-            gelu3=nn.GELU(),
-            conv4=nn.Conv2d(c, d, kernel_size=3, padding=1, bias=False),
-            pool4=nn.MaxPool2d(2),
-            norm4=nn.BatchNorm2d(d, momentum=0.3),
-            gelu4=nn.GELU(),
-            flatten=nn.Flatten(),
-            linear=nn.Linear(d * 3 * 3, 10, bias=False),
+            _block(1, nn.Conv2d(1, a, kernel_size=6, stride=2, padding=2, bias=False))
+            | _block(2, nn.Conv2d(a, b, kernel_size=3, padding=1, bias=False), pool=True)
+            | _block(3, nn.Conv2d(b, c, kernel_size=3, padding=1, bias=False))
+            | _block(4, nn.Conv2d(c, d, kernel_size=3, padding=1, bias=False), pool=True)
+            | _head(d * 3 * 3)
         )
     )
 
 
-def _normed_by_batch(layers: OrderedDict[str, nn.Module]) -> nn.Sequential:
-    """The layers in order, the scales of batch norm fixed, and the last layer small.
+def _block(number: int, convolution: nn.Conv2d, pool: bool = False) -> dict[str, nn.Module]:
+    """A convolution, max-pooling if asked for, batch norm of a fixed scale and GELU, by name."""
+    norm = nn.BatchNorm2d(convolution.out_channels, momentum=0.3)
+    norm.weight.requires_grad_(False)
+    halving: dict[str, nn.Module] = {f"pool{number}": nn.MaxPool2d(2)} if pool else {}
+    return (
+        {f"conv{number}": convolution}
+        | halving
+        | {f"norm{number}": norm, f"gelu{number}": nn.GELU()}
+    )
 
-    With small first logits the first loss is that of guessing, ln 10.
-    """
-    for layer in layers.values():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.weight.requires_grad_(False)
-        elif isinstance(layer, nn.Linear):
-            nn.init.normal_(layer.weight, std=0.02)
-    return nn.Sequential(layers)
+
+def _head(features: int) -> dict[str, nn.Module]:
+    """The last layers, by name; first logits are small, so the first loss is that of guessing."""
+    linear = nn.Linear(features, 10, bias=False)
+    nn.init.normal_(linear.weight, std=0.02)
+    return {"flatten": nn.Flatten(), "linear": linear}
 
 
 def tutorial_a() -> nn.Sequential:

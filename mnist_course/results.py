@@ -41,12 +41,14 @@ def save(name: str, numbers: dict[str, Any]) -> Path:
 
     Args:
         name: the name of the script that measured.
-        numbers: anything that JSON can hold; seeds and settings among it.
+        numbers: anything that JSON can hold; seeds and settings among it. A machine that an earlier
+            file named gives way to the one of now.
     """
     path = FOLDER / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     written = path.with_suffix(".part")
-    written.write_text(json.dumps({"machine": describe_machine(), **numbers}, indent=2) + "\n")
+    here = {"machine": describe_machine()}
+    written.write_text(json.dumps(here | numbers | here, indent=2) + "\n")
     return written.replace(path)
 
 
