@@ -70,17 +70,18 @@ class Affine:
 
     def _places(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Where in an image each pixel of the result comes from: ``(N, H, W, 2)``, in -1 … 1."""
-        N, size = len(images), images.shape[-1]
+        N, (H, W) = len(images), images.shape[-2:]
         angle = _uniform(N, -1, 1, generator) * math.radians(self.degrees)
         shear = _uniform(N, -self.shear, self.shear, generator)
         width, height = 1 + _uniform(2 * N, -self.scale, self.scale, generator).view(2, N)
-        move = _uniform(2 * N, -self.shift, self.shift, generator).view(2, N) * 2 / size
+        right, down = _uniform(2 * N, -self.shift, self.shift, generator).view(2, N) * 2
         cos, sin = angle.cos(), angle.sin()
-        # From a place in the result to its place in the image: scale, then slant, then turn.
+        # From a place in the result to its place in the image: scale, then slant, then turn. Both
+        # axes run from -1 to 1, so a pixel to the right is 2 / W, and a pixel down is 2 / H.
         matrix = torch.stack(
             [
-                torch.stack([cos / width, (shear * cos - sin) / height, move[0]], 1),
-                torch.stack([sin / width, (shear * sin + cos) / height, move[1]], 1),
+                torch.stack([cos / width, (shear * cos - sin) / height * (H / W), right / W], 1),
+                torch.stack([sin / width * (W / H), (shear * sin + cos) / height, down / H], 1),
             ],
             1,
         )
@@ -109,10 +110,11 @@ class Elastic(Affine):
     def _places(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         N, (H, W) = len(images), images.shape[-2:]
         coarse = torch.empty(2 * N, self.cells**2).normal_(generator=generator)
-        coarse = coarse.to(images.device) * (self.bend * 2 / W)
         # Interpolation is linear in the displacements, so it is one matrix for all images.
-        smooth = coarse @ _interpolation(self.cells, H, W, images.device)
-        return super()._places(images, generator) + smooth.view(N, 2, H, W).permute(0, 2, 3, 1)
+        smooth = coarse.to(images.device) @ _interpolation(self.cells, H, W, images.device)
+        pixel = torch.tensor([self.bend * 2 / W, self.bend * 2 / H], device=images.device)
+        bent = smooth.view(N, 2, H, W).permute(0, 2, 3, 1) * pixel
+        return super()._places(images, generator) + bent
 
 
 @functools.cache

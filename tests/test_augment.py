@@ -132,6 +132,19 @@ def test_affine_turns_by_up_to_its_degrees():
     assert angles.max() > 17
 
 
+@pytest.mark.parametrize("height, width", [(20, 28), (28, 20), (22, 24)])
+def test_a_change_does_not_depend_on_the_margin(height, width):
+    """A picture that is not square is turned and slanted as if it were cut out of one that is."""
+
+    def cut_out(images: torch.Tensor) -> torch.Tensor:
+        top, left = (28 - height) // 2, (28 - width) // 2
+        return images[..., top : top + height, left : left + width].contiguous()
+
+    for change in (Affine(30, 0.1, 0.3, 1), Elastic(30, 0.1, 0.3, 1, bend=0)):
+        changed = change(cut_out(blob(50)), generator())
+        assert torch.allclose(changed, cut_out(change(blob(50), generator())), atol=1e-4)
+
+
 def test_rubber_that_does_not_bend_is_the_affine_change():
     affine, stiff = Affine(15, 0.2, 0.1, 2), Elastic(15, 0.2, 0.1, 2, bend=0)
     # The same digits, each by the same angle and so on: only the bending draws numbers besides.
