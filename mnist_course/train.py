@@ -7,6 +7,8 @@ repeated, and an interrupted one resumed, to the last bit.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 import signal
 import threading
@@ -136,14 +138,28 @@ class Recipe:
         ]
         groups = [group for group in groups if group["params"]]
         if self.optimizer == "sgd":
-            return torch.optim.SGD(
+            return _uncompiled(torch.optim.SGD)(
                 groups, self.learning_rate, momentum=self.betas[0], nesterov=self.betas[0] > 0
             )
-        adam = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.optimizer]
+        adam = _uncompiled({"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.optimizer])
         rate: float | torch.Tensor = self.learning_rate
         if capturable:
             rate = torch.tensor(rate, device=free[0].device)
         return adam(groups, rate, betas=self.betas, fused=True, capturable=capturable)
+
+
+@functools.cache
+def _uncompiled(optimizer: type[torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
+    """The same optimiser without PyTorch's compiler.
+
+    Three of its methods are wrapped in functions that import the compiler, a second or two of a
+    first training, to tell it that they are not to be compiled.
+    """
+    bare = {
+        name: inspect.unwrap(getattr(optimizer, name))
+        for name in ("add_param_group", "zero_grad", "step")
+    }
+    return type(optimizer.__name__, (optimizer,), bare | {"step": torch.no_grad()(bare["step"])})
 
 
 _SPRINT = Recipe(
@@ -635,7 +651,7 @@ class _Checkpoints:
     ) -> None:
         self.folder = None if folder is None else Path(folder)
         self.model, self.optimizer, self.history, self.run = model, optimizer, history, run
-        self.metadata = name_of(model, recipe)
+        self.metadata = {} if folder is None else name_of(model, recipe)
 
     def save(self) -> None:
         """Write the state after the last row, and the best weights if it is the best."""
@@ -685,8 +701,6 @@ def name_of(model: nn.Module, recipe: Recipe) -> dict[str, str]:
     def shapes(network: nn.Module) -> dict[str, torch.Size]:
         return {name: value.shape for name, value in network.state_dict().items()}
 
-    with torch.device("meta"):
-        expected = shapes(recipe.build())
-    if shapes(model) != expected:
+    if shapes(model) != shapes(recipe.build()):
         return {}
     return {"network": recipe.network, "channels": ",".join(map(str, recipe.channels))}

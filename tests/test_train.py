@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -535,15 +536,45 @@ def test_the_history_is_a_table():
     assert first.seconds < second.seconds
 
 
-def test_importing_the_loop_is_light():
-    code = (
-        "import sys, mnist_course.train; "
-        "print([m for m in ('pandas', 'tqdm.auto', 'matplotlib', 'sklearn') if m in sys.modules])"
-    )
+def test_a_first_training_loads_no_more_than_it_needs():
+    code = """if True:
+        import sys, torch
+        from mnist_course import data, train
+        digits = data.Digits(torch.zeros(8, 1, 28, 28, dtype=torch.uint8), torch.arange(8), "none")
+        for optimizer in ("adam", "adamw", "sgd"):
+            recipe = train.Recipe(epochs=1, batch_size=4, optimizer=optimizer)
+            train.fit(recipe.build(), digits, None, recipe, device="cpu", progress=False)
+        heavy = "pandas", "tqdm.auto", "matplotlib", "sklearn", "torch._dynamo", "sympy"
+        print([name for name in heavy if name in sys.modules])"""
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert answer.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("name", "build"),
+    [
+        ("adam", partial(torch.optim.Adam, betas=(0.8, 0.9), fused=True)),
+        ("adamw", partial(torch.optim.AdamW, betas=(0.8, 0.9), weight_decay=0.1, fused=True)),
+        ("sgd", partial(torch.optim.SGD, momentum=0.8, weight_decay=0.1, nesterov=True)),
+    ],
+)
+def test_the_optimisers_are_those_of_pytorch(name, build):
+    recipe = train.Recipe(
+        optimizer=name, betas=(0.8, 0.9), weight_decay=0.0 if name == "adam" else 0.1
+    )
+    ours, theirs = nn.Linear(4, 3, bias=False), nn.Linear(4, 3, bias=False)
+    theirs.load_state_dict(ours.state_dict())
+    for network, optimizer in (
+        (ours, recipe.optimizer_for(ours)),
+        (theirs, build(theirs.parameters(), recipe.learning_rate)),
+    ):
+        for step in range(5):
+            optimizer.zero_grad()
+            (network(torch.full((2, 4), step - 1.5)) ** 3).sum().backward()
+            optimizer.step()
+    assert torch.equal(ours.weight, theirs.weight)
 
 
 @pytest.mark.parametrize("name", train.RECIPES)
