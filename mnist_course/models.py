@@ -66,8 +66,9 @@ def fast_network(channels: tuple[int, ...] = (24, 48, 96)) -> nn.Sequential:
     Its first convolution looks at 6×6 pixels and moves by two (28 → 12), max-pooling comes before
     batch norm and the non-linearity, where it leaves them a quarter of the work (the order changes
     nothing in what can be computed as long as batch norm does not flip the sign), and there is no
-    padding: 12 → 6 → 4 → 2 → 1. Batch norm takes care of the range of the pixels, and its scale
-    is fixed: the next layer could undo any other.
+    padding: 12 → 6 → 4 → 2 → 1. Batch norm takes care of the range of the pixels, its scale is
+    fixed, as the next layer could undo any other, and its running statistics forget fast enough
+    to keep up with a training of seconds.
 
     Args:
         channels: the number of feature maps of the three convolutions.
@@ -78,9 +79,9 @@ def fast_network(channels: tuple[int, ...] = (24, 48, 96)) -> nn.Sequential:
     a, b, c = channels
     return nn.Sequential(
         OrderedDict(
-            _block(1, nn.Conv2d(1, a, kernel_size=6, stride=2, bias=False), pool=True)
-            | _block(2, nn.Conv2d(a, b, kernel_size=3, bias=False))
-            | _block(3, nn.Conv2d(b, c, kernel_size=3, bias=False), pool=True)
+            _block(1, nn.Conv2d(1, a, kernel_size=6, stride=2, bias=False), pool=True, momentum=0.3)
+            | _block(2, nn.Conv2d(a, b, kernel_size=3, bias=False), momentum=0.3)
+            | _block(3, nn.Conv2d(b, c, kernel_size=3, bias=False), pool=True, momentum=0.3)
             | _head(c)
         )
     )
@@ -110,9 +111,11 @@ def accurate_network(channels: tuple[int, ...] = (32, 48, 96, 128)) -> nn.Sequen
     )
 
 
-def _block(number: int, convolution: nn.Conv2d, pool: bool = False) -> dict[str, nn.Module]:
+def _block(
+    number: int, convolution: nn.Conv2d, pool: bool = False, momentum: float = 0.1
+) -> dict[str, nn.Module]:
     """A convolution, max-pooling if asked for, batch norm of a fixed scale and GELU, by name."""
-    norm = nn.BatchNorm2d(convolution.out_channels, momentum=0.3)
+    norm = nn.BatchNorm2d(convolution.out_channels, momentum=momentum)
     norm.weight.requires_grad_(False)
     halving: dict[str, nn.Module] = {f"pool{number}": nn.MaxPool2d(2)} if pool else {}
     return (
