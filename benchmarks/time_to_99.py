@@ -379,6 +379,7 @@ def main() -> None:
             run = measure(name, digits, test, seed, options.slow_epochs)
             done.append(run)
             numbers["settings"][name] = CONTENDERS[name].settings
+            numbers["runs"] = {n: numbers["runs"][n] for n in CONTENDERS if n in numbers["runs"]}
             numbers["summary"] = {n: summary(r) for n, r in numbers["runs"].items() if r}
             results.save(NAME, numbers)
             line = {key: run[key] for key in ("seed", "wall", "cpu", "accuracy")}
