@@ -1,7 +1,7 @@
 """How well a single small network can read digits, given minutes, and how well a few of them do.
 
     OMP_NUM_THREADS=1 python -m benchmarks.accuracy choose --jobs 2   # half an hour on two cores
-    OMP_NUM_THREADS=1 python -m benchmarks.accuracy test --jobs 2     # five seeds: an hour
+    OMP_NUM_THREADS=1 python -m benchmarks.accuracy test --jobs 2     # five seeds: 45 minutes
 
 ``choose`` trains the network of the recipe ``accurate`` with several augmentations and settings on
 50,000 training digits and tries each on the other 10,000: so the recipe was chosen. ``test`` trains
