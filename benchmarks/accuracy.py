@@ -36,9 +36,14 @@ HELD_OUT = 10_000
 
 SHORTER = replace(train.RECIPES["accurate"], epochs=10)
 ADAM = replace(
-    SHORTER, optimizer="adam", learning_rate=0.02, betas=(0.7, 0.9), weight_decay=0.0
-)  # as the recipes that take seconds
-AFFINE = Affine(10, 0.1, 0.1, 1.5)
+    train.RECIPES["fast"],
+    network=SHORTER.network,
+    channels=SHORTER.channels,
+    epochs=SHORTER.epochs,
+    augmentation=SHORTER.augmentation,
+)
+AFFINE = SHORTER.augmentation
+assert AFFINE is not None
 CANDIDATES: dict[str, train.Recipe] = {
     "as it was chosen": SHORTER,
     "Adam, no weight decay": ADAM,

@@ -371,15 +371,15 @@ def main() -> None:
         if not CONTENDERS[name].slow:
             measure(name, digits[:2048], test[:500], 0, 1)
 
+    numbers["runs"] = {name: numbers["runs"].get(name, []) for name in CONTENDERS}
     for seed in range(max(wanted.values())):
         for name, count in wanted.items():
-            done = numbers["runs"].setdefault(name, [])
+            done = numbers["runs"][name]
             if seed >= count or any(run["seed"] == seed for run in done):
                 continue
             run = measure(name, digits, test, seed, options.slow_epochs)
             done.append(run)
             numbers["settings"][name] = CONTENDERS[name].settings
-            numbers["runs"] = {n: numbers["runs"][n] for n in CONTENDERS if n in numbers["runs"]}
             numbers["summary"] = {n: summary(r) for n, r in numbers["runs"].items() if r}
             results.save(NAME, numbers)
             line = {key: run[key] for key in ("seed", "wall", "cpu", "accuracy")}

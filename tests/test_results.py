@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from benchmarks import accuracy
 from mnist_course import results, train
 
 
@@ -34,11 +35,18 @@ def settings_of_recipes():
     """What each file of results says that a recipe of the course was when it was measured."""
     for name, settings in results.load("time_to_99")["settings"].items():
         if name in train.RECIPES:
-            yield pytest.param(name, settings, id=f"time_to_99 {name}")
-    for name, case in results.load("accuracy")["test"].items():
-        yield pytest.param(name, case["settings"], id=f"accuracy {name}")
+            yield pytest.param(train.RECIPES[name], settings, id=f"time_to_99 {name}")
+    for part, known in ("test", train.RECIPES), ("choice", accuracy.CANDIDATES):
+        for name, case in results.load("accuracy")[part].items():
+            yield pytest.param(known[name], case["settings"], id=f"accuracy {part} {name}")
 
 
-@pytest.mark.parametrize(("name", "settings"), list(settings_of_recipes()))
-def test_what_was_measured_is_the_recipe_of_today(name, settings):
-    assert settings == str(train.RECIPES[name])
+@pytest.mark.parametrize(("recipe", "settings"), list(settings_of_recipes()))
+def test_what_was_measured_is_the_recipe_of_today(recipe, settings):
+    assert settings == str(recipe)
+
+
+def test_every_candidate_and_every_recipe_was_tried_for_its_accuracy():
+    found = results.load("accuracy")
+    assert list(found["choice"]) == list(accuracy.CANDIDATES)
+    assert list(found["test"]) == list(train.RECIPES)
