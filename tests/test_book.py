@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import urlopen
 
 import pytest
+from playwright.sync_api import expect
 
 from benchmarks import pages as weights
 from tests import axe
@@ -326,7 +327,7 @@ def test_a_page_is_read_and_used_by_keyboard(browser, site) -> None:
     fold = page.locator("main details:not(.course-live *) > summary").first
     fold.focus()
     page.keyboard.press("Enter")
-    assert fold.locator("..").get_attribute("open") is not None
+    expect(fold.locator("..")).to_have_attribute("open", re.compile(""))
     page.context.close()
     assert log["visit"].faults == []
 
@@ -336,7 +337,7 @@ def test_escape_closes_what_a_key_opened(browser, site) -> None:
     page, log = opened(browser, site)
     page.goto(site + "notebooks/02-the-data.html")
     page.keyboard.press("Control+k")
-    assert page.locator("#pst-search-dialog").is_visible()
+    expect(page.locator("#pst-search-dialog")).to_be_visible()
     page.keyboard.press("Escape")
     page.locator("#pst-search-dialog").wait_for(state="hidden")
     menu = page.locator(".dropdown-download-buttons")

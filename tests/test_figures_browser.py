@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from playwright.sync_api import expect
 from torch.nn import functional as F
 
 from mnist_course import figures
@@ -101,15 +102,15 @@ def sentence(row: int, column: int, kernel=figures.EDGE, relu: bool = False) -> 
 def test_every_picture_is_replaced_by_its_figure(open_page: Open) -> None:
     with open_page() as page:
         for name in FIGURES:
-            assert page.locator(f'[data-figure="{name}"] .cl-{name}').count() >= 1
-        assert page.locator("img").count() == 0
-        assert page.locator(".cl-kernel-playground").count() == 2
+            expect(page.locator(f'[data-figure="{name}"] .cl-{name}').first).to_be_visible()
+        expect(page.locator("img")).to_have_count(0)
+        expect(page.locator(".cl-kernel-playground")).to_have_count(2)
 
 
 def test_without_scripts_the_picture_stands_there(open_page: Open) -> None:
     with open_page(java_script_enabled=False) as page:
-        assert page.locator("figure img").count() == 4
-        assert page.locator("figcaption").first.is_visible()
+        expect(page.locator("figure img")).to_have_count(4)
+        expect(page.locator("figcaption").first).to_be_visible()
 
 
 def test_a_figure_that_fails_leaves_its_picture(browser, site: Path) -> None:
@@ -216,7 +217,7 @@ def test_every_control_has_a_name_and_every_live_line_is_polite(open_page: Open)
             lines = [line for line in snapshot.splitlines() if re.match(rf"\s*- {role}\b", line)]
             assert lines and all(f'{role} "' in line for line in lines), lines
         for line in page.get_by_role("status").all():
-            assert line.get_attribute("aria-live") == "polite"
+            expect(line).to_have_attribute("aria-live", "polite")
 
 
 def test_focus_can_be_seen(open_page: Open) -> None:
@@ -333,12 +334,12 @@ def test_kernel_bias_and_relu_change_the_output_of_their_own_figure_only(open_pa
         first.get_by_label("Kernel, row 1, column 1").fill("-1.5")
         identity[1][1] = -1.5
         assert status_of(page, "kernel-playground") == sentence(0, 0, identity)
-        assert first.get_by_role("combobox", name="Kernel", exact=True).input_value() == ""
+        expect(first.get_by_role("combobox", name="Kernel", exact=True)).to_have_value("")
         first.get_by_label("ReLU").check()
         assert status_of(page, "kernel-playground") == sentence(0, 0, identity, relu=True)
         first.get_by_label("Bias").fill("2.25")
         assert "+ bias 2.250 =" in status_of(page, "kernel-playground")
-        assert second.get_by_role("status").inner_text() == other
+        expect(second.get_by_role("status")).to_have_text(other)
 
 
 def test_a_cell_without_a_number_is_marked_and_changes_nothing(open_page: Open) -> None:
@@ -346,22 +347,22 @@ def test_a_cell_without_a_number_is_marked_and_changes_nothing(open_page: Open) 
         cell = page.get_by_label("Kernel, row 0, column 0").first
         before = status_of(page, "kernel-playground")
         cell.fill("")
-        assert cell.get_attribute("aria-invalid") == "true"
+        expect(cell).to_have_attribute("aria-invalid", "true")
         assert status_of(page, "kernel-playground") == before
         cell.fill("3")
-        assert cell.get_attribute("aria-invalid") is None
+        expect(cell).not_to_have_attribute("aria-invalid", re.compile(""))
         assert status_of(page, "kernel-playground") != before
 
 
 def test_a_kernel_that_was_given_is_where_the_figure_begins(open_page: Open) -> None:
     with open_page("kernel-playground") as page:
-        assert page.get_by_label("Kernel, row 1, column 1").nth(1).input_value() == "2"
+        expect(page.get_by_label("Kernel, row 1, column 1").nth(1)).to_have_value("2")
         choice = (
             page.locator(".cl-kernel-playground")
             .nth(1)
             .get_by_role("combobox", name="Kernel", exact=True)
         )
-        assert choice.input_value() == "Given here"
+        expect(choice).to_have_value("Given here")
 
 
 # --- output size ----------------------------------------------------------------------------------
@@ -377,26 +378,26 @@ def move(page, label: str, keys: str, times: int = 1) -> None:
 def test_the_sliders_change_formula_and_sentence(open_page: Open) -> None:
     with open_page("output-size") as page:
         worked = page.locator(".cl-output-size [role=math]").last
-        assert worked.get_attribute("aria-label") == "o = floor((7) / 2) + 1 = 3 + 1 = 4"
+        expect(worked).to_have_attribute("aria-label", "o = floor((7) / 2) + 1 = 3 + 1 = 4")
         assert "pixel 9 is never read" in status_of(page, "output-size", last=False)
         move(page, "Padding p", "ArrowRight", 2)
-        assert worked.get_attribute("aria-label") == "o = floor((11) / 2) + 1 = 5 + 1 = 6"
+        expect(worked).to_have_attribute("aria-label", "o = floor((11) / 2) + 1 = 5 + 1 = 6")
         assert "only padding is dropped" in status_of(page, "output-size", last=False)
-        assert page.locator(".cl-output-size").get_by_text("6 × 6", exact=True).is_visible()
+        expect(page.locator(".cl-output-size").get_by_text("6 × 6", exact=True)).to_be_visible()
 
 
 def test_sizes_that_do_not_fit_say_why(open_page: Open) -> None:
     with open_page("output-size") as page:
         move(page, "Input size n", "Home")
         line = page.locator(".cl-output-size").get_by_role("status").first
-        assert "No window fits: the kernel spans d(k − 1) + 1 = 3 places" in line.inner_text()
-        assert line.get_attribute("data-kind") == "warning"
-        assert page.locator(".cl-output-size").get_by_role("status").count() == 1
+        expect(line).to_contain_text("No window fits: the kernel spans d(k − 1) + 1 = 3 places")
+        expect(line).to_have_attribute("data-kind", "warning")
+        expect(page.locator(".cl-output-size").get_by_role("status")).to_have_count(1)
         output = page.locator(".cl-output-size").get_by_role("application")
         output.dispatch_event("keydown", {"key": "ArrowDown"})  # there is nothing to move
         move(page, "Input size n", "ArrowRight", 4)
-        assert "gives 2 outputs" in line.inner_text()
-        assert page.locator(".cl-output-size").get_by_role("status").count() == 2
+        expect(line).to_contain_text("gives 2 outputs")
+        expect(page.locator(".cl-output-size").get_by_role("status")).to_have_count(2)
 
 
 def test_an_output_pixel_shows_what_it_reads(open_page: Open) -> None:
@@ -474,7 +475,7 @@ def test_the_recursion_stands_there_in_numbers(open_page: Open) -> None:
         text = [re.sub(r"\s+", " ", row) for row in rows]
         assert text[0] == "input 28 1 1 0"
         assert "10 + 1·2·4 = 18 4·1 = 4 −3 − 1·4 = −7" in text[5]
-        assert page.locator('.cl-receptive-field tr[aria-current="true"]').count() == 1
+        expect(page.locator('.cl-receptive-field tr[aria-current="true"]')).to_have_count(1)
 
 
 def test_layers_can_be_changed_removed_and_added(open_page: Open) -> None:
@@ -486,15 +487,15 @@ def test_layers_can_be_changed_removed_and_added(open_page: Open) -> None:
         assert "sees the 5 places" in status_of(page, "receptive-field")
         figure.get_by_label("Layer 2, dilation").fill("2")
         assert "sees the 7 places" in status_of(page, "receptive-field")
-        assert figure.get_by_role("combobox", name="Layers", exact=True).input_value() == ""
+        expect(figure.get_by_role("combobox", name="Layers", exact=True)).to_have_value("")
         figure.get_by_role("button", name="Remove layer 1").click()
         assert "sees the 5 places" in status_of(page, "receptive-field")
         assert "2 pixels among them are never read" in status_of(page, "receptive-field")
-        assert figure.get_by_role("button", name="Remove layer 1").is_disabled()
+        expect(figure.get_by_role("button", name="Remove layer 1")).to_be_disabled()
         for _ in range(7):
             figure.get_by_role("button", name="Add convolution").click()
-        assert figure.get_by_role("button", name="Add convolution").is_disabled()
-        assert figure.locator("tbody tr").count() == 9
+        expect(figure.get_by_role("button", name="Add convolution")).to_be_disabled()
+        expect(figure.locator("tbody tr")).to_have_count(9)
         assert page.evaluate(OVERFLOW) == 0
 
 
@@ -505,5 +506,5 @@ def test_a_stack_that_does_not_fit_says_which_layer(open_page: Open) -> None:
         figure.get_by_label("Layer 4, stride").fill("4")
         figure.get_by_label("Layer 6, kernel size").fill("9")
         warning = figure.get_by_role("status").first
-        assert "Layer 6 (pooling): the window spans 9 places" in warning.inner_text()
-        assert figure.locator("tbody tr").count() == 6, "the layers that exist are still shown"
+        expect(warning).to_contain_text("Layer 6 (pooling): the window spans 9 places")
+        expect(figure.locator("tbody tr")).to_have_count(6)  # the layers that exist are still shown

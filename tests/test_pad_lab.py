@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from playwright.sync_api import expect
 
 from tests.strokes import DIGITS
 
@@ -197,7 +198,7 @@ def test_a_drawn_digit_is_read_and_confirmed_by_the_kernel(page):
     draw(page, 3)
     until(page, "[data-answer='3']")
     confirmed(page)
-    assert pad(page).get_by_text("confirmed by PyTorch").is_visible()
+    expect(pad(page).get_by_text("confirmed by PyTorch")).to_be_visible()
 
 
 def test_what_the_network_sees_and_every_layer_is_painted(page):
@@ -210,7 +211,7 @@ def test_what_the_network_sees_and_every_layer_is_painted(page):
     assert len(counts) == 2 + 12  # what the network sees, twice, and its layers
     assert min(counts) > 5
     linear.click()
-    assert "864 numbers of pool3" in pad(page).locator(".dp-walk").inner_text()
+    expect(pad(page).locator(".dp-walk")).to_contain_text("864 numbers of pool3")
     pad(page).get_by_text("Inside the network").click()
 
 
@@ -224,14 +225,14 @@ def test_keys_on_the_sheet_draw_and_do_not_move_the_notebook(page):
     page.keyboard.press("Space")
     until(page, "[data-answer='1']")
     assert page.locator(".jp-mod-selected .jp-InputPrompt").first.inner_text() == selected
-    assert page.locator(".jp-CodeCell").count() == len(CELLS)
+    expect(page.locator(".jp-CodeCell")).to_have_count(len(CELLS))
 
 
 def test_saved_digits_are_the_kernels_samples(page):
     draw(page, 2)
     pad(page).get_by_text("My digits").click()
     pad(page).get_by_role("button", name="Save the drawing as a 2").click()
-    assert pad(page).get_by_text("1 saved in the kernel").is_visible()
+    expect(pad(page).get_by_text("1 saved in the kernel")).to_be_visible()
     run(page, "samples")
     assert printed(page, "samples") == "[2] torch.Size([1, 28, 28])"
 
@@ -243,7 +244,7 @@ def test_the_pad_answers_at_once_while_a_cell_runs(page):
     draw(page, 7)
     until(page, "[data-answer='7']")
     assert time.monotonic() - begin < 8
-    assert cell(page, "busy").locator("pre").filter(has_text="slept").count() == 0
+    expect(cell(page, "busy").locator("pre").filter(has_text="slept")).to_have_count(0)
     cell(page, "busy").get_by_text("slept", exact=True).wait_for()
     confirmed(page)
 
@@ -262,7 +263,7 @@ def test_a_network_that_the_page_cannot_run_is_read_by_the_kernel(page):
     run(page, "kernel only")
     draw(page, 4)
     until(page, "[data-answer='5']")
-    assert pad(page).get_by_text("read by PyTorch").is_visible()
+    expect(pad(page).get_by_text("read by PyTorch")).to_be_visible()
 
 
 def test_a_network_that_fails_says_so(page):
@@ -277,7 +278,7 @@ def test_the_pad_works_in_notebook_7_too(browser, server):
         draw(page, 7)
         until(page, "[data-answer='7']")
         confirmed(page)
-        assert pad(page).get_by_text("confirmed by PyTorch").is_visible()
+        expect(pad(page).get_by_text("confirmed by PyTorch")).to_be_visible()
         # Notebook 7 itself misses a command that JupyterLab has.
         assert [error for error in page.errors if "filebrowser:open-path" not in error] == []
 
