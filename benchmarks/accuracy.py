@@ -28,7 +28,7 @@ from torch.nn import functional
 
 from benchmarks.watch import Watch
 from mnist_course import checkpoints, data, evaluate, results, train
-from mnist_course.augment import Affine, Cutout, Sequence, Stroke
+from mnist_course.augment import Affine, Cutout, Elastic, Sequence, Stroke
 
 NAME = "accuracy"
 WEIGHTS = Path(__file__).parents[1] / "build" / NAME
@@ -53,6 +53,9 @@ CANDIDATES: dict[str, train.Recipe] = {
         SHORTER, augmentation=Sequence((AFFINE, Stroke(0.4, 0.4)))
     ),
     "cut-out besides, 8 × 8 pixels": replace(SHORTER, augmentation=Sequence((AFFINE, Cutout(8)))),
+    "bends besides, by half a pixel": replace(
+        SHORTER, augmentation=Elastic(10, 0.1, 0.1, 1.5, bend=0.5)
+    ),
 }
 """What was tried, each in the same number of steps."""
 
