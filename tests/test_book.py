@@ -489,6 +489,8 @@ def test_the_server_says_where_it_is_and_stops_on_ctrl_c() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "tools.serve", "--port", "0"],
         cwd=book.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        # What a shell starts in the background ignores Ctrl-C, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     try:
         address = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())

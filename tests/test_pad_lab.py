@@ -1,6 +1,7 @@
 """The drawing pad in JupyterLab: a real server, a real kernel, a real browser."""
 
 import os
+import re
 import secrets
 import socket
 import subprocess
@@ -21,6 +22,9 @@ pytestmark = pytest.mark.browser
 pytest.importorskip("jupyterlab", reason="JupyterLab is not installed")
 
 PATIENCE = 120_000  # ms; a kernel starts, and imports torch
+# Errors that Jupyter makes itself: Notebook 7 misses a command that JupyterLab has, and on a busy
+# machine the connection to the kernel is renewed while a message is on its way.
+JUPYTERS = re.compile("filebrowser:open-path|Canceled future for")
 
 CELLS = {
     "show": "import time, torch\nfrom mnist_course import DigitPad\npad = DigitPad()\npad",
@@ -115,7 +119,9 @@ def opened(browser, address: str) -> Iterator:
     context.set_default_timeout(PATIENCE)
     page = context.new_page()
     page.errors = []
-    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.on(
+        "pageerror", lambda error: JUPYTERS.search(f"{error}") or page.errors.append(f"{error}")
+    )
     page.goto(address)
     page.locator(".jp-CodeCell").first.wait_for()
     # Connected, and not before: JupyterLab says so in its status bar, which Notebook 7 has not.
@@ -279,8 +285,7 @@ def test_the_pad_works_in_notebook_7_too(browser, server):
         until(page, "[data-answer='7']")
         confirmed(page)
         expect(pad(page).get_by_text("confirmed by PyTorch")).to_be_visible()
-        # Notebook 7 itself misses a command that JupyterLab has.
-        assert [error for error in page.errors if "filebrowser:open-path" not in error] == []
+        assert page.errors == []
 
 
 def test_there_was_no_error_in_the_page(page):
