@@ -1,6 +1,7 @@
 """How well a single small network can read digits, given minutes, and how well a few of them do.
 
     OMP_NUM_THREADS=1 python -m benchmarks.accuracy choose --jobs 2   # half an hour on two cores
+    … choose --jobs 2 --seeds 2 --only "as it was chosen" "Adam, no weight decay"   # 10 minutes
     OMP_NUM_THREADS=1 python -m benchmarks.accuracy test --jobs 2     # five seeds: 45 minutes
 
 ``choose`` trains the network of the recipe ``accurate`` with several augmentations and settings on
