@@ -19,7 +19,7 @@ import multiprocessing
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import replace
+from dataclasses import asdict, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ ADAM = replace(
     augmentation=SHORTER.augmentation,
 )
 AFFINE = SHORTER.augmentation
-assert AFFINE is not None
+assert isinstance(AFFINE, Affine)
 CANDIDATES: dict[str, train.Recipe] = {
     "as it was chosen": SHORTER,
     "Adam, no weight decay": ADAM,
@@ -55,7 +55,7 @@ CANDIDATES: dict[str, train.Recipe] = {
     ),
     "cut-out besides, 8 × 8 pixels": replace(SHORTER, augmentation=Sequence((AFFINE, Cutout(8)))),
     "bends besides, by half a pixel": replace(
-        SHORTER, augmentation=Elastic(10, 0.1, 0.1, 1.5, bend=0.5)
+        SHORTER, augmentation=Elastic(**asdict(AFFINE), bend=0.5)
     ),
 }
 """What was tried, each in the same number of steps."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from playwright.sync_api import expect, sync_playwright
 
 from tools import book
 from tools.browser import FLAGS, executable
@@ -18,8 +19,6 @@ def browser() -> Iterator:
     path = executable()
     if path is None:
         pytest.skip("no Chromium or Chrome on this machine: see tools/browser.sh")
-    from playwright.sync_api import expect, sync_playwright
-
     expect.set_options(timeout=20_000)  # milliseconds
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=path, headless=True, args=FLAGS)

@@ -339,7 +339,7 @@ def test_kernel_bias_and_relu_change_the_output_of_their_own_figure_only(open_pa
         assert status_of(page, "kernel-playground") == sentence(0, 0, identity, relu=True)
         first.get_by_label("Bias").fill("2.25")
         assert "+ bias 2.250 =" in status_of(page, "kernel-playground")
-        expect(second.get_by_role("status")).to_have_text(other)
+        assert second.get_by_role("status").inner_text() == other
 
 
 def test_a_cell_without_a_number_is_marked_and_changes_nothing(open_page: Open) -> None:
@@ -350,7 +350,7 @@ def test_a_cell_without_a_number_is_marked_and_changes_nothing(open_page: Open) 
         expect(cell).to_have_attribute("aria-invalid", "true")
         assert status_of(page, "kernel-playground") == before
         cell.fill("3")
-        expect(cell).not_to_have_attribute("aria-invalid", "true")
+        expect(cell).not_to_have_attribute("aria-invalid", re.compile(".*"))
         assert status_of(page, "kernel-playground") != before
 
 
@@ -390,13 +390,13 @@ def test_sizes_that_do_not_fit_say_why(open_page: Open) -> None:
     with open_page("output-size") as page:
         move(page, "Input size n", "Home")
         line = page.locator(".cl-output-size").get_by_role("status").first
-        expect(line).to_contain_text("No window fits: the kernel spans d(k − 1) + 1 = 3 places")
+        assert "No window fits: the kernel spans d(k − 1) + 1 = 3 places" in line.inner_text()
         expect(line).to_have_attribute("data-kind", "warning")
         expect(page.locator(".cl-output-size").get_by_role("status")).to_have_count(1)
         output = page.locator(".cl-output-size").get_by_role("application")
         output.dispatch_event("keydown", {"key": "ArrowDown"})  # there is nothing to move
         move(page, "Input size n", "ArrowRight", 4)
-        expect(line).to_contain_text("gives 2 outputs")
+        assert "gives 2 outputs" in line.inner_text()
         expect(page.locator(".cl-output-size").get_by_role("status")).to_have_count(2)
 
 
@@ -506,5 +506,5 @@ def test_a_stack_that_does_not_fit_says_which_layer(open_page: Open) -> None:
         figure.get_by_label("Layer 4, stride").fill("4")
         figure.get_by_label("Layer 6, kernel size").fill("9")
         warning = figure.get_by_role("status").first
-        expect(warning).to_contain_text("Layer 6 (pooling): the window spans 9 places")
+        assert "Layer 6 (pooling): the window spans 9 places" in warning.inner_text()
         expect(figure.locator("tbody tr")).to_have_count(6)  # the layers that exist are still shown

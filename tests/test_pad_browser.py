@@ -351,7 +351,7 @@ def test_an_empty_pad_a_dot_a_line_and_a_scribble_are_not_called_digits(open_pag
 def test_without_good_weights_the_pad_says_why_and_still_draws(open_page: Open, name, reason):
     with open_page(name) as page:
         draw(page, DIGITS[3])
-        expect(pad(page).locator(".dp-said")).to_contain_text(reason)
+        assert reason in pad(page).locator(".dp-said").inner_text()
         assert inked(page) > 0.03
         assert answer(page) == ""
 
@@ -365,7 +365,9 @@ def test_every_layer_is_shown_while_drawing(open_page: Open):
         draw(page, DIGITS[8])
         layers = page.locator(".dp-layer canvas")
         expect(layers).to_have_count(13)
-        expect(layers.nth(2)).to_have_accessible_name(re.compile("^conv1: 24 maps of 28 \u00d7 28"))
+        expect(layers.nth(2)).to_have_attribute(
+            "aria-label", re.compile("^conv1: 24 maps of 28 \u00d7 28")
+        )
         colours = """canvases => canvases.map(canvas => new Set(new Uint32Array(canvas
             .getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size)"""
         assert min(layers.evaluate_all(colours)) > 5
@@ -451,8 +453,8 @@ def test_why_says_which_piece_decides_and_against_what(open_page: Open):
         page.wait_for_function(
             "document.querySelector('.dp-why').parentElement.dataset.read === '7'"
         )
-        expect(why(page)).to_have_accessible_name(
-            re.compile("For a 7 speaks most what lies around row")
+        expect(why(page)).to_have_attribute(
+            "aria-label", re.compile("For a 7 speaks most what lies around row")
         )
         seven = why(page).evaluate("canvas => canvas.toDataURL()")
         pad(page).get_by_label("What speaks for a").select_option("1")
@@ -713,8 +715,8 @@ def test_axe_finds_no_barrier_with_all_parts_open(open_page: Open, scheme: str):
     axe.needed()
     with open_page(color_scheme=scheme, reduced_motion="reduce") as page:
         draw(page, DIGITS[3])
-        for part in ("Inside the network", "Why?", "My digits"):
-            open_part(page, part)
+        for part in pad(page).locator("summary").all():
+            part.click()
         save(page, 3)
         draw(page, DIGITS[2])
         # The heading is a matter of the page that a pad stands on.
@@ -724,5 +726,5 @@ def test_axe_finds_no_barrier_with_all_parts_open(open_page: Open, scheme: str):
 def test_without_scripts_a_picture_with_words_stands_there(open_page: Open):
     with open_page(java_script_enabled=False) as page:
         picture = page.get_by_role("img")
-        expect(picture).to_have_accessible_name(re.compile("28 by 28"))
+        expect(picture).to_have_attribute("alt", re.compile("28 by 28"))
         assert picture.bounding_box()["width"] > 300

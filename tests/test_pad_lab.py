@@ -14,6 +14,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from playwright.sync_api import TimeoutError as TooLate
 from playwright.sync_api import expect
 
 from tests.strokes import DIGITS
@@ -22,9 +23,9 @@ pytestmark = pytest.mark.browser
 pytest.importorskip("jupyterlab", reason="JupyterLab is not installed")
 
 PATIENCE = 120_000  # ms; a kernel starts, and imports torch
-# Errors that Jupyter makes itself: Notebook 7 misses a command that JupyterLab has, and on a busy
-# machine the connection to the kernel is renewed while a message is on its way.
-JUPYTERS = re.compile("filebrowser:open-path|Canceled future for")
+# Errors that Notebook 7 makes itself: it misses a command that JupyterLab has, and on a busy
+# machine it renews the connection to the kernel while a message is on its way.
+ITS_OWN = re.compile("filebrowser:open-path|Canceled future for create_subshell_request")
 
 CELLS = {
     "show": "import time, torch\nfrom mnist_course import DigitPad\npad = DigitPad()\npad",
@@ -119,9 +120,7 @@ def opened(browser, address: str) -> Iterator:
     context.set_default_timeout(PATIENCE)
     page = context.new_page()
     page.errors = []
-    page.on(
-        "pageerror", lambda error: JUPYTERS.search(f"{error}") or page.errors.append(f"{error}")
-    )
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
     page.goto(address)
     page.locator(".jp-CodeCell").first.wait_for()
     # Connected, and not before: JupyterLab says so in its status bar, which Notebook 7 has not.
@@ -139,13 +138,11 @@ def show(page) -> None:
 
     Notebook 7 may say that the kernel is idle, and yet lose a cell that is run at that moment.
     """
-    from playwright.sync_api import TimeoutError
-
     for _ in range(3):
         run(page, "show")
         try:
             return sheet(page).wait_for(timeout=PATIENCE // 3)
-        except TimeoutError:
+        except TooLate:
             continue
     pytest.fail(f"three times run, and no pad: {cell(page, 'show').inner_text()[:500]}")
 
@@ -217,7 +214,7 @@ def test_what_the_network_sees_and_every_layer_is_painted(page):
     assert len(counts) == 2 + 12  # what the network sees, twice, and its layers
     assert min(counts) > 5
     linear.click()
-    expect(pad(page).locator(".dp-walk")).to_contain_text("864 numbers of pool3")
+    assert "864 numbers of pool3" in pad(page).locator(".dp-walk").inner_text()
     pad(page).get_by_text("Inside the network").click()
 
 
@@ -285,7 +282,7 @@ def test_the_pad_works_in_notebook_7_too(browser, server):
         until(page, "[data-answer='7']")
         confirmed(page)
         expect(pad(page).get_by_text("confirmed by PyTorch")).to_be_visible()
-        assert page.errors == []
+        assert [error for error in page.errors if not ITS_OWN.search(error)] == []
 
 
 def test_there_was_no_error_in_the_page(page):
