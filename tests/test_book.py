@@ -154,8 +154,12 @@ def opened(browser, inside: str, **options):
         if not asked.url.startswith((inside, "data:", "blob:")):
             note(f"asks for {asked.url}")
 
+    def failed(asked) -> None:
+        if asked.failure != "net::ERR_ABORTED":  # the tab's icon, when its page is left before
+            note(f"cannot get {asked.url}: {asked.failure}")
+
     page.on("request", request)
-    page.on("requestfailed", lambda asked: note(f"cannot get {asked.url}"))
+    page.on("requestfailed", failed)
     page.on("response", lambda got: note(f"{got.status} {got.url}") if got.status >= 400 else None)
     page.on("console", lambda said: note(said.text) if said.type == "error" else None)
     page.on("pageerror", lambda error: note(str(error)))
