@@ -14,7 +14,6 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from playwright.sync_api import TimeoutError as TooLate
 from playwright.sync_api import expect
 
 from tests.strokes import DIGITS
@@ -123,28 +122,17 @@ def opened(browser, address: str) -> Iterator:
     page.on("pageerror", lambda error: page.errors.append(str(error)))
     page.goto(address)
     page.locator(".jp-CodeCell").first.wait_for()
-    # Connected, and not before: JupyterLab says so in its status bar, which Notebook 7 has not.
+    # Connected, and not before: JupyterLab says so in its status bar; in Notebook 7, the signal
+    # beside the kernel's name says "idle" even while there is no kernel.
     if "/lab/" in address:
         page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
     else:
+        page.locator(".jp-Toolbar-kernelName", has_text="Python 3 (ipykernel)").wait_for()
         page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
-    show(page)
+    run(page, "show")
+    sheet(page).wait_for()
     yield page
     context.close()
-
-
-def show(page) -> None:
-    """Run the first cell, until the pad is there.
-
-    Notebook 7 may say that the kernel is idle, and yet lose a cell that is run at that moment.
-    """
-    for _ in range(3):
-        run(page, "show")
-        try:
-            return sheet(page).wait_for(timeout=PATIENCE // 3)
-        except TooLate:
-            continue
-    pytest.fail(f"three times run, and no pad: {cell(page, 'show').inner_text()[:500]}")
 
 
 def cell(page, name: str):
