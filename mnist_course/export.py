@@ -150,7 +150,7 @@ def to_onnx(model: nn.Module) -> bytes:
     with _quiet():
         program = torch.onnx.export(
             network,
-            # Two digits: from a batch of one the exporter would conclude that it is always one.
+            # Two digits: torch.export takes a batch of one for one that is always one.
             (torch.zeros(2, 1, 28, 28),),
             input_names=["pixels"],
             output_names=["logits"],

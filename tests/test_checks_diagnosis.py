@@ -215,6 +215,13 @@ def measured(
     return factor * (answers == (y.flatten() if flat else y)).double().mean()
 
 
+def records(network: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    mode = network.training
+    answers = network.eval()(x).argmax(1)
+    network.train(mode)
+    return (answers == y.flatten()).double().mean()
+
+
 def stays_in_eval_mode(network: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     network.eval()
     return measured(network, x, y)
@@ -231,6 +238,7 @@ def ends_in_train_mode(network: nn.Module, x: torch.Tensor, y: torch.Tensor) -> 
     [
         (lambda n, x, y: (n(x).argmax(1) == y.flatten()).double().mean(), "changed the network"),
         (lambda n, x, y: measured(n, x, y, flat=False), "1,600 comparisons"),
+        (records, "with gradients"),
         (stays_in_eval_mode, "came in train mode"),
         (ends_in_train_mode, "came in eval mode"),
         (lambda n, x, y: measured(n, x, y, factor=100), "per cent"),

@@ -45,6 +45,10 @@ def all_frozen(network, head):
     return copy.deepcopy(network).eval().requires_grad_(False)
 
 
+def other_weights(network, head):
+    return chapter["solution_frozen_copy"](models.course_network((3, 4, 5)), head)
+
+
 def still_training(network, head):
     return chapter["solution_frozen_copy"](network, head).train()
 
@@ -61,6 +65,7 @@ def always_linear(network, head):
         (copy_after_eval, "given is in eval mode now"),
         (nothing_frozen, "conv1.weight can still be trained"),
         (all_frozen, "linear.bias is frozen, too"),
+        (other_weights, "other weights than the one given"),
         (still_training, "in train mode"),
         (always_linear, "For head='conv3' linear.bias can still"),
         (lambda network, head: head, "Return a network; got str"),

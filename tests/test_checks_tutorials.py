@@ -36,10 +36,20 @@ def test_stubs_are_told_to_begin(name):
     assert_not_begun(getattr(check, name)(chapter[f"my_{name}"]))
 
 
-def mended_b(*ending, flatten=None, features=1152, first=(nn.ReLU,), second=(nn.ReLU,), out=10):
+def mended_b(
+    *ending,
+    flatten=None,
+    features=1152,
+    first=(nn.ReLU,),
+    second=(nn.ReLU,),
+    out=10,
+    nonlinear=True,
+):
     """Network B with one thing or another left wrong."""
+    blocks = [*block(1, 32), *block(32, 64), *block(64, 128)]
     return nn.Sequential(
-        *block(1, 32), *block(32, 64), *block(64, 128), flatten or nn.Flatten(),
+        *(layer for layer in blocks if nonlinear or not isinstance(layer, nn.ReLU)),
+        flatten or nn.Flatten(),
         nn.Linear(features, 128), *(layer() for layer in first),
         nn.Linear(128, 64), *(layer() for layer in second), nn.Linear(64, out), *ending,
     )  # fmt: skip
@@ -56,7 +66,7 @@ def accuracy(eval_mode=True, restore=True, by_digit=True, total=130.0, factor=1.
         if restore:
             model.train(was_training)
         if not by_digit:
-            return sum(hit.mean().item() for hit in hits) / len(hits)
+            return factor * sum(hit.mean().item() for hit in hits) / len(hits)
         share = sum(hit.sum().item() for hit in hits) / total
         return factor * (1 - share if wrong else share)
 
@@ -95,7 +105,8 @@ WRONG = {
         (lambda: mended_b(features=6272, flatten=chapter["View"](6272)), "other rows"),
         (lambda: mended_b(nn.Softmax(1)), "still a softmax"),
         (lambda: mended_b(nn.LogSoftmax(1)), "log-probabilities"),
-        (lambda: mended_b(nn.ReLU()), "ReLU after the last layer"),
+        (lambda: mended_b(nn.ReLU()), "after the last linear layer"),
+        (lambda: mended_b(nonlinear=False), "no ReLU stands before it"),
         (lambda: mended_b(first=()), "no ReLU stands before it"),
         (lambda: mended_b(second=()), "no ReLU stands before it"),
         (lambda: mended_b(out=11), "expected (49, 10)"),
@@ -108,6 +119,8 @@ WRONG = {
         (accuracy(eval_mode=False), "dropout is still at work"),
         (accuracy(restore=False), "comes back in another mode"),
         (accuracy(by_digit=False), "mean of the batches"),
+        (accuracy(by_digit=False, factor=100.0), "in per cent: add up"),
+        (lambda m, b: int(accuracy(by_digit=False, factor=100.0)(m, b)), "in per cent and cut"),
         (accuracy(total=192.0), "batches × 64"),
         (accuracy(total=1.0), "number of right answers"),
         (accuracy(factor=100.0), "a percentage; return"),
@@ -133,6 +146,12 @@ WRONG = {
 )
 def test_each_mistake_is_named(name, answer, message):
     assert_wrong(getattr(check, name)(answer), message)
+
+
+def test_logits_that_are_all_positive_by_chance_are_accepted():
+    """With these weights and these pixels they are; see ``torch.manual_seed`` above."""
+    torch.manual_seed(557)
+    assert_right(check.network(chapter["solution_network"]))
 
 
 def test_a_square_fold_in_the_wrong_order_is_named():

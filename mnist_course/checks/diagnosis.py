@@ -409,6 +409,8 @@ def accuracy(function: Callable[..., Any]) -> Verdict:
     reader = copy.deepcopy(patient).eval()
     with torch.no_grad():
         answers = reader(x).argmax(1)
+    recorded: list[bool] = []
+    patient.register_forward_hook(lambda *_: recorded.append(torch.is_grad_enabled()))
     y = torch.where(torch.arange(40) % 4 == 0, (answers + 1) % 10, answers)  # 30 of 40 are right
     for shape in [(40,), (40, 1)]:
         for training in (True, False):
@@ -442,4 +444,9 @@ def accuracy(function: Callable[..., Any]) -> Verdict:
             )  # fmt: skip
             if verdict is not None:
                 return verdict
+    if any(recorded):
+        return wrong(
+            "The share is right, but the network was asked with gradients, which costs memory and "
+            "time: let it answer in `with torch.no_grad():`."
+        )
     return right("The right share, whatever the mode and the shape of the labels.")

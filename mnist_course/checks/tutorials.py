@@ -104,26 +104,26 @@ def network(builder: Callable[[], Any]) -> Verdict:
         return model
     if not isinstance(model, nn.Module):
         return wrong(f"Return the network, an nn.Module; this is a {type(model).__name__}.")
-    hidden: list[tuple[nn.Linear, Tensor]] = []
+    given: list[tuple[nn.Module, Tensor]] = []
     hooks = [
-        layer.register_forward_hook(lambda layer, x, _: hidden.append((layer, x[0].detach())))
+        layer.register_forward_hook(lambda layer, x, _: given.append((layer, x[0].detach())))
         for layer in model.modules()
-        if isinstance(layer, nn.Linear)
+        if isinstance(layer, (nn.Conv2d, nn.Linear))
     ]
     try:
-        verdict = _answers(model, hidden)
+        verdict = _answers(model, given)
     finally:
         for hook in hooks:
             hook.remove()
     return verdict
 
 
-def _answers(model: nn.Module, hidden: list[tuple[nn.Linear, Tensor]]) -> Verdict:
-    """The verdict on a network; ``hidden`` fills with what its linear layers are given."""
+def _answers(model: nn.Module, given: list[tuple[nn.Module, Tensor]]) -> Verdict:
+    """The verdict on a network; ``given`` fills with what its layers with weights are given."""
     model.eval()
     pixels = torch.rand(49, 1, 28, 28)
     for images in (49, 7, 1):
-        hidden.clear()
+        given.clear()
         with torch.no_grad():
             logits = run(model, pixels[:images])
         if isinstance(logits, Verdict):
@@ -144,7 +144,7 @@ def _answers(model: nn.Module, hidden: list[tuple[nn.Linear, Tensor]]) -> Verdic
                 f"{images} digits give {shape}, expected ({images}, 10): has view(-1, …) made "
                 "other rows than there are images?"
             )
-        for layer, x in hidden:
+        for layer, x in given:
             if len(x) != images:
                 return wrong(
                     f"{images} digits have become {len(x)} rows before {layer}: view(-1, …) "
@@ -161,16 +161,17 @@ def _answers(model: nn.Module, hidden: list[tuple[nn.Linear, Tensor]]) -> Verdic
             "These are log-probabilities. That does no harm to cross_entropy, but the network "
             "should return logits: leave the log-softmax to the loss."
         )
-    if bool((logits >= 0).all()):
+    last, x = given[-1] if given else (None, pixels)
+    if isinstance(last, nn.Linear) and not torch.allclose(logits, last(x), atol=1e-6):
         return wrong(
-            "No logit is negative: is there a ReLU after the last layer? It cuts off half of what "
-            "the network can say, and the gradient with it."
+            "Something changes the numbers after the last linear layer. If it is a ReLU, it cuts "
+            "off half of what the network can say, and the gradient with it."
         )
-    for layer, x in hidden[1:]:
+    for layer, x in given[1:]:
         if bool((x < 0).any()):
             return wrong(
                 f"What arrives at {layer} has negative numbers: no ReLU stands before it, and two "
-                "linear layers in a row are one."
+                "linear maps in a row are one."
             )
     parameters = sum(weights.numel() for weights in model.parameters())
     if parameters != 249_162:
@@ -214,6 +215,16 @@ _ACCURACY_MISTAKES = [
     ("This is a percentage cut to an integer; return the share itself, 0 … 1.", 96),
     ("This is a percentage; return the share, 0 … 1.", 100 * _ACCURACY),
     ("This is the share of *wrong* answers.", 4 / 130),
+    (
+        "This is the mean of the batches' accuracies, in per cent: add up right answers, divide "
+        "once, at the end, and return the share itself, 0 … 1.",
+        100 * (62 / 64 + 63 / 64 + 1 / 2) / 3,
+    ),
+    (
+        "This is the mean of the batches' accuracies, in per cent and cut to an integer: add up "
+        "right answers, divide once, at the end, and return the share itself, 0 … 1.",
+        81,
+    ),
     ("You count the last batch only.", 0.5),
 ]
 
