@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from mnist_course.checks import assembling as check
 from tests.chapters import definitions
-from tests.verdicts import assert_right
+from tests.verdicts import assert_right, said
 
 chapter = definitions("10-assembling-the-network")
 
@@ -31,7 +31,7 @@ def answer_of(prefix: str, name: str):
 
 def assert_says(verdict, message):
     assert not verdict.ok
-    assert message in verdict.message, verdict.message
+    assert message in said(verdict), verdict.message
 
 
 @pytest.mark.parametrize("name", CHECKS)
@@ -63,6 +63,24 @@ def residual(end, padding=1, bias=False, kernel_size=3, outputs=0):
             return end(x, self.f)
 
     return Residual
+
+
+class OtherOrder(nn.Module):
+    """Right; its layers are made in another order than they are used in."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(channels)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(channels)
+
+    def forward(self, x):
+        return (x + self.norm2(self.conv2(self.norm1(self.conv1(x)).relu()))).relu()
+
+
+def test_the_order_in_which_layers_are_made_does_not_matter():
+    assert_right(check.residual(OtherOrder))
 
 
 class Twice(chapter["SolutionResidual"]):
@@ -293,6 +311,20 @@ def in_memory_order(tensor):
     return bytes(tensor.untyped_storage())
 
 
+def offsets(wrong):
+    """A writer whose header has these offsets."""
+
+    def answer(tensors):
+        return written(
+            tensors,
+            text=lambda header: json.dumps(
+                {name: entry | {"data_offsets": wrong} for name, entry in header.items()}
+            ),
+        )
+
+    return answer
+
+
 def lengths(tensors):
     """Offsets that are (begin, length) and not (begin, end)."""
     raw = chapter["solution_safetensors"](tensors)
@@ -318,6 +350,10 @@ def lengths(tensors):
         (lambda t: written(t) + b"end", "refuses the file"),
         (lambda t: written(dict(list(t.items())[:1])), "expected ['b', 'w']"),
         (lengths, "For two tensors the safetensors library refuses the file"),
+        (lambda t: written(t, text=lambda header: json.dumps([header])), "one JSON object"),
+        (lambda t: written(t, text=lambda header: json.dumps({"w": [1]})), "one JSON object"),
+        (offsets(24), "a list of two numbers"),
+        (offsets([]), "a list of two numbers"),
         (lambda t: written(t).decode("latin1"), "expected bytes, got str"),
     ],
 )

@@ -52,6 +52,8 @@ WRONG = {
     "softmax": [
         (chapter["naive_softmax"], "exp(1000) overflows"),
         (lambda z: rowwise(z, 500), "not a constant"),
+        (lambda z: rowwise(z, z.mean(1, keepdim=True)), "not their mean"),
+        (lambda z: rowwise(z, z.amax(1)), "The sum or the largest"),
         (lambda z: rowwise(z, z.abs().amax(1, True)), "underflows to 0"),
         (lambda z: rowwise(z, z.max()), "whole *batch*, which"),
         (lambda z: (z - z.max()).exp() / (z - z.max()).exp().sum(), "over the whole batch"),
@@ -67,6 +69,10 @@ WRONG = {
     "logsumexp": [
         (lambda z: z.exp().sum(1).log(), "exp(1000) overflows"),
         (lambda z: z.max() + (z - z.max()).exp().sum(1).log(), "whole *batch*, which"),
+        (
+            lambda z: z.mean(1) + (z - z.mean(1, keepdim=True)).exp().sum(1).log(),
+            "not their mean",
+        ),
         (lambda z: z.exp().sum(1), "take its logarithm"),
         (lambda z: z.exp().log().sum(1), "add first"),
         (lambda z: (z - z.amax(1, True)).exp().sum(1).log(), "never added again"),
@@ -78,8 +84,9 @@ WRONG = {
         (lambda z: z.logsumexp(1, keepdim=True), "squeeze(1)"),
     ],
     "cross_entropy": [
-        (lambda z, t: -z.softmax(1).log()[range(len(z)), t].mean(), "became 0 (or nan)"),
+        (lambda z, t: -z.softmax(1).log()[range(len(z)), t].mean(), "a probability became 0"),
         (lambda z, t: -(z.exp() / z.exp().sum(1, True)).log()[range(len(z)), t].mean(), "became 0"),
+        (lambda z, t: (z.exp().sum(1).log() - z[range(len(z)), t]).mean(), "an exp overflowed"),
         (lambda z, t: -F.cross_entropy(z, t), "sign is missing"),
         (lambda z, t: F.cross_entropy(z, t, reduction="sum"), "take their mean"),
         (lambda z, t: F.cross_entropy(z, t, reduction="none"), "one loss for each image"),
@@ -111,7 +118,7 @@ WRONG = {
         (chapter["suspicious_loss"], "both bugs are there"),
         (lambda z, t: -(one_hot(z, t) * z.log_softmax(1)).mean(), "the axis is right"),
         (lambda z, t: -(one_hot(z, t) * z.log_softmax(0)).sum(1).mean(), "the mean is right"),
-        (lambda z, t: -(one_hot(z, t) * z.log_softmax(1)).sum(), "too large for a mean"),
+        (lambda z, t: -(one_hot(z, t) * z.log_softmax(1)).sum(), "are added up; take their mean"),
         (lambda z, t: F.cross_entropy(z.softmax(1), t), "right now, but: Softmax is applied twice"),
     ],
     "smooth_loss": [

@@ -5,6 +5,7 @@ import torch
 
 from mnist_course.checks import drawing as check
 from tests.chapters import definitions
+from tests.verdicts import said
 
 CHAPTER = definitions("01-draw-a-digit")
 SEVEN = [[(10, 10), (70, 12), (35, 110)]]
@@ -27,7 +28,7 @@ def test_a_drawn_seven_is_read() -> None:
 )
 def test_other_strokes_are_not_a_seven(strokes, message) -> None:
     verdict = check.drawn(strokes, 7)
-    assert not verdict.ok and message in verdict.message
+    assert not verdict.ok and message in said(verdict)
 
 
 def test_the_solutions_in_the_chapter_are_right() -> None:
@@ -52,13 +53,14 @@ def test_a_share_in_single_precision_is_right_too() -> None:
 )
 def test_prepare_names_the_mistake(answer, message) -> None:
     verdict = check.prepare(answer)
-    assert not verdict.ok and message in verdict.message
+    assert not verdict.ok and message in said(verdict)
 
 
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
         (CHAPTER["share_of_right_answers"], "along dim=1"),
+        (lambda p, y: (p.argmax(1)[:10] == y[:10]).double().mean(), "first ten images"),
         (lambda p, y: (p.argmax(1) != y).double().mean(), "wrong answers"),
         (lambda p, y: (p.argmax(1) == y).double().sum(), "number of right answers"),
         (lambda p, y: 100 * (p.argmax(1) == y).double().mean(), "per cent"),
@@ -67,7 +69,7 @@ def test_prepare_names_the_mistake(answer, message) -> None:
 )
 def test_accuracy_names_the_mistake(answer, message) -> None:
     verdict = check.accuracy(answer)
-    assert not verdict.ok and message in verdict.message
+    assert not verdict.ok and message in said(verdict)
 
 
 def test_the_rules_of_the_chapter_read_an_ideal_ring_and_bar() -> None:

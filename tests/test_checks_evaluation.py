@@ -42,6 +42,7 @@ def f1_of_every_class(C):
             lambda t, o, k: sklearn.metrics.confusion_matrix(t, o, labels=range(k)),
         ),
         ("macro_f1", f1_of_every_class),
+        ("equal_number_ece", lambda c, r, n: bins(c, r.float(), n, dtype=torch.float32).mean()),
         ("largest_error_rate", lambda n: -math.expm1(math.log(0.05) / n)),
     ],
 )
@@ -87,9 +88,9 @@ def f1_of_means(C):
     return 2 * p * r / (p + r)
 
 
-def bins(c, hits, n, sort=True, sort_hits=True, gap=torch.abs):
+def bins(c, hits, n, sort=True, sort_hits=True, gap=torch.abs, dtype=torch.float64):
     order = c.argsort() if sort else torch.arange(len(c))
-    shares = (hits[order] if sort_hits else hits).double().view(n, -1).mean(1)
+    shares = (hits[order] if sort_hits else hits).to(dtype).view(n, -1).mean(1)
     return gap(shares - c[order].view(n, -1).mean(1))
 
 
@@ -180,6 +181,8 @@ WRONG = {
         (lambda c, r, n: bins(c, r, n, gap=torch.square).mean(), "squared the gaps"),
     ],
     "accuracy": [
+        (lambda m, x, t, n: measure(m, x, t, n) * len(t) / (-(-len(t) // n) * n), "as if the last"),
+        (lambda m, x, t, n: measure(m, x, t, n) * len(t) / (len(t) // n * n), "last one counts"),
         (chapter["suspicious_accuracy"], "autograd recorded"),
         (lambda *a: measure(*a, mean=True), "mean of the batches"),
         (lambda *a: measure(*a, switch=False), "training mode"),

@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional
 
 from mnist_course.checks import fast as check
+from tests.verdicts import said
 
 
 def right_shift(images, dy, dx):
@@ -107,6 +108,11 @@ def nothing(*_):
         ("multiply_adds", lambda a, b, k, size: a * b * k * size**2, "9 weights"),
         ("multiply_adds", lambda a, b, k, size: a * b * k * k * size, "25 places"),
         ("multiply_adds", lambda a, b, k, size: 2 * a * b * k * k * size**2, "one multiply-add"),
+        (
+            "multiply_adds",
+            lambda a, b, k, size: b * (a * k * k + 1) * size**2,
+            "You count the bias",
+        ),
         ("shift", lambda x, dy, dx: right_shift(x, -dy, -dx), "the other way"),
         ("shift", lambda x, dy, dx: right_shift(x, dx, dy), "exchanged"),
         ("shift", rolled, "comes in on the other"),
@@ -122,6 +128,7 @@ def nothing(*_):
         ("seconds_per_step", no_warm_up, "The first step is in it"),
         ("seconds_per_step", warm_up_not_waited_for, "The first step is in it"),
         ("seconds_per_step", not_divided, "Divide by"),
+        ("seconds_per_step", lambda *a: 1000 * right_time(*a), "milliseconds"),
         ("seconds_per_step", lambda *_: 0.005, "Wait for all the work"),
         ("seconds_per_step", lambda *_: "fast", "expected a number"),
         ("seconds_per_step", nothing, "Nothing is written yet"),
@@ -130,4 +137,4 @@ def nothing(*_):
 def test_a_wrong_answer_is_told_why(name, answer, message):
     verdict = getattr(check, name)(answer)
     assert not verdict
-    assert message in verdict.message
+    assert message in said(verdict)

@@ -12,6 +12,7 @@ from mnist_course.checks import finetuning as check
 from mnist_course.data import Digits
 from tests.chapters import definitions
 from tests.samples import digits
+from tests.verdicts import said
 
 chapter = definitions("19-fine-tuning")
 
@@ -75,7 +76,7 @@ def always_linear(network, head):
 def test_frozen_copy(answer, message):
     verdict = check.frozen_copy(answer)
     assert not verdict
-    assert message in verdict.message
+    assert message in said(verdict)
 
 
 def strict_false(network, state):
@@ -132,7 +133,7 @@ def nothing_loaded(network, state):
 def test_load_what_fits(answer, message):
     verdict = check.load_what_fits(answer)
     assert not verdict
-    assert message in verdict.message
+    assert message in said(verdict)
 
 
 def train_head(network, images, labels, steps, *, mode="eval", thaw=False):
@@ -189,7 +190,7 @@ def ends_in_train_mode(network, images, labels, classes, steps):
 def test_new_head(answer, message):
     verdict = check.new_head(answer)
     assert not verdict
-    assert message in verdict.message
+    assert message in said(verdict)
 
 
 def right_kernels(b, a, in_channels, kernel_size):
@@ -215,7 +216,7 @@ def right_kernels(b, a, in_channels, kernel_size):
 def test_two_kernels(answer, message):
     verdict = check.two_kernels(answer)
     assert not verdict
-    assert message in verdict.message
+    assert message in said(verdict)
 
 
 def constant(answers: dict[int, int]) -> nn.Module:
@@ -262,7 +263,7 @@ def test_learned_and_remembered(tuned, message):
         new.images[new.labels == label, 0, 0, 0] = 10 + label
     network = constant({11: 5, 12: 5})
     verdict = check.learned_and_remembered(lambda *_: tuned, network, new, old, new, old)
-    assert message in verdict.message
+    assert message in said(verdict)
     assert verdict.ok == message.startswith("Learned")
 
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from mnist_course.checks import further as check
 from tests.chapters import definitions
+from tests.verdicts import said
 
 chapter = definitions("22-where-to-go-from-here")
 
@@ -39,7 +40,7 @@ def reshaped(x: torch.Tensor) -> torch.Tensor:
 def test_for_the_network_names_the_mistake(answer: Callable, message: str) -> None:
     verdict = check.for_the_network(answer)
     assert not verdict
-    assert message in verdict.message
+    assert message in said(verdict)
 
 
 def block(x, w1, w2, skip, stride, *, between=True, order="sum", way=True, identity=False):
@@ -66,7 +67,7 @@ def test_residual_names_the_mistake(mistake: dict, message: str) -> None:
     assert check.residual(block)
     verdict = check.residual(lambda *arguments: block(*arguments, **mistake))
     assert not verdict
-    assert message in verdict.message
+    assert message in said(verdict)
 
 
 def test_residual_notices_a_stride_that_is_forgotten() -> None:
@@ -91,7 +92,7 @@ scores = chapter["solution_score_maps"]
 def test_score_maps_names_the_mistake(answer: Callable, message: str) -> None:
     verdict = check.score_maps(answer)
     assert not verdict
-    assert message in verdict.message
+    assert message in said(verdict)
 
 
 def by_columns(x: torch.Tensor, size: int) -> torch.Tensor:
@@ -119,4 +120,4 @@ def by_pixels(x: torch.Tensor, size: int) -> torch.Tensor:
 def test_patches_names_the_mistake(answer: Callable, message: str) -> None:
     verdict = check.patches(answer)
     assert not verdict
-    assert message in verdict.message
+    assert message in said(verdict)

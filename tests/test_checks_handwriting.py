@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from mnist_course.checks import handwriting as check
 from tests.chapters import definitions
-from tests.verdicts import assert_not_begun
+from tests.verdicts import assert_not_begun, said
 
 CHAPTER = definitions("20-your-own-handwriting")
 
@@ -72,7 +72,7 @@ def from_the_middle(image):
 )
 def test_slant_names_the_mistake(answer, message):
     verdict = check.slant(answer)
-    assert not verdict.ok and message in verdict.message, verdict
+    assert not verdict.ok and message in said(verdict), verdict
 
 
 def ink_of(crop):
@@ -105,7 +105,7 @@ def exchanged(crop):
 )
 def test_place_names_the_mistake(answer, message):
     verdict = check.place(answer)
-    assert not verdict.ok and message in verdict.message, verdict
+    assert not verdict.ok and message in said(verdict), verdict
 
 
 def test_a_place_in_single_precision_is_right_too():
@@ -132,7 +132,7 @@ def parts(weights, features, labels):
 )
 def test_the_gradient_names_the_mistake(answer, message):
     verdict = check.spring_gradient(answer)
-    assert not verdict.ok and message in verdict.message, verdict
+    assert not verdict.ok and message in said(verdict), verdict
 
 
 def solved(digits, others, refuse):
@@ -165,4 +165,4 @@ def changed(threshold=lambda t, digits: t, share=lambda s, others: s):
 )
 def test_threshold_names_the_mistake(answer, message):
     verdict = check.threshold(answer)
-    assert not verdict.ok and message in verdict.message, verdict
+    assert not verdict.ok and message in said(verdict), verdict

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from mnist_course.checks import Verdict
 from mnist_course.checks import locality as check
+from tests.verdicts import said
 
 
 def unwritten(*_: Any, **__: Any) -> Any:
@@ -41,7 +43,7 @@ def test_every_check_survives_what_is_no_answer(
     verdict = getattr(check, name)(answer)
     assert isinstance(verdict, Verdict)
     assert not verdict
-    assert message in verdict.message
+    assert message in said(verdict)
 
 
 # --- parameters ---
@@ -77,6 +79,11 @@ WRONG_PARAMETERS = {
         o * i * K * K + o * H * W,
     ),
     "not for each slice": lambda i, o, H, W, K: (dense(i, o, H, W, K), o * i * (K * K + 1)),
+    "not one for the whole layer": lambda i, o, H, W, K: (dense(i, o, H, W, K), i * o * K * K + 1),
+    "the largest difference is": lambda i, o, H, W, K: (
+        dense(i, o, H, W, K) + 1,
+        o * (i * K * K + 1),
+    ),
     "shape": lambda *a: right_parameters(*a)[0],
 }
 
@@ -89,7 +96,7 @@ def test_parameters_accepts_the_right_counts() -> None:
 def test_parameters_names_the_mistake(message: str) -> None:
     verdict = check.parameters(WRONG_PARAMETERS[message])
     assert not verdict
-    assert message in verdict.message
+    assert message in said(verdict)
 
 
 # --- matrix ---
@@ -135,7 +142,7 @@ def test_matrix_names_the_mistake(message: str) -> None:
     torch.manual_seed(0)
     verdict = check.matrix(WRONG_MATRICES[message])
     assert not verdict
-    assert message in verdict.message
+    assert message in said(verdict)
 
 
 def test_matrix_names_exchanged_rows_and_columns() -> None:
@@ -184,13 +191,22 @@ WRONG_TESTS = {
 def test_is_equivariant_accepts_a_right_test() -> None:
     assert check.is_equivariant(trial((1, 2), (1, 3), x=noise))
     assert check.is_equivariant(lambda f: torch.tensor(trial((1, 2), (1, 3), x=noise)(f)))
+    assert check.is_equivariant(lambda f: np.bool_(trial((1, 2), (1, 3), x=noise)(f)))
+
+
+def test_is_equivariant_accepts_a_right_test_in_float32() -> None:
+    for seed in range(50):
+        torch.manual_seed(seed)
+        x = torch.rand(3, 1, 9, 9)
+        verdict = check.is_equivariant(trial((1, 2), (1, 3), x=lambda x=x: x))
+        assert verdict, verdict.message
 
 
 @pytest.mark.parametrize("message", WRONG_TESTS)
 def test_is_equivariant_says_where_a_test_fails(message: str) -> None:
     verdict = check.is_equivariant(WRONG_TESTS[message])
     assert not verdict
-    assert message in verdict.message
+    assert message in said(verdict)
 
 
 # --- shuffle ---
@@ -226,6 +242,14 @@ def shuffle_rows(x, seed=0):
     return x[..., torch.randperm(x.shape[3], generator=generator)]
 
 
+def shuffle_columns(x, seed=0):
+    return shuffle_rows(x.mT, seed).mT
+
+
+def shuffle_whole_rows(x, seed=0):
+    return shuffle_rows(shuffle_columns(x, seed), seed)
+
+
 def shuffle_in_place(x, seed=0):
     x.copy_(right_shuffle(x, seed))
     return x
@@ -242,6 +266,8 @@ WRONG_SHUFFLES = {
     "in the same order": shuffle_each,
     "keep its own pixels": shuffle_images,
     "within a row": shuffle_rows,
+    "within a column": shuffle_columns,
+    "Whole rows stay": shuffle_whole_rows,
     "have changed": shuffle_in_place,
     "where they were": lambda x, seed=0: x,
     "use the seed": lambda x, seed=0: right_shuffle(x, 0),
@@ -258,7 +284,7 @@ def test_shuffle_accepts_the_right_one() -> None:
 def test_shuffle_names_the_mistake(message: str) -> None:
     verdict = check.shuffle(WRONG_SHUFFLES[message])
     assert not verdict
-    assert message.strip(" ,") in verdict.message
+    assert message.strip(" ,") in said(verdict)
 
 
 # --- random_shift ---
@@ -289,6 +315,16 @@ def without_generator(x, limit, generator):
     return shifter()(x, limit, None)
 
 
+def always_the_same(x, limit, generator):
+    return shifter()(x, limit, torch.Generator().manual_seed(0))
+
+
+def rounded(x, limit, generator):
+    """The outermost ways are drawn half as often as the others."""
+    draw = ((torch.rand(len(x), 2, generator=generator) * 2 - 1) * limit).round().int().tolist()
+    return torch.stack([shift(image, *way) for image, way in zip(x, draw, strict=True)])
+
+
 def in_place(x, limit, generator):
     x.copy_(shifter()(x, limit, generator))
     return x
@@ -309,8 +345,10 @@ WRONG_SHIFTS = {
     "all ways should be equally likely": shifter(low=lambda n: 0),
     "All images moved the same way": all_alike,
     "draw from `generator` only": without_generator,
+    "Another generator gave the same": always_the_same,
     "have changed": in_place,
     "too many images moved by (0, 0)": mostly_unmoved,
+    "too many images moved by": rounded,
     "not the image moved": lambda x, limit, generator: x + limit,
     "expected the same, got (400, 7, 9)": lambda x, limit, generator: x[:, 0],
 }
@@ -324,4 +362,4 @@ def test_random_shift_accepts_the_right_one() -> None:
 def test_random_shift_names_the_mistake(message: str) -> None:
     verdict = check.random_shift(WRONG_SHIFTS[message])
     assert not verdict
-    assert message in verdict.message
+    assert message in said(verdict)

@@ -5,7 +5,7 @@ import torch
 
 from mnist_course.checks import pixels as check
 from tests.chapters import definitions
-from tests.verdicts import assert_right
+from tests.verdicts import assert_right, said
 
 CHAPTER = definitions("02-the-data")
 
@@ -35,7 +35,7 @@ def test_an_unwritten_answer_is_not_an_error(name: str) -> None:
 )
 def test_normalise_names_the_mistake(answer, message) -> None:
     verdict = check.normalise(answer)
-    assert not verdict and message in verdict.message
+    assert not verdict and message in said(verdict)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_normalise_names_the_mistake(answer, message) -> None:
 )
 def test_one_hot_names_the_mistake(answer, message) -> None:
     verdict = check.one_hot(answer)
-    assert not verdict and message in verdict.message
+    assert not verdict and message in said(verdict)
 
 
 def ordered(x, y, n, seed):
@@ -91,7 +91,7 @@ def exchanged(x, y, n, seed):
 )
 def test_split_names_the_mistake(answer, message) -> None:
     verdict = check.split(answer)
-    assert not verdict and message in verdict.message
+    assert not verdict and message in said(verdict)
 
 
 def by(function):
@@ -129,4 +129,4 @@ def with_bytes(images, labels, queries):
 )
 def test_nearest_mean_names_the_mistake(answer, message) -> None:
     verdict = check.nearest_mean(answer)
-    assert not verdict and message in verdict.message
+    assert not verdict and message in said(verdict)

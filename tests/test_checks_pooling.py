@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from mnist_course.checks import pooling as check
 from tests.chapters import definitions
+from tests.verdicts import said
 
 chapter = definitions("07-pooling")
 STUBS = {"fixed_max_pool": "buggy_max_pool"}
@@ -31,6 +32,7 @@ def on_image(pool: Callable) -> Callable:
     ("answer", "message"),
     [
         (on_image(lambda x: F.max_pool2d(x, 2, stride=1)), "overlap"),
+        (on_image(lambda x: F.max_pool2d(x, 2).clamp(min=0)), "must not start at 0"),
         (on_image(lambda x: F.avg_pool2d(x, 2)), "averages"),
         (on_image(lambda x: -F.max_pool2d(-x, 2)), "smallest"),
         (lambda image: image[::2, ::2], "corner"),
@@ -42,7 +44,7 @@ def on_image(pool: Callable) -> Callable:
 def test_max_pool_names_the_mistake(answer: Callable, message: str) -> None:
     verdict = check.max_pool(answer)
     assert not verdict
-    assert message in verdict.message
+    assert message in said(verdict)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +60,7 @@ def test_max_pool_names_the_mistake(answer: Callable, message: str) -> None:
 def test_average_kernel_names_the_mistake(answer: Callable, message: str) -> None:
     verdict = check.average_kernel(answer)
     assert not verdict
-    assert message in verdict.message
+    assert message in said(verdict)
 
 
 def searched(x: torch.Tensor, k: int, s: int, p: int, start: float, padding: float) -> torch.Tensor:
@@ -72,6 +74,7 @@ def searched(x: torch.Tensor, k: int, s: int, p: int, start: float, padding: flo
         (lambda *a: searched(*a, start=0, padding=0), "came out as 0"),
         (lambda *a: searched(*a, start=0, padding=-math.inf), "came out as 0"),
         (lambda *a: searched(*a, start=-math.inf, padding=0), "padding wins"),
+        (lambda *a: searched(*a, start=-1, padding=-1), "For negative numbers"),
         (lambda x, k, s, p: F.max_pool2d(x.abs(), k, s, p), "absolute values"),
         (lambda x, k, s, p: F.avg_pool2d(x, k, s, p), "average"),
         (lambda x, k, s, p: F.max_pool2d(x, k, s), "has shape"),
@@ -80,11 +83,18 @@ def searched(x: torch.Tensor, k: int, s: int, p: int, start: float, padding: flo
 def test_fixed_max_pool_names_the_mistake(answer: Callable, message: str) -> None:
     verdict = check.fixed_max_pool(answer)
     assert not verdict
-    assert message in verdict.message
+    assert message in said(verdict)
 
 
 def backward(
-    x: torch.Tensor, upstream: torch.Tensor, k: int, s: int, *, add: bool = True, ties: bool = False
+    x: torch.Tensor,
+    upstream: torch.Tensor,
+    k: int,
+    s: int,
+    *,
+    add: bool = True,
+    ties: bool = False,
+    shared: bool = False,
 ) -> torch.Tensor:
     grad = torch.zeros_like(x)
     for i in range(upstream.shape[0]):
@@ -94,7 +104,8 @@ def backward(
             first = torch.zeros(k * k, dtype=torch.bool)
             first[(window == window.max()).flatten().nonzero()[0]] = True
             winners = (window == window.max()) if ties else first.reshape(k, k)
-            place[winners] = upstream[i, j] + (place[winners] if add else 0)
+            share = upstream[i, j] / (winners.sum() if shared else 1)
+            place[winners] = share + (place[winners] if add else 0)
     return grad
 
 
@@ -109,6 +120,7 @@ def to_all(x: torch.Tensor, upstream: torch.Tensor, k: int, s: int) -> torch.Ten
     [
         (lambda *a: backward(*a, add=False), "add up"),
         (lambda *a: backward(*a, ties=True), "first maximum"),
+        (lambda *a: backward(*a, ties=True, shared=True), "share the gradient among the equals"),
         (lambda x, up, k, s: to_all(x, up, k, s) / k**2, "winner takes all"),
         (to_all, "others get 0"),
         (lambda x, up, k, s: backward(x, torch.ones_like(up), k, s), "multiply by the upstream"),
@@ -118,7 +130,7 @@ def to_all(x: torch.Tensor, upstream: torch.Tensor, k: int, s: int) -> torch.Ten
 def test_max_pool_backward_names_the_mistake(answer: Callable, message: str) -> None:
     verdict = check.max_pool_backward(answer)
     assert not verdict
-    assert message in verdict.message
+    assert message in said(verdict)
 
 
 def blur(x: torch.Tensor, stride: int, weights: tuple[float, ...] = (1, 2, 1)) -> torch.Tensor:
@@ -141,4 +153,4 @@ def blur(x: torch.Tensor, stride: int, weights: tuple[float, ...] = (1, 2, 1)) -
 def test_blur_pool_names_the_mistake(answer: Callable, message: str) -> None:
     verdict = check.blur_pool(answer)
     assert not verdict
-    assert message in verdict.message
+    assert message in said(verdict)

@@ -1,6 +1,7 @@
 """Each check of chapter 14 accepts the right answer and names each plausible mistake."""
 
 import copy
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 
 from mnist_course.checks import regularisation as check
 from tests.chapters import definitions
+from tests.verdicts import said
 
 chapter = definitions("14-overfitting")
 
@@ -44,7 +46,7 @@ def rolled(images: torch.Tensor, down: torch.Tensor, right: torch.Tensor) -> tor
 def test_shift_names_the_mistake(answer: Callable, message: str) -> None:
     verdict = check.shift(answer)
     assert not verdict
-    assert message in verdict.message
+    assert message in said(verdict)
 
 
 def dropped(
@@ -91,7 +93,7 @@ def in_place(x: torch.Tensor, p: float, generator: torch.Generator) -> torch.Ten
 def test_dropout2d_names_the_mistake(answer: Callable, message: str) -> None:
     verdict = check.dropout2d(answer)
     assert not verdict
-    assert message in verdict.message
+    assert message in said(verdict)
 
 
 def per_input(values: torch.Tensor) -> torch.Tensor:
@@ -129,7 +131,7 @@ def folded(
 def test_fold_forwards_names_the_mistake(answer: Callable, message: str) -> None:
     verdict = check.fold_forwards(answer)
     assert not verdict
-    assert message in verdict.message
+    assert message in said(verdict)
 
 
 def train(
@@ -144,12 +146,13 @@ def train(
     extra: int = 0,
     stop: bool = True,
     load: bool = True,
+    lower: Callable = operator.lt,
 ) -> Any:
     lowest, waited, best = float("inf"), 0, {}
     for _ in range(epochs):
         step(model)
         loss = validation_loss(model)
-        if loss < lowest:
+        if lower(loss, lowest):
             lowest = loss
             waited = 0 if reset else waited
             best = copy.deepcopy(model.state_dict()) if copied else dict(model.state_dict())
@@ -162,11 +165,29 @@ def train(
     return model
 
 
+def against_the_epoch_before(model, step, validation_loss, epochs, patience):
+    lowest = before = float("inf")
+    waited, best = 0, {}
+    for _ in range(epochs):
+        step(model)
+        loss = validation_loss(model)
+        waited = 0 if loss < before else waited + 1
+        before = loss
+        if loss < lowest:
+            lowest, best = loss, copy.deepcopy(model.state_dict())
+        if waited == patience:
+            break
+    model.load_state_dict(best)
+    return model
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (lambda *a: train(*a, copied=False), "Is it a copy?"),
-        (lambda *a: train(*a, load=False), "of the last epoch"),
+        (lambda *a: train(*a, copied=False), "is it a copy?"),
+        (lambda *a: train(*a, load=False), "never loaded back"),
+        (lambda *a: train(*a, lower=operator.le), "in a row"),
+        (against_the_epoch_before, "in a row"),
         (lambda *a: train(*a, reset=False), "in a row"),
         (lambda *a: train(*a, extra=1), "epochs, expected"),
         (lambda *a: train(*a, stop=False), "epochs, expected"),
@@ -177,7 +198,7 @@ def train(
 def test_best_of_names_the_mistake(answer: Callable, message: str) -> None:
     verdict = check.best_of(answer)
     assert not verdict
-    assert message in verdict.message
+    assert message in said(verdict)
 
 
 def noise(images: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
@@ -210,4 +231,4 @@ def covered(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 def test_augmentation_names_the_mistake(answer: Callable, message: str) -> None:
     verdict = check.augmentation(answer)
     assert not verdict
-    assert message in verdict.message
+    assert message in said(verdict)

@@ -152,6 +152,10 @@ def item(loss):
     return loss.item()
 
 
+def numbers(losses, scores):
+    return [loss.item() for loss in losses], scores
+
+
 def loop(number=item, train="each epoch", read="eval", grad=False, lines="zbs", result=None):
     def answer(network, optimizer, batches, held_out, epochs):
         losses, scores = [], []
@@ -159,8 +163,8 @@ def loop(number=item, train="each epoch", read="eval", grad=False, lines="zbs", 
         for _ in range(epochs):
             if train == "each epoch":
                 network.train()
-            made = [step(lines, lambda loss: loss)(network, optimizer, x, y) for x, y in batches]
-            losses.append(sum(number(loss) for loss in made) / len(batches))
+            made = [step(lines, number)(network, optimizer, x, y) for x, y in batches]
+            losses.append(sum(made) / len(batches))
             network.train(read != "eval")
             with torch.set_grad_enabled(grad):
                 hits = network(held_out[0]).argmax(1) == held_out[1]
@@ -220,6 +224,7 @@ WRONG = {
         ([step("szb")], "before loss.backward()"),
         ([step("zb")], "weights have not changed"),
         ([step("bzs")], "weights have not changed"),
+        ([step("zsb")], "backward() first"),
         ([step("zbss")], "exactly one backward() and one step()"),
         ([step("zbs", lambda loss: loss)], "with its whole graph"),
         ([step("zbs", lambda loss: loss.detach())], "you return a tensor:"),
@@ -278,6 +283,7 @@ WRONG = {
         ([chapter["suspicious_training"]], "Who switches back?"),
         ([loop(train="once")], "Who switches back?"),
         ([loop(number=lambda loss: loss)], "The modes are right now"),
+        ([loop(number=lambda loss: loss, result=numbers)], "graphs of all its steps"),
         ([loop(read="train")], "held-out digits are read in train mode"),
         ([loop(grad=True)], "none for the held-out digits"),
         ([loop(lines="bs")], "the numbers are not"),

@@ -164,7 +164,7 @@ def compose(function: Callable[[torch.Tensor, torch.Tensor, int], Any]) -> Verdi
         expected = both.reshape(-1, 4).T.reshape(4, 2, size, size)
         case = f"a {kernel1}×{kernel1} kernel of stride {stride} and then a {kernel2}×{kernel2} one"
         answer = run(function, first, second, stride)
-        if isinstance(answer, torch.Tensor) and answer.shape != expected.shape:
+        if isinstance(answer, torch.Tensor) and answer.shape[2:] != expected.shape[2:]:
             look = (
                 "the windows of the second layer lie `stride` pixels apart in the image"
                 if stride > 1
@@ -217,16 +217,16 @@ def initialization(function: Callable[[], Any]) -> Verdict:
     ]
     if idle:
         return wrong(
-            f"The gradient of {', '.join(idle)} is exactly zero: it will never learn. A weight's "
-            "gradient is (what comes in) × (what comes back), and zeros make both of them zero."
+            f"At the first step the gradient of {', '.join(idle)} is exactly zero. A weight's "
+            "gradient is (what comes in) × (what comes back): which zeros make one of them zero?"
         )
     for name, parameter in network.named_parameters():
-        if parameter.ndim > 1 and (parameter == parameter[:1]).all():
+        if parameter.ndim == 4 and (parameter == parameter[:1]).all():
             return wrong(
                 f"All {len(parameter)} filters of {name} are equal, so they get equal gradients "
                 "and stay equal for ever: start them at random."
             )
-    if (logits >= 0).all():
+    if (logits >= 0).all() and (logits == 0).any():
         return wrong("No score is negative: there must be no ReLU after the last layer.")
     spread = float(logits.detach().std())
     if not 0.01 < spread < 10:

@@ -60,8 +60,17 @@ def residual(make: Callable[[int], Any]) -> Verdict:
     block.double().eval()
     _fill(block)
     x = _random(2, channels, 5, 6, seed=99)
-    (c1, c2), (n1, n2) = convolutions, norms
+    called: list[nn.Module] = []  # __init__ may make the layers in any order
+    hooks = [
+        m.register_forward_pre_hook(lambda m, _: called.append(m)) for m in convolutions + norms
+    ]
     with torch.no_grad():
+        answer = run(block, x.clone())
+        for hook in hooks:
+            hook.remove()
+        for layers in (convolutions, norms):
+            layers.sort(key=lambda m: called.index(m) if m in called else len(called))
+        (c1, c2), (n1, n2) = convolutions, norms
         try:
             inner = n1(c1(x))
             f = n2(c2(inner.relu()))
@@ -73,7 +82,6 @@ def residual(make: Callable[[int], Any]) -> Verdict:
                 "only if the shape stays: 3 × 3 with padding=1, as many channels out as in."
             )
         plain = n2(c2(inner))
-        answer = run(block, x.clone())
     verdict = compare(
         answer,
         (x + f).relu(),
@@ -354,7 +362,15 @@ def _header(raw: Any, case: str) -> Verdict | None:
             f"For {case} the {length} bytes after the length are no JSON ({error}). The length is "
             "that of the encoded header alone, and text becomes JSON with json.dumps."
         )
-    offsets = [entry["data_offsets"][0] for entry in header.values() if "data_offsets" in entry]
+    if not isinstance(header, dict) or not all(isinstance(e, dict) for e in header.values()):
+        return wrong(
+            f"For {case} the header should be one JSON object with an object for each tensor: "
+            '{"w": {"dtype": …, "shape": …, "data_offsets": …}}.'
+        )
+    pairs = [entry["data_offsets"] for entry in header.values() if "data_offsets" in entry]
+    if not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+        return wrong(f"For {case} data_offsets should be a list of two numbers, [begin, end].")
+    offsets = [begin for begin, _ in pairs]
     if offsets and min(offsets) != 0:
         return wrong(
             f"For {case} the first tensor begins at {min(offsets)}: offsets count from the first "

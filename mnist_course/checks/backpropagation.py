@@ -298,6 +298,11 @@ def counterexample(
         return wrong(
             "Here the function is right. Your windows do not overlap, so no pixel can win twice."
         )
+    if y.shape[2:].numel() == 1:
+        return wrong(
+            "Here the function is right: there is only one window, so no pixel can win twice. Make "
+            "the picture larger."
+        )
     return wrong(
         "Here the function is right: your windows overlap, but no pixel wins two of them. Make "
         "one pixel larger than everything around it."

@@ -55,6 +55,11 @@ _EXTREMES: list[tuple[str, list[list[float]], str]] = [
         "you subtract the largest logit of the whole *batch*, which makes every exp of the other "
         "image underflow. Each image needs its own maximum: amax(dim=1, keepdim=True).",
     ),
+    (
+        "images with one logit of 1000 and the others of -1000",
+        [[1000.0, -1000.0, -1000.0], [-1000.0, 1000.0, -1000.0]],
+        "exp still overflows. Subtract the *largest* logit of each image, not their mean.",
+    ),
 ]
 
 
@@ -96,7 +101,10 @@ def softmax(function: Callable[[Tensor], Any]) -> Verdict:
         ]
         answer = run(function, z.clone())
         if isinstance(answer, Verdict) and "must match the size of tensor" in answer.message:
-            return wrong(f"{answer.message} The sum of each row lost its axis: use keepdim=True.")
+            return wrong(
+                f"{answer.message} The sum or the largest of each row lost its axis: use "
+                "keepdim=True for both."
+            )
         verdict = compare(answer, p, case, hints=hints)
         if verdict is not None:
             return verdict
@@ -198,8 +206,9 @@ def cross_entropy(function: Callable[[Tensor, Tensor], Any]) -> Verdict:
     if isinstance(answer, Tensor) and not torch.isfinite(answer).all():
         return wrong(
             f"Right for small logits, but with logits of 1000 the loss is {answer.tolist()}, "
-            "expected 1000: a probability became 0 (or nan) before you took its logarithm. Use "
-            "log p = z - logsumexp(z), and never the logarithm of a probability."
+            "expected 1000: an exp overflowed, or a probability became 0 before you took its "
+            "logarithm. Use log p = z - logsumexp(z), with the largest logit of each image "
+            "subtracted before the exp, and never the logarithm of a probability."
         )
     verdict = compare(answer, F.cross_entropy(z, labels), "logits of 1000")
     if verdict is not None:
@@ -274,8 +283,8 @@ def mended_loss(function: Callable[[Tensor, Tensor], Any]) -> Verdict:
                 torch.tensor(math.log(images), dtype=torch.float64),
             ),
             (
-                "The first loss is 10 × 100 times too large for a mean: add over the classes, and "
-                "take the mean over the images.",
+                "The first loss is now 100 × ln(10) = 230.26, so the axis is right. What is left: "
+                "the losses of the 100 images are added up; take their mean.",
                 torch.tensor(math.log(classes) * images, dtype=torch.float64),
             ),
         ],

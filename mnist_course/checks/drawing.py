@@ -60,7 +60,7 @@ def accuracy(function: Callable[..., Any]) -> Verdict:
     for count in (10, 40):
         probabilities = torch.rand(count, 10, generator=generator).softmax(dim=1).double()
         labels = probabilities.argmax(dim=1)
-        labels[: count // 4] = (labels[: count // 4] + 1) % 10
+        labels[::4] = (labels[::4] + 1) % 10
         right_answers = (probabilities.argmax(dim=1) == labels).double()
         expected = right_answers.mean()
         verdict = compare(
@@ -73,6 +73,7 @@ def accuracy(function: Callable[..., Any]) -> Verdict:
                     "You look for the largest number down the batch: the classes are along dim=1.",
                     (probabilities.argmax(dim=0) == labels[:10]).double().mean(),
                 ),
+                ("Only the first ten images are counted.", right_answers[:10].mean()),
                 ("That is the share of wrong answers.", 1 - expected),
                 (
                     "That is the number of right answers; divide by how many there are.",

@@ -220,6 +220,8 @@ def equal_number_ece(function: Callable[[Tensor, Tensor, int], Any]) -> Verdict:
             run(function, confidence.clone(), hits.clone(), bins),
             gaps.abs().mean(),
             f"{total} digits in {bins} bin{'s' * (bins > 1)}",
+            # A float32 share is as good as any.
+            tolerance=1e-6,
             # With one bin many mistakes give the same number, and some of them the right one.
             hints=hints if bins > 1 else (),
         )
@@ -293,9 +295,13 @@ def accuracy(function: Callable[[nn.Module, Tensor, Tensor, int], Any]) -> Verdi
             ("This is the number of right answers: divide by the number of digits.", hits.sum()),
             ("This is a percentage: return a share between 0 and 1.", 100 * hits.double().mean()),
             (
-                "You divide by the number of full batches times their size, and not by the number "
-                "of digits.",
+                "You divide by the number of batches times the batch size, as if the last one "
+                "were full: divide by the number of digits.",
                 hits.sum() / (len(parts) * batch_size),
+            ),
+            (
+                "You divide by the number of digits in full batches: the last one counts, too.",
+                hits.sum() / max(1, total - tail),
             ),
         ]
         verdict = compare(

@@ -13,7 +13,7 @@ from mnist_course.checks import Verdict, compare, right, run, wrong
 
 def multiply_adds(function: Callable[..., Any]) -> Verdict:
     """Check ``function(in_channels, out_channels, kernel_size, out_size)``: one image, forward."""
-    for a, b, k, size in ((1, 1, 1, 1), (1, 1, 3, 1), (1, 4, 3, 5), (3, 4, 2, 5), (24, 48, 3, 4)):
+    for a, b, k, size in ((1, 1, 3, 1), (1, 4, 3, 5), (3, 4, 2, 5), (24, 48, 3, 4), (1, 1, 1, 1)):
         expected = b * size * size * a * k * k
         case = f"{a} to {b} channels, a {k}×{k} kernel and {size}×{size} outputs"
         hints = [
@@ -25,6 +25,10 @@ def multiply_adds(function: Callable[..., Any]) -> Verdict:
             (f"For {case}: there are {b} kernels, each at every place.", size * size * a * k * k),
             (f"For {case}: a {k}×{k} kernel has {k * k} weights a channel.", expected // k),
             (f"For {case}: a picture of {size}×{size} has {size * size} places.", expected // size),
+            (
+                "You count the bias: it is added without a multiplication, so it is none.",
+                b * size * size * (a * k * k + 1),
+            ),
             (
                 "You count multiplications and additions apart: one multiply-add is one.",
                 2 * expected,
@@ -173,6 +177,8 @@ def seconds_per_step(function: Callable[..., Any]) -> Verdict:
             continue
         if work <= seconds / steps <= (work + order) * 1.02:
             return wrong(got + "Divide by as many steps as you timed.")
+        if work <= seconds / 1000 <= (work + order) * 1.02:
+            return wrong("These are milliseconds: return seconds.")
         if abs(seconds - order) < order / 10:
             return wrong(got + "That is how long *ordering* a step takes: wait for the work, too.")
         if seconds > machine.first / steps / 2:

@@ -49,7 +49,9 @@ def frozen_copy(function: Callable[[nn.Module, str], Any]) -> Verdict:
             return wrong("The network that was given is in eval mode now; change the copy only.")
         given = network.state_dict()
         if answer.state_dict().keys() != given.keys() or _changed(answer, given):
-            return wrong("The network that you return has other weights than the one given: copy it.")
+            return wrong(
+                "The network that you return has other weights than the one given: copy it."
+            )
         free = {name for name, w in answer.named_parameters() if w.requires_grad}
         wanted = {name for name, _ in network.named_parameters() if name.startswith(f"{head}.")}
         if free - wanted:

@@ -311,11 +311,17 @@ def cost(function: Callable[..., Any]) -> Verdict:
         hints_parameters = [
             ("the biases are missing, one per output channel", weights),
             ("there is no bias here", weights + b),
-            ("there is one bias per output channel, not one per input channel", weights + a),
-            ("there is one bias per output channel, not just one", weights + 1),
+            *(
+                ("there is one bias per output channel, neither one for all nor one per input", n)
+                for n in (weights + 1, weights + a)
+            ),
             (
                 "with groups a kernel has only in_channels / groups slices",
                 weights * groups + (b if layer.bias is not None else 0),
+            ),
+            (
+                "a kernel has a slice for every channel that it reads, in_channels / groups",
+                expected[0] - weights + weights * groups // a,
             ),
             ("a kernel has k × k weights per channel", expected[0] - weights + weights // k),
             ("the weights do not depend on the size of the picture", expected[1]),

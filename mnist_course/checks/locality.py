@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -51,6 +52,10 @@ def parameters(function: Callable[..., Any]) -> Verdict:
             (
                 "The convolution has one bias for each output map, shared by all places.",
                 pair(dense, C_out * C_in * K * K + m),
+            ),
+            (
+                "The convolution has one bias for each output map, not one for the whole layer.",
+                pair(dense, C_out * C_in * K * K + 1),
             ),
             (
                 "One bias for each output map, not for each slice of the kernel.",
@@ -121,8 +126,10 @@ def _one_way(x: Tensor, axis: int) -> Tensor:
 
 
 def _circular(x: Tensor) -> Tensor:
-    kernel = torch.tensor([[1.0, 2, 0], [0, -3, 1], [5, 0, 2]], dtype=x.dtype)
-    return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="circular"), kernel[None, None])
+    # In float64, so that rounding does not tell one place of a float32 picture from another.
+    kernel = torch.tensor([[1.0, 2, 0], [0, -3, 1], [5, 0, 2]], dtype=torch.float64)
+    sheet = F.pad(x.double(), (1, 1, 1, 1), mode="circular")
+    return F.conv2d(sheet, kernel[None, None]).to(x.dtype)
 
 
 def _zero_padded(x: Tensor) -> Tensor:
@@ -137,7 +144,7 @@ def is_equivariant(function: Callable[..., Any]) -> Verdict:
         ("ReLU", torch.relu, True, ""),
         (
             "`x - x.mean()` of each image",
-            lambda x: x - x.mean((2, 3), keepdim=True),
+            lambda x: x - x.double().mean((2, 3), keepdim=True).to(x.dtype),
             True,
             "The mean is the same wherever the picture lies.",
         ),
@@ -195,7 +202,7 @@ def is_equivariant(function: Callable[..., Any]) -> Verdict:
         answer = run(function, f)
         if isinstance(answer, Verdict):
             return answer
-        if isinstance(answer, Tensor) and answer.numel() == 1:
+        if isinstance(answer, np.bool_) or (isinstance(answer, Tensor) and answer.numel() == 1):
             answer = bool(answer)
         if not isinstance(answer, bool):
             return wrong(f"Return True or False; for {name} I got {type(answer).__name__}.")
@@ -232,6 +239,11 @@ def shuffle(function: Callable[..., Any]) -> Verdict:
         return wrong("Every image must be shuffled in the same order.")
     if torch.equal(answer.sort(dim=3).values, numbers):
         return wrong("Only the pixels within a row are shuffled: shuffle all places.")
+    if torch.equal(answer.sort(dim=2).values, numbers):
+        return wrong("Only the pixels within a column are shuffled: shuffle all places.")
+    came_from = order.view(6, 7) // 7
+    if torch.equal(came_from, came_from[:, :1].expand_as(came_from)):
+        return wrong("Whole rows stay together: shuffle all places.")
     again, more = run(function, numbers), run(function, torch.cat([numbers, numbers]))
     if isinstance(more, Verdict):
         return more
@@ -310,10 +322,14 @@ def random_shift(function: Callable[..., Any]) -> Verdict:
                 f"For {case}, no image of {len(x)} moved by {missing[0]} (down, right): "
                 "all ways should be equally likely."
             )
-        if max(counts) > 3 * len(x) / len(ways):
+        even = len(x) / len(ways)  # and Pearson's chi-squared, far beyond what chance makes of it
+        if sum((count - even) ** 2 / even for count in counts) > 30 + 4 * len(ways):
             way = ways[counts.index(max(counts))]
             return wrong(f"For {case}, too many images moved by {way}: all ways equally likely.")
         again = run(function, x, limit, torch.Generator().manual_seed(0))
         if not isinstance(again, Tensor) or not torch.equal(again, answer):
             return wrong("The same generator gave other shifts: draw from `generator` only.")
+        other = run(function, x, limit, torch.Generator().manual_seed(1))
+        if limit and isinstance(other, Tensor) and torch.equal(other, answer):
+            return wrong("Another generator gave the same shifts: draw from `generator`.")
     return right("Every image goes its own way, and all ways are equally likely.")

@@ -107,7 +107,7 @@ def adagrad_step(function: Callable[[Tensor, Tensor, Tensor, float, float], Any]
             answer = run(function, w.clone(), g.clone(), total.clone(), rate, eps)
             if isinstance(answer, Verdict):
                 return answer
-            if not isinstance(answer, tuple) or len(answer) != 2:
+            if not isinstance(answer, (tuple, list)) or len(answer) != 2:
                 return wrong("Return two things: the new weights and the new total.")
             w, total = answer
             if not isinstance(w, Tensor) or not isinstance(total, Tensor):

@@ -21,7 +21,7 @@ def _normal(*shape: int, seed: int = 0) -> torch.Tensor:
 def max_pool(function: Callable[[torch.Tensor], Any]) -> Verdict:
     """Check ``function(image)``: the largest number of each 2×2 window, stride 2, of (H, W)."""
     for height, width in [(2, 2), (4, 6), (5, 7)]:
-        image = _normal(height, width, seed=height)
+        image = _normal(height, width, seed=height) - 2  # mostly negative
         batch = image[None, None]
         verdict = compare(
             run(function, image),
@@ -31,6 +31,10 @@ def max_pool(function: Callable[[torch.Tensor], Any]) -> Verdict:
                 ("Your windows overlap: take steps of two.", F.max_pool2d(batch, 2, 1)[0, 0]),
                 ("These are the averages of the windows.", F.avg_pool2d(batch, 2)[0, 0]),
                 ("These are the smallest numbers of the windows.", -F.max_pool2d(-batch, 2)[0, 0]),
+                (
+                    "Right for positive numbers: a search for a maximum must not start at 0.",
+                    F.max_pool2d(batch, 2)[0, 0].relu(),
+                ),
                 ("You took one corner of each window.", image[: height // 2 * 2 : 2, ::2]),
                 (
                     f"For a {height}×{width} image a row or column is left over; by PyTorch's rule "
@@ -82,7 +86,7 @@ def fixed_max_pool(function: Callable[..., Any]) -> Verdict:
     for sign in ("positive", "negative"):
         for k, s, p in cases:
             x = _normal(2, 3, 9, 8).abs()
-            x = x if sign == "positive" else -x
+            x = x if sign == "positive" else -1e12 * (1 + x)
             case = f"{sign} numbers, a window of {k}, stride {s}, padding {p}"
             answer = run(function, x, k, s, p)
             expected = F.max_pool2d(x, k, s, p)
@@ -148,6 +152,13 @@ def max_pool_backward(
             place += (window == window.max()) * upstream[i, j]
         return result
 
+    def shared(x: torch.Tensor, upstream: torch.Tensor, k: int, s: int) -> torch.Tensor:
+        result = torch.zeros_like(x)
+        for i, j, window in windows(x, k, s):
+            winners = (window == window.max()).double()
+            result[i * s : i * s + k, j * s : j * s + k] += winners / winners.sum() * upstream[i, j]
+        return result
+
     def last_window(x: torch.Tensor, upstream: torch.Tensor, k: int, s: int) -> torch.Tensor:
         result = torch.zeros_like(x)
         for i, j, window in windows(x, k, s):
@@ -156,7 +167,7 @@ def max_pool_backward(
         return result
 
     small = torch.tensor([[1.0, 5], [3, 2]], dtype=torch.float64)
-    rough = _normal(6, 6, seed=3)
+    rough = _normal(6, 6, seed=3) - 2  # mostly negative
     level = torch.zeros(4, 4, dtype=torch.float64)
     cases = [
         ("the window [[1, 5], [3, 2]] with upstream gradient 7", small, 2, 2),
@@ -180,6 +191,11 @@ def max_pool_backward(
                 (
                     f"For {case}: there is one winner only; PyTorch takes the first maximum.",
                     ties(x, upstream, k, s),
+                ),
+                (
+                    f"For {case}: you share the gradient among the equals, as amax does; PyTorch's "
+                    "max-pooling gives all of it to the first maximum.",
+                    shared(x, upstream, k, s),
                 ),
                 (
                     f"For {case}: this is the gradient of average pooling; with max the winner "

@@ -200,6 +200,8 @@ def best_of(function: Callable[..., Any]) -> Verdict:
         ([3, 1, 2, 2, 0.5, 4, 4, 0], 3, 8, 8),
         ([3, 1, 2, 2, 2, 0, 0], 3, 5, 2),
         ([2, 3, 1, 3, 3, 0], 2, 5, 3),
+        ([3, 1, 2, 1.5, 2, 0], 3, 5, 2),  # lower than the epoch before is not lower than the best
+        ([2, 1, 1, 1, 0], 2, 4, 2),  # as low is not lower
     ]
     for losses, patience, epochs, best in cases:
         training = _Training(losses)
@@ -225,7 +227,7 @@ def best_of(function: Callable[..., Any]) -> Verdict:
         if found == epochs != best:
             return wrong(
                 f"{case} the weights are those of the last epoch, {found}, expected epoch {best}: "
-                "what you kept went on changing. Is it a copy?"
+                "what you kept went on changing (is it a copy?), or was never loaded back."
             )
         if found != best:
             return wrong(f"{case} the weights are of epoch {found}, expected epoch {best}.")

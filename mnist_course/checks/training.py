@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -89,7 +90,8 @@ def step(function: Callable[..., Any]) -> Verdict:
     if _same(_state(mine), start):
         return wrong(
             "The weights have not changed. loss.backward() only computes the gradients, and "
-            "optimizer.step() uses them: are both there, and no zero_grad() between the two?"
+            "optimizer.step() uses them: are both there, backward() first, and no zero_grad() "
+            "between the two?"
         )
     if not _close(_state(mine), _state(reference)):
         forgetful = _network()
@@ -328,21 +330,41 @@ def accuracy(function: Callable[[nn.Module, list[Batch]], Any]) -> Verdict:
     return right("It counts every digit once, and leaves the network as it was.")
 
 
+class _Mark(torch.autograd.Function):
+    """The identity; holds a token, which lives as long as the graph that it is part of."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, token: Tensor) -> Tensor:
+        ctx.token = token
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
+        return slopes[0], None
+
+
 class _Spy(nn.Module):
-    """Notes the mode of every forward pass, and whether gradients are recorded."""
+    """Notes the mode of every forward pass, whether gradients are recorded, and graphs kept."""
 
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[tuple[bool, bool]] = []
+        self.graphs: list[weakref.ref[Tensor]] = []
+        self.most_kept = 0
 
     def forward(self, x: Tensor) -> Tensor:
         self.seen.append((self.training, torch.is_grad_enabled()))
-        return x
+        self.most_kept = max(self.most_kept, sum(graph() is not None for graph in self.graphs))
+        if not x.requires_grad:
+            return x
+        token = torch.empty(0)
+        self.graphs.append(weakref.ref(token))
+        return _Mark.apply(x, token)
 
 
 def training(function: Callable[..., Any]) -> Verdict:
     """Check the repair of a loop that stays in eval mode and keeps the graph of every step."""
-    data, (held_out,) = _some_batches(7, 7), _some_batches(9)
+    data, (held_out,) = _some_batches(7, 7, 7), _some_batches(9)
     epochs = 3
 
     def reference(network: nn.Module) -> tuple[list[float], list[float]]:
@@ -358,7 +380,7 @@ def training(function: Callable[..., Any]) -> Verdict:
         return losses, scores
 
     spy, other = _Spy(), _network(nn.BatchNorm1d(4))
-    network = nn.Sequential(spy, _network(nn.BatchNorm1d(4)))
+    network = nn.Sequential(_network(nn.BatchNorm1d(4)), spy)
     answer = run(function, network, _sgd(network), data, held_out, epochs)
     if isinstance(answer, Verdict):
         return answer
@@ -387,6 +409,11 @@ def training(function: Callable[..., Any]) -> Verdict:
         return wrong(
             "The modes are right now. The losses that you return still hold on to the graph of "
             "every step: add up numbers, loss.item()."
+        )
+    if spy.most_kept > 1:  # the graph of the step before lives as long as `loss` names it
+        return wrong(
+            "The modes are right now, and you return numbers. But within an epoch the graphs of "
+            "all its steps are still kept: add up numbers, loss.item()."
         )
     expected = reference(other)
     for name, mine, theirs in zip(("loss", "accuracy"), numbers, expected, strict=True):
