@@ -162,6 +162,9 @@ def main() -> None:
         run(found, "choice", train_and_try, recipes, options.seeds or 1, options.jobs)
     else:
         seeds = options.seeds or 5
+        for name in recipes:  # what they read together needs their weights
+            rows = found.get("test", {}).get(name, {}).get("runs", [])
+            rows[:] = [row for row in rows if weights_of(name, row["seed"]).exists()]
         run(found, "test", train_and_test, recipes, seeds, options.jobs)
         together(found, list(recipes), seeds)
 

@@ -5,9 +5,9 @@
 First, digits drawn with a pen (see :mod:`benchmarks.pad`): the network of the course is fine-tuned
 on a few of them in several ways, and measured on others, and on MNIST's validation digits, which it
 must not forget. Then, the UCI digits of scikit-learn, other people's on another scanner: training
-from scratch against five ways to start from the network of the course. Each setting is run from five
-seeds; a seed decides which examples are learned from, and the order. The learning rates for the UCI
-digits are chosen by another seed on digits that measure nothing.
+from scratch against five ways to start from the network of the course. Each setting is run from
+five seeds; a seed decides which examples are learned from, and the order. The learning rates for
+the UCI digits are chosen by another seed on digits that measure nothing.
 """
 
 from __future__ import annotations

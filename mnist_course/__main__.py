@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder for the weights, the history, and what resuming needs (default: %(default)s)",
     )
-    train.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    train.add_argument("--seed", type=_seed, default=0, help="default: %(default)s")
     train.add_argument("--resume", action="store_true", help="go on with the training in DIR")
     train.add_argument(
         "--mixed-precision",
@@ -93,17 +93,25 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
     return value
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 1, got {text}")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text}")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to 2**63 - 1, got {text}")
+    return int(text)
 
 
 class UsageError(Exception):

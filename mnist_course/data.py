@@ -89,15 +89,17 @@ class Digits:
         """Shuffle with ``seed`` and split into ``(training, validation)``.
 
         Args:
-            validation: how many digits to hold out; if not given, a twelfth of them, which is
-                5,000 of the 60,000 training digits of MNIST.
+            validation: how many digits to hold out; if not given, a twelfth of them (one at
+                least), which is 5,000 of the 60,000 training digits of MNIST.
             seed: the same seed gives the same split.
 
         Raises:
             ValueError: if one of the two parts would be empty.
         """
         if validation is None:
-            validation = len(self) // 12
+            validation = max(1, len(self) // 12)
+        if len(self) < 2:
+            raise ValueError(f"expected at least 2 digits to split, got {len(self)}")
         if not 1 <= validation < len(self):
             raise ValueError(
                 f"validation must be 1 to {len(self) - 1} of these {len(self)} digits "

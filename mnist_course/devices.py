@@ -76,7 +76,11 @@ def placed(model: nn.Module, device: torch.device) -> Iterator[None]:
     weights = list(model.parameters())
     home = weights[0].device if weights else torch.device("cpu")
     # Inside another `placed` it is channels-last already, and an optimiser relies on it to stay so.
-    plain = all(w.is_contiguous() for w in weights)
+    # Strides tell; where there is one input channel, `is_contiguous` says yes to both layouts.
+    plain = all(
+        w.stride() == torch.empty_like(w, memory_format=torch.contiguous_format).stride()
+        for w in weights
+    )
     try:
         channels_last(model.to(device))
         yield

@@ -104,7 +104,7 @@ def page_weights(
         blob.extend(values.tobytes())
         return place
 
-    for layer_name, layer in fold_batch_norm(model).named_children():
+    for layer_name, layer in fold_batch_norm(model)._modules.items():
         describe = _DESCRIBE.get(type(layer))
         description = describe(layer, store) if describe else None
         if description is None:
@@ -189,7 +189,7 @@ def _flat(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]
             f"expected a torch.nn.Sequential, got {type(model).__name__}: only in a sequential "
             "network do the layers tell the order in which they run"
         )
-    for name, layer in model.named_children():
+    for name, layer in model._modules.items():  # unlike named_children, a shared layer each time
         if isinstance(layer, nn.Sequential):
             yield from _flat(layer, f"{prefix}{name}.")
         else:

@@ -56,7 +56,9 @@ class LowRank(nn.Module):
         self.layer = layer.requires_grad_(False)
         matrix = layer.weight.flatten(1)
         self.up = nn.Parameter(matrix.new_zeros(len(matrix), rank))
-        self.down = nn.Parameter(torch.randn_like(matrix[:rank]) / matrix.shape[1] ** 0.5)
+        # Drawn on the processor, whose random numbers are the same wherever the layer is.
+        down = torch.randn(matrix[:rank].shape, dtype=matrix.dtype).to(matrix.device)
+        self.down = nn.Parameter(down / matrix.shape[1] ** 0.5)
         if len(self.down) != rank:
             raise ValueError(f"expected a rank from 1 to {len(matrix)}, got {rank}")
 
@@ -73,8 +75,8 @@ class LowRank(nn.Module):
 def with_adapters(model: nn.Module, rank: int = 4, seed: int = 0) -> nn.Module:
     """A copy of ``model``, frozen, with a trainable :class:`LowRank` in each weighted layer.
 
-    The rank is smaller where a layer has fewer outputs. Until it is trained the copy answers as
-    ``model`` does.
+    The rank is smaller where a layer has fewer outputs, and a layer that is used twice has one
+    adapter. Until it is trained the copy answers as ``model`` does.
 
     Raises:
         ValueError: if ``rank`` is not positive.
@@ -82,22 +84,27 @@ def with_adapters(model: nn.Module, rank: int = 4, seed: int = 0) -> nn.Module:
     if rank < 1:
         raise ValueError(f"expected a rank from 1, got {rank}")
     adapted = copy.deepcopy(model).requires_grad_(False)
+    adapters: dict[nn.Module, LowRank] = {}
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         for module in list(adapted.modules()):
-            for name, layer in list(module.named_children()):
+            for name, layer in list(module._modules.items()):
                 if isinstance(layer, (nn.Conv2d, nn.Linear)):
-                    setattr(module, name, LowRank(layer, min(rank, len(layer.weight))))
+                    if layer not in adapters:
+                        adapters[layer] = LowRank(layer, min(rank, len(layer.weight)))
+                    setattr(module, name, adapters[layer])
     return adapted
 
 
 def merged(model: nn.Module) -> nn.Module:
     """A copy of ``model`` in which adapters have become part of the weights of plain layers."""
     plain = copy.deepcopy(model)
+    for module in plain.modules():
+        if isinstance(module, LowRank):
+            module.layer.weight.data = module.weights().data
     for module in list(plain.modules()):
-        for name, adapter in list(module.named_children()):
+        for name, adapter in list(module._modules.items()):
             if isinstance(adapter, LowRank):
-                adapter.layer.weight.data = adapter.weights().data
                 setattr(module, name, adapter.layer)
     return plain.requires_grad_(True)
 

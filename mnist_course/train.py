@@ -10,12 +10,13 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import re
 import signal
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -37,7 +38,7 @@ from mnist_course.devices import (
     recorded,
 )
 from mnist_course.distributed import Team, team
-from mnist_course.evaluate import evaluate
+from mnist_course.evaluate import answering, evaluate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,6 +107,8 @@ class Recipe:
                 "epochs, batch_size and learning_rate must be positive, got "
                 f"{self.epochs}, {self.batch_size} and {self.learning_rate}"
             )
+        if not 0 <= self.label_smoothing <= 1:
+            raise ValueError(f"label_smoothing must be 0 to 1, got {self.label_smoothing}")
 
     def build(self, seed: int = 0) -> nn.Module:
         """The network with fresh weights drawn from ``seed``.
@@ -303,8 +306,9 @@ def fit(
     that of one process, up to rounding; there Ctrl-C ends all of them at once.
 
     Args:
-        model: a network from pixels in [0, 1], ``(N, 1, 28, 28)``, to logits ``(N, 10)``. It comes
-            back on the device where it was, in eval mode.
+        model: a network from pixels in [0, 1], ``(N, 1, 28, 28)``, to logits ``(N, 10)``; without
+            validation digits, to one logit for each label that occurs. It comes back on the device
+            where it was, in eval mode.
         training: the digits to learn from.
         validation: digits to measure progress on after every epoch; never learned from.
         recipe: how to train; its network and channels are not used here.
@@ -319,7 +323,8 @@ def fit(
         mixed_precision: compute in bfloat16 where that loses nothing; where the hardware is
             quick at it if ``None``.
         cuda_graph: on an NVIDIA GPU, record a step once and replay it, which spares the processor
-            the work of starting every kernel; needs Adam, and a single process.
+            the work of starting every kernel; needs Adam, and a single process. The recorded
+            step works on the weights where they lie: ``after_epoch`` must leave them there.
         after_epoch: called with the model and the history after each row; ends the training by
             returning ``True``.
 
@@ -345,19 +350,21 @@ def fit(
     history = History(steps=steps, device=str(device), source=training.source)
 
     with (
+        torch.cuda.device(device) if device.type == "cuda" else nullcontext(),
         placed(model, device),
+        _training_mode(model),
         _own_random_numbers(device),
         _interrupts(processes) as interrupted,
         processes.joined(model) as network,
     ):
         optimizer = recipe.optimizer_for(model, capturable=recording)
         run = f"{recipe}, seed {seed}, {len(training)} digits of {training.source}"
+        run = re.sub(" at 0x[0-9a-fA-F]+", "", run)  # where an augmentation lay in memory
         checkpoints = _Checkpoints(checkpoint_folder, model, optimizer, recipe, history, run)
         if resume:
             checkpoints.load(epoch_steps, processes)
         digits = training.to(device)
         watch = _Watch(model, recipe, history, device, processes)
-        _training_mode(model)
 
         def update(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
@@ -398,13 +405,10 @@ def fit(
                         bar.set_postfix_str(f"validation accuracy {row.validation_accuracy:.2%}")
                     if processes.is_first:
                         checkpoints.save()
-                    if after_epoch and after_epoch(model, history):
-                        history.stopped = "ended by after_epoch"
-                    if interrupted:
-                        history.stopped = "interrupted"
-                    if history.stopped:
+                    ended = after_epoch and after_epoch(model, history)
+                    if step + 1 < steps and (ended or interrupted):
+                        history.stopped = "interrupted" if interrupted else "ended by after_epoch"
                         break
-    model.eval()
     return history
 
 
@@ -438,6 +442,14 @@ def _check(
         raise ValueError("the model's weights are not all finite before training; build it afresh")
     if not any(weights.requires_grad for weights in model.parameters()):
         raise ValueError("every parameter of the model is frozen; leave some requires_grad=True")
+    with _advice_on_memory(batch_size), answering(model):
+        logits = model(to_float(training.images[:2]).to(next(model.parameters()).device))
+    outputs = logits.shape[1] if logits.ndim == 2 else 0
+    if not (outputs == 10 if validation else outputs > training.labels.max()):
+        raise ValueError(
+            f"expected logits of shape (N, 10) from the model, got {tuple(logits.shape)} for two "
+            "digits; its last layer must have ten outputs"
+        )
 
 
 def _use_bfloat16(wanted: bool | None, device: torch.device) -> bool:
@@ -485,24 +497,29 @@ def _advice_on_memory(batch_size: int) -> Iterator[None]:
         ) from error
 
 
-def _training_mode(model: nn.Module) -> None:
-    """Training mode, but a frozen batch norm keeps and uses the statistics it has."""
+@contextmanager
+def _training_mode(model: nn.Module) -> Iterator[None]:
+    """Training mode, but a frozen batch norm keeps and uses its statistics; then eval mode."""
     model.train()
     for module in model.modules():
         weights = list(module.parameters(recurse=False))
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and weights:
             module.train(any(w.requires_grad for w in weights))
+    try:
+        yield
+    finally:
+        model.eval()
 
 
 def _order(n: int, seed: int, epoch: int) -> torch.Tensor:
     """The order of the digits in an epoch: the same whenever it is asked for."""
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) * 2)
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) * 2 % 2**63)
     return torch.randperm(n, generator=generator)
 
 
 def _seed_step(seed: int, step: int, device: torch.device) -> torch.Generator:
     """Seed all random numbers of a step; returns the generator on the processor."""
-    number = (seed * 1_000_003 + step) * 2 + 1
+    number = ((seed * 1_000_003 + step) * 2 + 1) % 2**63
     if device.type == "cuda":
         torch.cuda.manual_seed(number)
     elif device.type == "mps":
@@ -613,7 +630,7 @@ class _Watch:
         self._keep()
 
     def _stop(self, what: str) -> None:
-        step = len(self.history.losses)
+        step = min(len(self.history.losses), self.history.steps - 1)
         rate = self.recipe.learning_rate_at(step, self.history.steps)
         self.model.load_state_dict(self.good)
         self.history.stopped = f"diverged: {what}"
@@ -667,10 +684,14 @@ class _Checkpoints:
             "losses": self.history.losses,
         }
         save_state(state, self.folder / "last.pt")
-        save_weights(self.model, self.folder / "last.safetensors", **self.metadata)
+        self._save_weights(self.folder)
+
+    def _save_weights(self, folder: Path) -> None:
+        save_weights(self.model, folder / "last.safetensors", **self.metadata)
         scores = [row.validation_accuracy for row in self.history.rows]
-        if not scores[-1] < max(scores):
-            save_weights(self.model, self.folder / "best.safetensors", **self.metadata)
+        measured = self.history.rows and self.history.rows[-1].step == len(self.history.losses)
+        if measured and not scores[-1] < max(scores):
+            save_weights(self.model, folder / "best.safetensors", **self.metadata)
 
     def load(self, epoch_steps: int, processes: Team) -> None:
         """Put model, optimiser and history back into the state of ``last.pt``."""
@@ -683,26 +704,38 @@ class _Checkpoints:
                 f"{path} is from another training ({state.get('run')}); "
                 f"this one is {self.run}: resume with the same recipe, seed and data"
             )
-        try:
-            self.model.load_state_dict(state["model"])
-        except RuntimeError as error:
+        if _shapes(state["model"]) != _shapes(self.model.state_dict()):
+            raise CheckpointError(f"{path} holds another network; build the one it was made with")
+        settings = self.optimizer.state_dict()["param_groups"]
+        if _sizes(state["optimizer"]["param_groups"]) != _sizes(settings):
             raise CheckpointError(
-                f"{path} holds another network; build the one it was made with"
-            ) from error
-        self.optimizer.load_state_dict(state["optimizer"])
+                f"{path} was written while other parameters were frozen; freeze the same ones"
+            )
+        self.model.load_state_dict(state["model"])
+        # The settings stay: they belong to this device, and to a step that is recorded or is not.
+        momenta = state["optimizer"]["state"]
+        self.optimizer.load_state_dict({"state": momenta, "param_groups": settings})
         rows = [Row(**row) for row in state["rows"]]
         # The line of an interrupted epoch gives way to the line of the whole one.
         whole = [r for r in rows if r.step % epoch_steps == 0 or r.step == self.history.steps]
         self.history.rows.extend(whole)
         self.history.losses.extend(state["losses"])
+        if processes.is_first:  # who wrote last.pt may have been killed before writing these
+            self._save_weights(self.folder)
+
+
+def _shapes(state: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in state.items()}
+
+
+def _sizes(groups: list[dict[str, Any]]) -> list[int]:
+    return [len(group["params"]) for group in groups]
 
 
 def name_of(model: nn.Module, recipe: Recipe) -> dict[str, str]:
     """The name of the network for the header of its file, if it is the one of the recipe."""
-
-    def shapes(network: nn.Module) -> dict[str, torch.Size]:
-        return {name: value.shape for name, value in network.state_dict().items()}
-
-    if shapes(model) != shapes(recipe.build()):
+    named = recipe.build()
+    # Layers without weights count, too: with another pooling it is another network.
+    if str(model) != str(named) or _shapes(model.state_dict()) != _shapes(named.state_dict()):
         return {}
     return {"network": recipe.network, "channels": ",".join(map(str, recipe.channels))}

@@ -271,6 +271,9 @@ def test_an_unknown_recipe_or_device_is_bad_usage(tmp_path, capsys, monkeypatch)
         ["train", "--epochs", "nan"],
         ["train", "--epochs", "many"],
         ["train", "--seed", "x"],
+        ["train", "--seed", "-1"],
+        ["train", "--seed", str(2**63)],
+        ["train", "--batch-size", "1.5"],
         ["evaluate", "--frobnicate"],
         ["export"],
         ["finetune"],
@@ -280,7 +283,9 @@ def test_bad_usage_is_2(arguments, capsys):
     with pytest.raises(SystemExit) as exit_:
         cli.main(arguments)
     assert exit_.value.code == 2
-    assert "usage:" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "usage:" in told
+    assert "_positive" not in told and "_count" not in told and "_seed" not in told
 
 
 @pytest.mark.parametrize(

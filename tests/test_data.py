@@ -631,6 +631,9 @@ def test_a_split_deals_every_digit_to_one_part(count: int, part: float, seed: in
 def test_a_split_holds_out_a_twelfth() -> None:
     training, held_out = some_digits(120).split()
     assert (len(training), len(held_out)) == (110, 10)
+    assert [len(part) for part in some_digits(5).split()] == [4, 1]
+    with pytest.raises(ValueError, match="at least 2 digits to split, got 1"):
+        some_digits(1).split()
 
 
 @pytest.mark.parametrize("validation", [-1, 0, 20, 5000])

@@ -52,6 +52,18 @@ def test_batch_norm_behind_a_pool_stays_where_it_is():
     ]  # fmt: skip
 
 
+def test_a_layer_that_is_used_twice_is_written_twice():
+    relu, pool = nn.ReLU(), nn.MaxPool2d(2)
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 3), relu, pool, nn.Conv2d(2, 3, 3), relu, pool, nn.Flatten(),
+        nn.Linear(75, 10),
+    )  # fmt: skip
+    images = torch.rand(2, 1, 28, 28)
+    torch.testing.assert_close(fold_batch_norm(model)(images), model(images))
+    kinds = [layer["op"] for layer in header_of(page_weights(model))["layers"]]
+    assert kinds.count("relu") == kinds.count("maxpool") == 2
+
+
 def test_the_model_itself_is_not_changed():
     model = course_network((2, 2, 2)).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}

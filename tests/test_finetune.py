@@ -200,6 +200,20 @@ def test_merged_adapters_are_plain_layers_with_the_same_answers(trained):
     trained.float()
 
 
+def test_a_layer_that_is_used_twice_has_one_adapter():
+    shared = nn.Conv2d(1, 1, 3, padding=1)
+    model = nn.Sequential(shared, nn.ReLU(), shared, nn.Flatten(), nn.Linear(784, 10))
+    adapted = with_adapters(model, rank=1)
+    assert adapted[0] is adapted[2]
+    for adapter in (adapted[0], adapted[4]):
+        nn.init.constant_(adapter.up, 0.5)
+    x = torch.rand(3, 1, 28, 28)
+    plain = merged(adapted)
+    torch.testing.assert_close(plain(x), adapted(x))
+    assert plain[0] is plain[2]
+    assert (plain(x) - model(x)).abs().max() > 0.01
+
+
 def test_an_adapter_has_a_rank_that_fits():
     model = models.course_network((4, 6, 8))
     adapted = with_adapters(model, rank=5)

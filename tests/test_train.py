@@ -282,6 +282,69 @@ def test_resuming_something_else_is_refused(tmp_path):
         fit(WithDropout(), checkpoint_folder=tmp_path, resume=True)
 
 
+def test_what_is_refused_leaves_the_model_as_it_was(tmp_path):
+    fit(SMALL.build(), checkpoint_folder=tmp_path)
+    wider = replace(SMALL, channels=(8, 12, 20)).build(seed=1)
+    frozen = SMALL.build(seed=1)
+    frozen.conv1.requires_grad_(False)
+    for model, reason in ((wider, "another network"), (frozen, "parameters were frozen")):
+        before = weights_of(model)
+        with pytest.raises(checkpoints.CheckpointError, match=reason):
+            fit(model, checkpoint_folder=tmp_path, resume=True)
+        assert_same(before, weights_of(model))
+
+
+def test_files_that_a_kill_left_behind_are_written_when_it_is_resumed(tmp_path):
+    model = SMALL.build()
+    fit(model, checkpoint_folder=tmp_path)
+    first = tmp_path / "last.safetensors", tmp_path / "best.safetensors"
+    for path in first:
+        path.unlink()
+    fit(SMALL.build(), checkpoint_folder=tmp_path, resume=True)
+    assert_same(checkpoints.read_weights(first[0])[0], weights_of(model))
+
+
+class Noise:
+    """An augmentation of the user's own, whose repr tells only where it lies in memory."""
+
+    def __call__(self, images, generator):
+        return images + 0.01 * torch.rand(images.shape, generator=generator)
+
+
+def test_an_augmentation_of_ones_own_can_be_resumed(tmp_path):
+    recipe = replace(SMALL, augmentation=Noise())
+    fit(recipe.build(), recipe, checkpoint_folder=tmp_path, after_epoch=lambda *_: True)
+    again = replace(SMALL, augmentation=Noise())
+    assert repr(again) != repr(recipe)
+    history = fit(recipe.build(), again, checkpoint_folder=tmp_path, resume=True)
+    assert len(history.losses) == 24
+
+
+def test_a_step_that_is_resumed_keeps_the_settings_of_its_own_device(tmp_path, monkeypatch):
+    """As with a step that is recorded: its rate is a tensor, which must stay one."""
+    fit(SMALL.build(), checkpoint_folder=tmp_path, after_epoch=lambda *_: True)
+    rates = []
+    make = train.Recipe.optimizer_for
+
+    def recordable(recipe, model, capturable=False):
+        optimizer = make(recipe, model)
+        for group in optimizer.param_groups:
+            group["lr"] = torch.tensor(0.0)
+        rates.append(optimizer)
+        return optimizer
+
+    monkeypatch.setattr(train.Recipe, "optimizer_for", recordable)
+    fit(SMALL.build(), checkpoint_folder=tmp_path, resume=True)
+    assert all(isinstance(group["lr"], torch.Tensor) for group in rates[0].param_groups)
+
+
+def test_another_network_of_the_same_shapes_is_not_named_in_its_file(tmp_path):
+    model = SMALL.build()
+    model.gelu1 = nn.Sigmoid()
+    fit(model, checkpoint_folder=tmp_path)
+    assert "network" not in checkpoints.read_weights(tmp_path / "last.safetensors")[1]
+
+
 def test_resuming_without_a_file_or_with_a_damaged_one_says_what_to_do(tmp_path):
     with pytest.raises(checkpoints.CheckpointError, match="nothing to resume"):
         fit(SMALL.build(), checkpoint_folder=tmp_path, resume=True)
@@ -391,6 +454,64 @@ def test_a_batch_of_one_with_batch_norm_is_named():
     fit(WithDropout(), replace(SMALL, batch_size=1, epochs=0.1))  # without batch norm it is fine
 
 
+@pytest.mark.parametrize("outputs", [5, 12])
+def test_a_network_without_ten_outputs_is_named_before_anything_has_changed(outputs):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, outputs))
+    before = weights_of(model)
+    with pytest.raises(ValueError, match=rf"expected logits of shape \(N, 10\).*{outputs}"):
+        fit(model)
+    assert_same(before, weights_of(model))
+
+
+def test_without_validation_a_network_needs_no_more_outputs_than_there_are_labels():
+    pool = digits(256)
+    parity = data.Digits(pool.images, pool.labels % 2, pool.source)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 2))
+    history = train.fit(model, parity, None, SMALL, progress=False, device="cpu")
+    assert history.losses[-1] < history.losses[0]
+    with pytest.raises(ValueError, match="must have ten outputs"):
+        train.fit(model, pool, None, SMALL, progress=False, device="cpu")
+
+
+def test_after_an_error_the_model_is_in_eval_mode_and_the_step_is_one_of_the_training():
+    class Loud(WithDropout):
+        def forward(self, x):
+            return 1000 * super().forward(x)
+
+    model = Loud()
+    recipe = replace(SMALL, optimizer="sgd", learning_rate=1e38, epochs=1 / 8, augmentation=None)
+    with pytest.raises(train.DivergedError, match="at step 1 of 1 a weight"):
+        fit(model, recipe)
+    assert not model.training
+
+
+def test_a_training_that_is_ended_after_its_last_step_was_not_stopped():
+    assert not fit(WithDropout(), after_epoch=lambda _, history: len(history.rows) == 3).stopped
+
+
+def test_a_seed_may_be_the_time_in_nanoseconds():
+    one, two = WithDropout(), WithDropout()
+    two.load_state_dict(one.state_dict())
+    for model in (one, two):
+        fit(model, seed=1_763_767_000_000_000_000)
+    assert_same(weights_of(one), weights_of(two))
+
+
+def test_evaluating_leaves_the_weights_of_a_training_where_they_are():
+    """Also where only one channel comes in, so that both layouts are contiguous."""
+    model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(5408, 10))
+    places = []
+
+    def note(*_):
+        if model.training:
+            places.append(model[0].weight.data_ptr())
+
+    model.register_forward_hook(note)
+    fit(model)
+    assert len(places) == 24
+    assert len(set(places)) == 1
+
+
 def test_less_data_than_a_batch_is_one_batch():
     history = train.fit(SMALL.build(), digits(10), None, SMALL, device="cpu", progress=False)
     assert len(history.losses) == 3
@@ -411,10 +532,11 @@ def test_an_unknown_recipe_names_the_known_ones():
         {"epochs": math.nan},
         {"learning_rate": -1},
         {"batch_size": 0},
+        {"label_smoothing": 1.5},
     ],
 )
 def test_a_recipe_that_cannot_work_is_refused(wrong):
-    with pytest.raises(ValueError, match=r"unknown|must be positive"):
+    with pytest.raises(ValueError, match=r"unknown|must be positive|must be 0 to 1"):
         train.Recipe(**wrong)
 
 
