@@ -81,8 +81,17 @@ def read_samples(path: str | Path) -> list[Sample]:
 
 
 def write_samples(digits: Iterable[Sample]) -> str:
-    """The text of a ``my-digits.json``."""
-    return json.dumps({"version": VERSION, "digits": list(digits)}, separators=(",", ":"))
+    """The text of a ``my-digits.json``.
+
+    Raises:
+        SamplesError: if it is larger than what is read again.
+    """
+    text = json.dumps({"version": VERSION, "digits": list(digits)}, separators=(",", ":"))
+    if len(text) > MOST_BYTES:
+        raise SamplesError(
+            f"the digits are larger than {MOST_BYTES >> 20} MB together: write several files"
+        )
+    return text
 
 
 def to_dataset(digits: Sequence[Sample]) -> TensorDataset:

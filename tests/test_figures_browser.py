@@ -354,6 +354,32 @@ def test_a_cell_without_a_number_is_marked_and_changes_nothing(open_page: Open) 
         assert status_of(page, "kernel-playground") != before
 
 
+def test_numbers_that_no_picture_needs_are_marked_and_those_that_are_taken_fit(
+    open_page: Open,
+) -> None:
+    with open_page("kernel-playground", width=360) as page:
+        figure = page.locator(".cl-kernel-playground").first
+        fields = [figure.get_by_label(re.compile("^Kernel, row")).nth(k) for k in range(9)]
+        fields.append(figure.get_by_label("Bias"))
+        before = status_of(page, "kernel-playground")
+        for field in fields:
+            for text in ("1e40", "-100.5"):
+                field.fill(text)
+                expect(field).to_have_attribute("aria-invalid", "true")
+        assert status_of(page, "kernel-playground") == before
+        for text in ("100", "-99.999"):
+            for field in fields:
+                field.fill(text)
+                expect(field).not_to_have_attribute("aria-invalid", re.compile(".*"))
+            weight = text.replace("-", "\u2212")
+            products = figure.get_by_role("listitem").all_inner_texts()
+            assert all(f"\u00d7 {weight}" in product for product in products)
+            assert page.evaluate(OVERFLOW) == 0
+            sticking_out = """each => [...each.querySelectorAll("*")].filter((part) =>
+              part.clientWidth && part.scrollWidth > part.clientWidth + 1).length"""
+            assert figure.locator(".kp-products").evaluate(sticking_out) == 0
+
+
 def test_a_kernel_that_was_given_is_where_the_figure_begins(open_page: Open) -> None:
     with open_page("kernel-playground") as page:
         expect(page.get_by_label("Kernel, row 1, column 1").nth(1)).to_have_value("2")
@@ -455,6 +481,28 @@ def test_a_unit_shows_what_it_sees_and_where_the_padding_begins(open_page: Open)
         assert re.search(r"Pixel \d+ of the input sees itself", status_of(page, "receptive-field"))
         picture.press("ArrowUp")
         assert "of layer 1 (convolution) sees the 3 places" in status_of(page, "receptive-field")
+
+
+def test_a_unit_that_sees_only_padding_says_so(open_page: Open) -> None:
+    with open_page("receptive-field") as page:
+        figure = page.locator(".cl-receptive-field")
+        figure.get_by_label("Layer 1, kernel size").fill("1")
+        figure.get_by_label("Layer 1, padding").fill("8")
+        picture = figure.get_by_role("application")
+        picture.focus()
+        for _ in range(8):
+            picture.press("ArrowDown")
+        picture.press("ArrowUp")
+        for _ in range(10):
+            picture.press("Shift+ArrowLeft")
+        assert "Unit 0 of layer 1 (convolution) sees the place −8, which is padding." in status_of(
+            page, "receptive-field"
+        )
+        expect(figure.get_by_role("img", name="rows and columns −8 to −8")).to_be_visible()
+        for _ in range(8):
+            picture.press("ArrowRight")
+        text = "Unit 8 of layer 1 (convolution) sees the pixel 0."
+        assert text in status_of(page, "receptive-field")
 
 
 def test_the_mouse_and_a_finger_choose_a_unit(open_page: Open) -> None:

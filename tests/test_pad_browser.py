@@ -303,6 +303,77 @@ def test_a_digit_is_drawn_and_saved_with_the_keyboard_alone(open_page: Open):
         expect(pad(page).get_by_text("1 saved in this browser")).to_be_visible()
 
 
+def focused(page) -> str:
+    """The name of what has the focus, with a ring around it or without."""
+    return page.evaluate(
+        """() => { const has = document.activeElement;
+          const name = has.getAttribute("aria-label") ?? has.textContent;
+          return name + (has.matches(":focus-visible") ? ", ringed" : ""); }"""
+    )
+
+
+def test_a_key_that_is_held_down_sets_the_pen_down_once(open_page: Open):
+    with open_page() as page:
+        sheet(page).focus()
+        for key in ("Space", "Enter"):
+            for _ in range(4):  # a key that is down already repeats
+                page.keyboard.down(key)
+            page.keyboard.up(key)
+            page.keyboard.press("Shift+ArrowDown")
+            page.keyboard.press("Shift+ArrowDown")
+            page.keyboard.press(key)
+            expect(pad(page)).to_have_attribute("data-kind", re.compile("sure|leaning|unsure"))
+            button(page, "Undo").click()
+            expect(pad(page)).to_have_attribute("data-kind", "empty")  # it was one stroke
+            sheet(page).focus()
+        assert page.evaluate("scrollY") == 0
+
+
+def test_a_button_that_becomes_useless_hands_the_focus_to_the_sheet(open_page: Open):
+    with open_page() as page:
+        open_part(page, "My digits")
+        draw(page, DIGITS[2])
+        for name in ("Undo", "Redo", "Clear", "Save the drawing as a 2"):
+            if name.startswith("Save"):
+                page.keyboard.press("Control+z")
+            button(page, name).focus()
+            page.keyboard.press("Enter")
+            expect(button(page, name)).to_be_disabled()
+            assert focused(page) == "Draw a digit here, ringed"
+        expect(pad(page)).to_have_attribute("data-kind", "empty")
+        draw(page, DIGITS[4])  # two strokes
+        button(page, "Undo").focus()
+        page.keyboard.press("Enter")
+        assert focused(page) == "Undo, ringed"  # there is more to undo
+        button(page, "Clear").click()
+        assert focused(page) == "Draw a digit here"
+
+
+def test_the_focus_stays_where_the_reader_has_it(open_page: Open):
+    with open_page("two") as page:
+        sheet(page, 1).focus()
+        draw(page, DIGITS[2], 0)
+        button(page, "Clear", 1).evaluate("button => button.disabled || button.click()")
+        page.locator("summary").first.focus()
+        button(page, "Clear", 0).evaluate("button => button.click()")  # with nothing focused on it
+        expect(pad(page, 0)).to_have_attribute("data-kind", "empty")
+        assert focused(page).startswith("Inside the network")
+
+
+def test_on_a_phone_a_digit_is_saved_without_the_page_moving(open_page: Open):
+    with open_page(width=390, has_touch=True, is_mobile=True) as page:
+        page.set_viewport_size({"width": 390, "height": 500})
+        open_part(page, "My digits")
+        draw(page, DIGITS[2])
+        place = button(page, "Save the drawing as a 2")
+        place.scroll_into_view_if_needed()
+        before = page.evaluate("[scrollY, visualViewport.scale]")
+        assert before[0] > 0
+        place.tap()
+        expect(pad(page).get_by_text("1 saved in this browser")).to_be_visible()
+        assert page.evaluate("[scrollY, visualViewport.scale]") == before
+
+
 def test_undo_redo_and_clear(open_page: Open):
     with open_page() as page:
         for name in ("Undo", "Redo", "Clear"):
@@ -409,6 +480,27 @@ def test_pointing_at_a_number_shows_the_arithmetic_behind_it(open_page: Open):
         assert "The largest of" in walked(page)
 
 
+def test_a_finger_that_scrolls_over_the_maps_chooses_nothing_and_one_that_taps_does(
+    open_page: Open,
+):
+    with open_page(width=390, has_touch=True, is_mobile=True) as page:
+        draw(page, DIGITS[5])
+        open_part(page, "Inside the network")
+        client = page.context.new_cdp_session(page)
+        layer(page, "conv1").evaluate("canvas => canvas.scrollIntoView({ block: 'center' })")
+        box, scrolled = layer(page, "conv1").bounding_box(), page.evaluate("scrollY")
+        x, y = box["x"] + 40, box["y"] + 40
+        touch(client, "touchStart", (x, y, 1))
+        expect(page.locator(".dp-walk")).to_have_count(0)
+        for step in range(1, 9):
+            touch(client, "touchMove", (x, y - 10 * step, 1))
+        touch(client, "touchEnd")
+        page.wait_for_function(f"scrollY > {scrolled + 20}")
+        expect(page.locator(".dp-walk")).to_have_count(0)
+        layer(page, "conv1").tap(position={"x": 40, "y": 60})
+        expect(page.locator(".dp-walk")).to_contain_text("conv1, map")
+
+
 def test_the_walk_goes_from_number_to_number_with_the_keyboard(open_page: Open):
     with open_page(width=390) as page:
         draw(page, DIGITS[5])
@@ -464,6 +556,14 @@ def test_why_says_which_piece_decides_and_against_what(open_page: Open):
         assert why(page).evaluate("canvas => canvas.toDataURL()") != seven
         button(page, "Clear").click()
         expect(pad(page).get_by_text("Draw a digit first.")).to_be_visible()
+
+
+def test_why_says_an_8(open_page: Open):
+    with open_page() as page:
+        open_part(page, "Why?")
+        draw(page, DIGITS[8])
+        expect(why(page)).to_have_attribute("aria-label", re.compile("For an 8 speaks most"))
+        expect(pad(page).get_by_label("What speaks for an")).to_have_value("8")
 
 
 def test_the_pen_changes_what_is_drawn_and_not_what_is_read(open_page: Open):
@@ -590,6 +690,111 @@ def test_where_nothing_can_be_stored_the_pad_says_so_and_goes_on(open_page: Open
         assert [sample["label"] for sample in read_samples(download.value.path())] == [3]
 
 
+def large(digits: int, points: int) -> list[dict]:
+    """Digits that are a megabyte for each 70,000 points or so."""
+    stroke = [[k % 100 + 0.125, k % 97 + 0.25] for k in range(points // 40)]
+    return [{"label": 1, "strokes": [stroke] * 40, "time": time} for time in range(digits)]
+
+
+def test_no_more_is_saved_than_can_be_read_again(open_page: Open):
+    digits = large(6, 44_000)
+    points = ((4 << 20) - len(write_samples(digits)) - 250) // 6
+    lines = [[[5, 5]] * min(2000, points - k) for k in range(0, points, 2000)]
+    digits.append({"label": 2, "strokes": lines, "time": 6})
+    assert 0 < (4 << 20) - len(write_samples(digits)) < 250
+    with open_page(script=stored(digits)) as page:
+        open_part(page, "My digits")
+        before = page.evaluate("localStorage['mnist-course-digits'].length")
+        save(page, 3)
+        expect(pad(page).locator(".dp-told")).to_contain_text(
+            "The drawing was not saved: all together would be larger than 4 MB; download them"
+        )
+        assert answer(page) == "3"  # the drawing is still there
+        assert page.evaluate("localStorage['mnist-course-digits'].length") == before
+        with page.expect_download() as download:
+            button(page, "Download").click()
+        assert read_samples(download.value.path()) == digits
+        button(page, "Delete a 1").first.click()
+        button(page, "Save the drawing as a 3").click()
+        expect(pad(page).get_by_text("Saved as a 3.")).to_be_visible()
+
+
+def test_digits_that_are_too_many_already_are_shown_and_not_overwritten(open_page: Open):
+    digits = large(7, 44_000)
+    text = json.dumps({"version": 1, "digits": digits}, separators=(",", ":"))
+    assert len(text) > 4 << 20
+    store = f"localStorage['mnist-course-digits'] ??= {json.dumps(text)}"
+    with open_page(script=store) as page:
+        open_part(page, "My digits")
+        expect(pad(page).get_by_text("7 saved in this browser")).to_be_visible()
+        save(page, 3)
+        expect(pad(page).get_by_text("larger than 4 MB; download them")).to_be_visible()
+        button(page, "Download").click()
+        expect(pad(page).get_by_text("is not read again, though")).to_be_visible()
+        button(page, "Delete a 1").first.click()
+        page.reload()
+        expect(pad(page).get_by_text("6 saved in this browser")).to_be_visible()
+
+
+@pytest.mark.parametrize("phone", [False, True])
+def test_a_deleted_digit_can_be_taken_back(open_page: Open, phone: bool):
+    digits = [{"label": digit, "strokes": DIGITS[digit], "time": digit} for digit in (3, 8, 5)]
+    labels = "JSON.parse(localStorage['mnist-course-digits']).digits.map(({ label }) => label)"
+    with open_page(script=stored(digits), width=390, has_touch=phone, is_mobile=phone) as page:
+        open_part(page, "My digits")
+        tile = button(page, "Delete an 8")
+        mark = tile.evaluate("tile => getComputedStyle(tile, '::after').content")
+        assert mark == ('"\u00d7"' if phone else "none")  # a mouse sees it where it points
+        expect(button(page, "Take it back")).to_have_count(0)
+        (tile.tap if phone else tile.click)()
+        assert page.evaluate(labels) == [3, 5]
+        button(page, "Take it back").click()
+        expect(pad(page).get_by_text("Took back an 8.")).to_be_visible()
+        assert page.evaluate(labels) == [3, 8, 5]
+        expect(button(page, "Take it back")).to_have_count(0)
+        button(page, "Delete a 3").click()
+        save(page, 2)
+        expect(button(page, "Take it back")).to_have_count(0)  # it has gone with its note
+
+
+def test_whoever_deletes_with_the_keyboard_goes_on_at_the_neighbour(open_page: Open):
+    digits = [{"label": digit, "strokes": DIGITS[digit], "time": digit} for digit in (3, 8, 5)]
+    with open_page(script=stored(digits)) as page:
+        open_part(page, "My digits")
+        button(page, "Delete an 8").focus()
+        page.keyboard.press("Enter")
+        assert focused(page) == "Delete a 5, ringed"
+        page.keyboard.press("Enter")
+        assert focused(page) == "Delete a 3, ringed"
+        button(page, "Take it back").focus()
+        page.keyboard.press("Enter")
+        assert focused(page) == "Delete a 5, ringed"
+        for _ in range(2):
+            page.keyboard.press("Enter")
+        assert focused(page) == "Import \u2026, ringed"
+        save(page, 2)
+        for name in ("Delete all", "Really delete all?"):
+            button(page, name).focus()
+            page.keyboard.press("Enter")
+        assert focused(page) == "Import \u2026, ringed"
+
+
+def test_the_newest_digits_are_shown_and_all_of_them_on_demand(open_page: Open):
+    digits = handwriting(4, 70)
+    with open_page(script=stored(digits)) as page:
+        open_part(page, "My digits")
+        tiles = pad(page).get_by_role("list", name="Saved digits").get_by_role("button")
+        expect(tiles).to_have_count(60)
+        expect(pad(page).get_by_text("The newest 60 of 70.")).to_be_visible()
+        button(page, "Show all").focus()
+        page.keyboard.press("Enter")
+        expect(tiles).to_have_count(70)
+        expect(pad(page).get_by_text("The newest 60")).to_be_hidden()
+        assert tiles.first.evaluate("tile => tile === document.activeElement")
+        save(page, 3)
+        expect(tiles).to_have_count(71)
+
+
 def test_digits_are_imported_once(open_page: Open):
     samples = [{"label": digit, "strokes": strokes, "time": 5} for digit, strokes in DIGITS.items()]
     file = {"name": "my-digits.json", "mimeType": "application/json"}
@@ -634,6 +839,33 @@ def test_the_page_is_taught_and_forgets_again(open_page: Open):
         button(page, "Undo the teaching").click()
         expect(pad(page).get_by_text("as you taught it")).to_have_count(0)
         expect(table).to_have_count(0)
+
+
+def test_a_lesson_that_is_under_way_stops_when_the_teaching_is_undone(open_page: Open):
+    with open_page(script=stored(handwriting(4, 30))) as page:
+        open_part(page, "My digits")
+        button(page, "Teach the network").click()
+        pad(page).locator(".dp-teach table").wait_for()
+        draw(page, DIGITS[3])
+        expect(pad(page).get_by_text("as you taught it")).to_be_visible()
+        button(page, "Teach the network").focus()
+        page.keyboard.press("Enter")
+        expect(button(page, "Teach the network")).to_be_disabled()
+        assert focused(page) == "Teach the network, ringed"
+        # Undone, and begun anew at once: the first lesson must not end the second's.
+        button(page, "Undo the teaching").evaluate("button => button.click()")
+        expect(pad(page).get_by_text("The network is again as it came.")).to_be_visible()
+        expect(button(page, "Teach the network")).to_be_enabled()
+        page.wait_for_timeout(1500)  # longer than a lesson takes
+        expect(pad(page).get_by_text("The network is again as it came.")).to_be_visible()
+        expect(pad(page).get_by_text("as you taught it")).to_have_count(0)
+        expect(pad(page).locator(".dp-teach table")).to_have_count(0)
+        page.evaluate(
+            """() => { const [learn, undo] = document.querySelectorAll(".dp-teach button");
+              learn.click(); undo.click(); learn.click(); }"""
+        )
+        pad(page).locator(".dp-teach table").wait_for()
+        expect(pad(page).get_by_text("as you taught it")).to_be_visible()
 
 
 def test_a_few_digits_are_not_enough_to_teach(open_page: Open):
@@ -721,6 +953,30 @@ def test_axe_finds_no_barrier_with_all_parts_open(open_page: Open, scheme: str):
         draw(page, DIGITS[2])
         # The heading is a matter of the page that a pad stands on.
         assert axe.violations(page, but=["page-has-heading-one"]) == []
+
+
+PRINT = Path(__file__).parent.parent / "book" / "_static" / "print.css"
+
+
+def test_on_paper_open_folds_are_as_they_were_and_closed_ones_are_not_there(open_page: Open):
+    with open_page(script=stored(handwriting(4, 6))) as page:
+        page.add_style_tag(path=PRINT)
+        page.evaluate(
+            """document.querySelector("main").insertAdjacentHTML("beforeend",
+              "<details><summary>Solution</summary><pre>x = 1</pre></details>")"""
+        )
+        open_part(page, "My digits")
+        page.emulate_media(media="print")
+        expect(page.get_by_text("x = 1")).to_be_visible()  # the book's own are opened
+        expect(pad(page).locator("summary")).to_have_text(
+            [re.compile("^Inside"), re.compile("^Why"), re.compile("^My digits")]
+        )
+        shown = [each.is_visible() for each in pad(page).locator("summary").all()]
+        assert shown == [False, False, True]
+        display = "each => getComputedStyle(each).display"
+        for part in (".dp-labels", ".dp-digits", "details[open] > .cl-row"):
+            assert pad(page).locator(part).first.evaluate(display) == "flex"
+        expect(pad(page).locator(".dp-more")).to_be_hidden()
 
 
 def test_without_scripts_a_picture_with_words_stands_there(open_page: Open):

@@ -6,7 +6,14 @@ import torch
 from mnist_course.data import to_float
 from mnist_course.evaluate import evaluate
 from mnist_course.models import course_network
-from mnist_course.samples import SamplesError, to_dataset, to_digits
+from mnist_course.samples import (
+    MOST_BYTES,
+    SamplesError,
+    read_samples,
+    to_dataset,
+    to_digits,
+    write_samples,
+)
 from tests.strokes import DIGITS
 
 SAMPLES = [{"label": label, "strokes": strokes, "time": 5} for label, strokes in DIGITS.items()]
@@ -30,6 +37,17 @@ def test_bytes_lose_less_than_half_a_level_of_grey():
 def test_whatever_takes_digits_takes_drawn_ones():
     result = evaluate(course_network((2, 2, 2)).eval(), to_digits(SAMPLES), "cpu")
     assert len(result.labels) == 10
+
+
+def test_what_is_written_can_be_read_again_or_is_not_written(tmp_path):
+    stroke = [[0.125, 0.5]] * 2000
+    most = MOST_BYTES // len(write_samples([{"label": 1, "strokes": [stroke] * 10, "time": 5}]))
+    samples = [{"label": 1, "strokes": [stroke] * 10, "time": 5}] * (most + 1)
+    path = tmp_path / "my-digits.json"
+    path.write_text(write_samples(samples[1:]))
+    assert read_samples(path) == samples[1:]
+    with pytest.raises(SamplesError, match="larger than 4 MB together"):
+        write_samples(samples)
 
 
 def test_no_digits_are_an_error():

@@ -2,7 +2,7 @@
 //
 // The engine in this page answers at once. Where a kernel is there too, it confirms (see kernelOf).
 
-import { addStyle, frame, h, set, watchTheme, watchWidth } from "./dom.js";
+import { addStyle, frame, h, named, set, watchTheme, watchWidth } from "./dom.js";
 import { forward, parseModel, size } from "./engine.js";
 import { FIELD, PENS, inkSheet } from "./ink.js";
 import { LAYERS_STYLE, layersView } from "./layers.js";
@@ -41,8 +41,6 @@ export function verdict(strokes, probs, image) {
   if (share >= LEANING) return { kind: "leaning", digit: first, text: `Perhaps ${named(first)}, or ${named(second)}` };
   return { kind: "unsure", digit: -1, text: "Not sure. Is it a digit?" };
 }
-
-const named = (digit) => `${digit === 8 ? "an" : "a"} ${digit}`;
 
 /** A probability in words: never 100 %, for a network is never certain. */
 export function percent(share, over = "over") {
@@ -89,6 +87,7 @@ const STYLE = `
   .cl-digitpad .dp-main { grid-template-columns:minmax(0,1fr); }
   .cl-digitpad .dp-left { width:100%; max-width:22rem; margin-inline:auto; }
 }
+@media print { .cl-digitpad details:not([open]) { display:none; } }
 @media (forced-colors: active) { .cl-digitpad .dp-bars b { forced-color-adjust:none; background:Highlight !important; } }
 `;
 
@@ -206,7 +205,7 @@ export function mount(el, options = {}, kernel = null) {
   }
 
   function show(done) {
-    const strokes = sheet.strokes();
+    const strokes = sheet.strokes(), had = root.querySelector(":focus"), withKeys = had?.matches(":focus-visible");
     paintImage(seen, image, inks());
     set(undo, { disabled: !sheet.canUndo() });
     set(redo, { disabled: !sheet.canRedo() });
@@ -234,6 +233,9 @@ export function mount(el, options = {}, kernel = null) {
     layers.show(image, answer, network());
     if (done) why.show(image, probs ? DIGITS.reduce((most, each) => (probs[each] > probs[most] ? each : most)) : -1, network());
     mine.drawn();
+    // A button that has just become useless would drop the focus. Who uses keys must see where it
+    // went; who taps on Save below must not be taken away from there.
+    if (had?.disabled) sheet.element.focus({ preventScroll: !withKeys, focusVisible: withKeys });
   }
 
   function explained(done) {

@@ -63,6 +63,11 @@ export function count(number, noun) {
   return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }
 
+/** `a 7`, `an 8`. */
+export function named(digit) {
+  return `${digit === 8 ? "an" : "a"} ${digit}`;
+}
+
 /** The step that an arrow key asks for, as `[rows, columns]`; five with Shift; null for others. */
 export function arrowStep(event) {
   const step = event.shiftKey ? 5 : 1;
@@ -218,7 +223,7 @@ html[data-theme="light"] .course-live, body[data-jp-theme-light="true"] .course-
 .course-live input[type="checkbox"] { width:1.15rem; height:1.15rem; }
 .course-live button { padding-inline:0.8rem; cursor:pointer; }
 .course-live button:hover { background-color:var(--cl-panel); }
-.course-live button:disabled { opacity:0.55; cursor:default; }
+.course-live button:is(:disabled,[aria-disabled="true"]) { opacity:0.55; cursor:default; }
 .course-live input[aria-invalid="true"] { border-color:var(--cl-warning); outline:2px solid var(--cl-warning); }
 .course-live :focus-visible { outline:3px solid var(--cl-accent); outline-offset:2px; }
 .course-live canvas, .course-live svg { display:block; }

@@ -133,7 +133,7 @@ export function inkSheet({ label, description, onChange }) {
     const step = arrowStep(event);
     if (pointer !== null) return;
     if (step) move(step[1] * STEP, step[0] * STEP);
-    else if (event.key === " " || event.key === "Enter") lift();
+    else if (event.key === " " || event.key === "Enter") event.repeat || lift();
     else if (control && letter === "z") event.shiftKey ? sheet.redo() : sheet.undo();
     else if (control && letter === "y") sheet.redo();
     else if (!control && !event.altKey && (event.key === "Backspace" || event.key === "Delete")) sheet.clear();

@@ -64,10 +64,10 @@ function sign(value) {
 }
 
 /** A weight as people write it: at most three decimals, none that are zero. */
-const weightText = (weight) => format(weight, 3).replace(/\.?0+$/, "");
+export const weightText = (weight) => format(weight, 3).replace(/\.0+$|(\.\d*[1-9])0+$/, "$1");
 
 const STYLE = `
-.cl-kernel-playground .kp-stage { display:grid; grid-template-columns:1fr auto 1fr; gap:1rem 1.5rem;
+.cl-kernel-playground .kp-stage { display:grid; grid-template-columns:minmax(0,1fr) auto minmax(0,1fr); gap:1rem 1.5rem;
   align-items:start; margin-top:1rem; grid-template-areas:"input kernel output"; }
 .cl-kernel-playground .kp-caption { font-weight:600; margin-bottom:0.3rem; white-space:nowrap; }
 .cl-kernel-playground .kp-caption small { font-weight:400; color:var(--cl-muted); font-size:0.875rem; }
@@ -101,10 +101,11 @@ const STYLE = `
 .cl-kernel-playground .kp-products b { font-weight:600; }
 .cl-kernel-playground .kp-where { margin-top:1rem; font-weight:600; }
 @container (max-width: 38rem) {
-  .cl-kernel-playground .kp-stage { grid-template-columns:1fr 1fr; gap:1rem;
+  .cl-kernel-playground .kp-stage { grid-template-columns:repeat(2,minmax(0,1fr)); gap:1rem;
     grid-template-areas:"kernel kernel" "input output"; align-items:start; }
   .cl-kernel-playground .kp-products > div { padding:0.25rem 0.2rem; font-size:0.75rem;
     word-spacing:-0.1em; display:block; }
+  .cl-kernel-playground .kp-products span { white-space:normal; }
   .cl-kernel-playground .kp-products b { display:block; text-align:right; }
   .cl-kernel-playground .kp-kernel { justify-self:center; }
 }
@@ -146,14 +147,13 @@ export function mount(el, options) {
     ...Object.keys(presets).map((name) => h("option", { value: name }, name)),
     h("option", { value: "", disabled: true }, "Your own"),
   );
-  const bias = h("input", { type: "number", step: "any", inputmode: "text", value: "0" });
-  const rectify = h("input", { type: "checkbox" });
   // inputmode: the number pads of phones have no minus sign
+  const number = { type: "number", step: "any", min: -100, max: 100, title: "From \u2212100 to 100", inputmode: "text" };
+  const bias = h("input", { ...number, value: "0" });
+  const rectify = h("input", { type: "checkbox" });
   const cells = state.kernel.map((_, index) =>
     h("input", {
-      type: "number",
-      step: "any",
-      inputmode: "text",
+      ...number,
       "aria-label": `Kernel, row ${Math.floor(index / K)}, column ${index % K}`,
     }),
   );

@@ -1,7 +1,7 @@
 // Inside the network: what every layer answers, and a walk through it: point at any number and see
 // the arithmetic that made it.
 
-import { arrowStep, clamp, count, format, h } from "./dom.js";
+import { arrowStep, clamp, count, format, h, named } from "./dom.js";
 import { SIGNED, described, layout, paintMaps } from "./maps.js";
 import { arithmetic, asMaps, placeOf } from "./walk.js";
 
@@ -78,7 +78,13 @@ export function layersView({ inks }) {
       const channel = Math.floor(y / (H + gap)) * columns + Math.floor(x / (W + gap));
       if (channel < row.shape[0]) select(index, [channel, Math.min(H - 1, y % (H + gap)), Math.min(W - 1, x % (W + gap))]);
     };
-    canvas.addEventListener("pointerdown", point);
+    // A finger that comes down may be about to scroll: it points once it has tapped.
+    let finger = false;
+    canvas.addEventListener("pointerdown", (event) => {
+      finger = event.pointerType === "touch";
+      if (!finger) point(event);
+    });
+    canvas.addEventListener("click", (event) => finger && point(event));
     canvas.addEventListener("pointermove", (event) => event.pointerType === "mouse" && event.buttons && point(event));
     canvas.addEventListener("keydown", (event) => {
       const step = arrowStep(event);
@@ -153,7 +159,7 @@ export function layersView({ inks }) {
   function told(row, from, layer, [channel, i, j], { window, parts, bias, total }, written, value) {
     const flat = asMaps(row.shape)[1] * asMaps(row.shape)[2] === 1;
     const title = h("p", {}, h("b", {}, flat ? `${row.name}, number ${channel}` : `${row.name}, map ${channel}, row ${i}, column ${j}`),
-      ` = ${format(value, 3)}`, row === rows.at(-1) ? `, the logit of ${channel === 8 ? "an" : "a"} ${channel}` : "");
+      ` = ${format(value, 3)}`, row === rows.at(-1) ? `, the logit of ${named(channel)}` : "");
     const lines = [title];
     const back = followed(written[0]);
     if (layer.op === "conv" || layer.op === "linear") {

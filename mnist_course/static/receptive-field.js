@@ -471,9 +471,9 @@ export function mount(el, options = {}) {
     const name = level
       ? `Unit ${unit} of layer ${level} (${NAMES[layers[level - 1].kind]})`
       : `Pixel ${unit} of the input`;
-    const parts = [`${name} sees ${r === 1 ? "itself" : `the ${r} places ${label(from, to)}`}`];
-    if (r === 1 && level) parts[0] = `${name} sees the pixel ${label(from, to)}`;
-    if (inside < r) parts.push(`${r - inside} of them in the padding`);
+    const one = level ? (inside ? `the pixel ${from}` : `the place ${whole(from)}, which is padding`) : "itself";
+    const parts = [`${name} sees ${r === 1 ? one : `the ${r} places ${label(from, to)}`}`];
+    if (r > 1 && inside < r) parts.push(`${r - inside} of them in the padding`);
     const unseen = inside - pixels.length;
     const more =
       unseen > 0
@@ -501,7 +501,7 @@ export function mount(el, options = {}) {
       ),
     );
     set(square, {
-      "aria-label": `The picture, ${n} by ${n}, and the square that unit ${unit}, ${unit} sees: rows and columns ${from} to ${to}`,
+      "aria-label": `The picture, ${n} by ${n}, and the square that unit ${unit}, ${unit} sees: rows and columns ${whole(from)} to ${whole(to)}`,
     });
   }
 

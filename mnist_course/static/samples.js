@@ -42,8 +42,8 @@ export function checkDigits(digits) {
 }
 
 /** The digits in the text of a `my-digits.json`. @throws {DigitsError} that says why not */
-export function readDigits(text) {
-  check(text.length <= LIMITS.bytes, `it is larger than ${LIMITS.bytes >> 20} MB`);
+export function readDigits(text, mostBytes = LIMITS.bytes) {
+  check(text.length <= mostBytes, `it is larger than ${LIMITS.bytes >> 20} MB`);
   let content;
   try {
     content = JSON.parse(text);
@@ -54,18 +54,29 @@ export function readDigits(text) {
   return checkDigits(content.digits);
 }
 
-/** The text of a `my-digits.json`. */
-export function writeDigits(digits) {
-  return JSON.stringify({ version: VERSION, digits });
+// A digit is never changed: each is written out once, and not all two thousand for every new one.
+const texts = new WeakMap();
+
+/** The text of one digit: the same for two that are the same. */
+function textOf(digit) {
+  const { label, strokes, time } = digit;
+  if (!texts.has(digit)) texts.set(digit, JSON.stringify({ label, strokes, time }));
+  return texts.get(digit);
 }
 
-/** The same digit twice: drawn at the same time, with the same label and the same strokes. */
-const key = (digit) => JSON.stringify([digit.label, digit.time, digit.strokes]);
+/** The text of a `my-digits.json`. */
+export function writeDigits(digits) {
+  return `{"version":${VERSION},"digits":[${digits.map(textOf).join()}]}`;
+}
 
-/** `digits` and those of `others` that are not among them. @throws {DigitsError} if too many */
+/** `digits`, and those of `others` that are not among them. @throws {DigitsError} if together they
+ *  are too many, or too large to be read again */
 export function merged(digits, others) {
-  const known = new Set(digits.map(key));
-  return checkDigits([...digits, ...others.filter((digit) => !known.has(key(digit)) && known.add(key(digit)))]);
+  const known = new Set(digits.map(textOf));
+  const all = [...digits, ...checkDigits(others).filter((digit) => !known.has(textOf(digit)) && known.add(textOf(digit)))];
+  check(all.length <= LIMITS.digits, `all together would be more than ${LIMITS.digits} digits; delete some first`);
+  check(writeDigits(all).length <= LIMITS.bytes, `all together would be larger than ${LIMITS.bytes >> 20} MB; download them, then delete some`);
+  return all;
 }
 
 const STORED = "mnist-course-digits";
@@ -85,7 +96,7 @@ export function browserShelf() {
   const stored = () => {
     try {
       const text = localStorage.getItem(STORED);
-      return text === null ? [] : readDigits(text);
+      return text === null ? [] : readDigits(text, Infinity); // the browser has a limit of its own
     } catch {
       return [];
     }

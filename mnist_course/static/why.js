@@ -1,6 +1,6 @@
 // Why this answer? The drawing, coloured by what each piece of it is worth to one digit.
 
-import { h, set, unhurried } from "./dom.js";
+import { h, named, set, unhurried } from "./dom.js";
 import { paintMaps } from "./maps.js";
 import { occlusion } from "./occlusion.js";
 import { SIZE } from "./preprocess.js";
@@ -25,11 +25,12 @@ export const WHY_STYLE = `
 export function whyView({ inks }) {
   const worth = h("canvas", { role: "img", "aria-label": "The drawing, coloured by what each piece is worth" }), drawing = h("canvas", { "aria-hidden": "true" });
   const choice = h("select", {}, ...DIGITS.map((each) => h("option", { value: each }, String(each))));
+  const question = h("span", {});
   const words = h("p", { class: "dp-small", role: "status", "aria-live": "polite" });
   const element = h("details", {},
     h("summary", {}, "Why?", h("span", {}, "which pieces of your drawing decide")),
     h("div", { class: "dp-why" }, h("div", {}, worth, drawing),
-      h("div", {}, h("label", {}, "What speaks for a", choice), words,
+      h("div", {}, h("label", {}, question, choice), words,
         h("p", { class: "dp-small" }, "The network reads your drawing again and again, each time with another piece covered. Orange: without this piece the digit becomes less likely. Blue: it becomes more likely."))));
   let now = { image: null, digit: -1, model: null };
   let chosen = null; // by the reader, in place of the answer
@@ -42,6 +43,7 @@ export function whyView({ inks }) {
     set(element, { hidden: !model });
     if (!element.open || !model) return;
     choice.value = String(Math.max(0, asked));
+    question.textContent = `What speaks for ${asked === 8 ? "an" : "a"}`;
     const blank = !image?.some((ink) => ink > 0) || asked < 0;
     paintMaps(drawing, [1], blank ? null : image, FIELD, inks(), false);
     if (blank) return told(null, "Draw a digit first.");
@@ -54,7 +56,7 @@ export function whyView({ inks }) {
       const k = map.indexOf(value);
       return `row ${Math.floor(k / SIZE)}, column ${k % SIZE}`;
     };
-    const text = most > 0.05 ? `For a ${asked} speaks most what lies around ${at(most)}${least < -0.05 ? `; against it, what lies around ${at(least)}` : ""}.` : `Nothing in the drawing speaks for a ${asked}.`;
+    const text = most > 0.05 ? `For ${named(asked)} speaks most what lies around ${at(most)}${least < -0.05 ? `; against it, what lies around ${at(least)}` : ""}.` : `Nothing in the drawing speaks for ${named(asked)}.`;
     found = { image, asked, model, map, text };
     told(map, text);
     element.dataset.read = String(asked);

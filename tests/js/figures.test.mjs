@@ -11,6 +11,7 @@ import {
   decodePixels,
   products,
   relu,
+  weightText,
 } from "../../mnist_course/static/kernel-playground.js";
 import { explain, span, taps, unread } from "../../mnist_course/static/output-size.js";
 import {
@@ -225,6 +226,13 @@ test("stacks that PyTorch would refuse are refused with the reason", () => {
   assert.match(problem([conv, conv], 3), /Layer 2 \(convolution\).*spans 3 places.*only 1/);
   assert.match(problem([{ kind: "pool", k: 2, s: 2, p: 2, d: 1 }], 8), /at most half/);
   for (const stack of Object.values(STACKS)) assert.equal(problem(stack, 28), "");
+});
+
+test("a weight has at most three decimals, none that are zero, and keeps all its other zeros", () => {
+  assert.deepEqual(
+    [100, -10, 0.5, -1 / 9, 1.25, 0, 1e40].map(weightText),
+    ["100", "\u221210", "0.5", "\u22120.111", "1.25", "0", "1e+40"],
+  );
 });
 
 test("numbers are written with a true minus sign, and zero has none", () => {

@@ -340,6 +340,22 @@ test("a file that is huge, not JSON or not ours is refused", () => {
   throws(JSON.stringify({ version: 1, digits: Array(LIMITS.digits + 1).fill(0) }), /more than 2000/);
 });
 
+test("digits are merged as long as together they can be read again", () => {
+  const [one, other] = [1, 2].map((label) => ({ label, strokes: SEVEN, time: 5 }));
+  const throws = (digits, others, reason) => assert.throws(() => merged(digits, others), (error) => error instanceof DigitsError && reason.test(error.message));
+  const { bytes } = LIMITS;
+  try {
+    LIMITS.bytes = writeDigits([one, other]).length;
+    assert.deepEqual(readDigits(writeDigits(merged([one], [other]))), [one, other]);
+    LIMITS.bytes--;
+    throws([one], [other], /larger than .* MB; download them/);
+    assert.deepEqual(merged([one], [{ ...one }]), [one]);
+  } finally {
+    LIMITS.bytes = bytes;
+  }
+  throws(Array.from({ length: LIMITS.digits }, (_, time) => ({ ...one, time })), [other], /more than 2000 digits; delete some/);
+});
+
 // ---------------------------------------------------------------- honesty
 
 test("the pad names a digit only when it is rather sure, and none for nothing, a dot, a line or a blot", () => {
