@@ -4,10 +4,12 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -31,6 +33,19 @@ def requirements() -> list[str]:
 def test_every_requirement_has_a_tested_version() -> None:
     missing = [r for r in requirements() if name_of(r) not in pinned()]
     assert not missing, f"add to constraints.txt: {missing}"
+
+
+def test_the_tested_versions_run_on_the_oldest_python_that_is_promised() -> None:
+    """Else ``make`` fails there: pip finds no version that fits."""
+    oldest = PROJECT["requires-python"].removeprefix(">=") + ".0"
+    too_new = {
+        installed.name: needed
+        for installed in distributions()
+        if pinned().get(name_of(installed.name)) == installed.version
+        and (needed := installed.metadata["Requires-Python"])
+        and oldest not in SpecifierSet(needed)
+    }
+    assert too_new == {}
 
 
 def test_the_conda_environment_installs_what_pyproject_names() -> None:
