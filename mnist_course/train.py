@@ -12,6 +12,7 @@ import inspect
 import math
 import re
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -38,7 +39,7 @@ from mnist_course.devices import (
     recorded,
 )
 from mnist_course.distributed import Team, team
-from mnist_course.evaluate import answering, evaluate
+from mnist_course.evaluate import evaluate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -365,10 +366,18 @@ def fit(
             checkpoints.load(epoch_steps, processes)
         digits = training.to(device)
         watch = _Watch(model, recipe, history, device, processes)
+        fewest = 10 if validation else int(training.labels.max()) + 1
+        most = 10 if validation else sys.maxsize
 
         def update(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
                 logits = network(images.contiguous(memory_format=torch.channels_last))
+            if logits.ndim != 2 or not fewest <= logits.shape[1] <= most:
+                model.load_state_dict(watch.good)
+                raise ValueError(
+                    f"expected logits of shape ({len(labels)}, 10) from the model, "
+                    f"got {tuple(logits.shape)}; its last layer must have ten outputs"
+                )
             loss = functional.cross_entropy(
                 logits.float(), labels, label_smoothing=recipe.label_smoothing
             )
@@ -442,14 +451,6 @@ def _check(
         raise ValueError("the model's weights are not all finite before training; build it afresh")
     if not any(weights.requires_grad for weights in model.parameters()):
         raise ValueError("every parameter of the model is frozen; leave some requires_grad=True")
-    with _advice_on_memory(batch_size), answering(model):
-        logits = model(to_float(training.images[:2]).to(next(model.parameters()).device))
-    outputs = logits.shape[1] if logits.ndim == 2 else 0
-    if not (outputs == 10 if validation else outputs > training.labels.max()):
-        raise ValueError(
-            f"expected logits of shape (N, 10) from the model, got {tuple(logits.shape)} for two "
-            "digits; its last layer must have ten outputs"
-        )
 
 
 def _use_bfloat16(wanted: bool | None, device: torch.device) -> bool:
