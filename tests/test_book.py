@@ -155,7 +155,8 @@ def opened(browser, inside: str, **options):
             note(f"asks for {asked.url}")
 
     def failed(asked) -> None:
-        if asked.failure != "net::ERR_ABORTED":  # the tab's icon, when its page is left before
+        # The tab's icon is of the type "other"; it is given up when its page is left before.
+        if (asked.failure, asked.resource_type) != ("net::ERR_ABORTED", "other"):
             note(f"cannot get {asked.url}: {asked.failure}")
 
     page.on("request", request)

@@ -9,7 +9,7 @@ from torch import nn
 
 from mnist_course.checks import activation as check
 from tests.chapters import definitions
-from tests.verdicts import said
+from tests.verdicts import assert_wrong
 
 chapter = definitions("06-activation")
 
@@ -39,9 +39,7 @@ def test_the_stub_is_not_yet_and_the_solution_right(name: str) -> None:
     ],
 )
 def test_softplus_names_the_mistake(answer: Callable, message: str) -> None:
-    verdict = check.softplus(answer)
-    assert not verdict
-    assert message in said(verdict)
+    assert_wrong(check.softplus(answer), message)
 
 
 @pytest.mark.parametrize(
@@ -57,9 +55,7 @@ def test_softplus_names_the_mistake(answer: Callable, message: str) -> None:
     ],
 )
 def test_relu_backward_names_the_mistake(answer: Callable, message: str) -> None:
-    verdict = check.relu_backward(answer)
-    assert not verdict
-    assert message in said(verdict)
+    assert_wrong(check.relu_backward(answer), message)
 
 
 def _all_but_first(shape: tuple[int, ...]) -> int:
@@ -78,9 +74,7 @@ def _all_but_first(shape: tuple[int, ...]) -> int:
     ],
 )
 def test_he_std_names_the_mistake(answer: Callable, message: str) -> None:
-    verdict = check.he_std(answer)
-    assert not verdict
-    assert message in said(verdict)
+    assert_wrong(check.he_std(answer), message)
 
 
 def composed(
@@ -108,9 +102,7 @@ def composed(
     ],
 )
 def test_compose_names_the_mistake(answer: Callable, message: str) -> None:
-    verdict = check.compose(answer)
-    assert not verdict
-    assert message in said(verdict)
+    assert_wrong(check.compose(answer), message)
 
 
 def network(*ending: nn.Module, fill: float | None = None, scale: float = 1.0) -> nn.Module:
@@ -168,9 +160,7 @@ class OnlyLinear(nn.Module):
     ],
 )
 def test_initialization_names_the_mistake(answer: Callable, message: str) -> None:
-    verdict = check.initialization(answer)
-    assert not verdict
-    assert message in said(verdict)
+    assert_wrong(check.initialization(answer), message)
 
 
 def _z(count: int = 200_000) -> torch.Tensor:
@@ -188,6 +178,4 @@ def _z(count: int = 200_000) -> torch.Tensor:
     ],
 )
 def test_gain_names_the_mistake(answer: Callable, message: str) -> None:
-    verdict = check.gain(answer)
-    assert not verdict
-    assert message in said(verdict)
+    assert_wrong(check.gain(answer), message)

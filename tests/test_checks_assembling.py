@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from mnist_course.checks import assembling as check
 from tests.chapters import definitions
-from tests.verdicts import assert_right, said
+from tests.verdicts import assert_right, assert_wrong
 
 chapter = definitions("10-assembling-the-network")
 
@@ -30,8 +30,7 @@ def answer_of(prefix: str, name: str):
 
 
 def assert_says(verdict, message):
-    assert not verdict.ok
-    assert message in said(verdict), verdict.message
+    assert_wrong(verdict, message)
 
 
 @pytest.mark.parametrize("name", CHECKS)

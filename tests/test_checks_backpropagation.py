@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from mnist_course.checks import backpropagation as check
 from tests.chapters import definitions
-from tests.verdicts import said
+from tests.verdicts import assert_wrong
 
 chapter = definitions("09-backpropagation")
 
@@ -32,8 +32,7 @@ def test_the_solution_is_right_and_the_stub_is_told_to_begin(name):
 
 
 def assert_says(verdict, message):
-    assert not verdict.ok
-    assert message in said(verdict), verdict.message
+    assert_wrong(verdict, message)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from mnist_course.checks import convolution as check
 from tests.chapters import definitions
-from tests.verdicts import said
+from tests.verdicts import assert_wrong, said
 
 chapter = definitions("04-convolution-by-hand")
 
@@ -71,8 +71,7 @@ WRONG_RESPONSES = {
 
 @pytest.mark.parametrize("message", WRONG_RESPONSES)
 def test_wrong_responses_are_explained(message):
-    verdict = check.response(WRONG_RESPONSES[message])
-    assert not verdict and message in said(verdict)
+    assert_wrong(check.response(WRONG_RESPONSES[message]), message)
 
 
 def first_image_only(x, w, b):
@@ -127,8 +126,7 @@ WRONG_LAYERS = {
 
 @pytest.mark.parametrize("message", WRONG_LAYERS)
 def test_wrong_layers_are_explained(message):
-    verdict = check.conv2d(WRONG_LAYERS[message])
-    assert not verdict and message in said(verdict)
+    assert_wrong(check.conv2d(WRONG_LAYERS[message]), message)
 
 
 def test_a_layer_that_fails_late_is_told_what_was_right_before():
@@ -193,8 +191,7 @@ WRONG_CONVOLUTIONS = {
 
 @pytest.mark.parametrize("message", WRONG_CONVOLUTIONS)
 def test_wrong_convolutions_are_explained(message):
-    verdict = check.true_convolution(WRONG_CONVOLUTIONS[message])
-    assert not verdict and message in said(verdict)
+    assert_wrong(check.true_convolution(WRONG_CONVOLUTIONS[message]), message)
 
 
 def columns_from(x, size, order, transpose_places=False, axis=2):
@@ -223,8 +220,7 @@ WRONG_COLUMNS = {
 
 @pytest.mark.parametrize("message", WRONG_COLUMNS)
 def test_wrong_columns_are_explained(message):
-    verdict = check.im2col(WRONG_COLUMNS[message])
-    assert not verdict and message in said(verdict)
+    assert_wrong(check.im2col(WRONG_COLUMNS[message]), message)
 
 
 RING = -torch.ones(3, 3)
@@ -244,8 +240,7 @@ WRONG_DETECTORS = {
 
 @pytest.mark.parametrize("message", WRONG_DETECTORS)
 def test_wrong_detectors_are_explained(message):
-    verdict = check.end_detector(WRONG_DETECTORS[message])
-    assert not verdict and message in said(verdict)
+    assert_wrong(check.end_detector(WRONG_DETECTORS[message]), message)
 
 
 def test_other_kernels_than_the_solution_find_ends():

@@ -9,7 +9,7 @@ from torch import nn
 
 from mnist_course.checks import diagnosis as check
 from tests.chapters import definitions
-from tests.verdicts import said
+from tests.verdicts import assert_wrong
 
 chapter = definitions("13-when-training-fails")
 TRUTH = {"A": "frozen layer", "B": "zero weights", "C": "other images", "D": "rate too low"}
@@ -114,9 +114,7 @@ def test_a_patient_cured_of_its_illness_learns(ward: dict[str, Chart]) -> None:
     ],
 )
 def test_dead_share_names_the_mistake(answer: Callable, message: str) -> None:
-    verdict = check.dead_share(answer)
-    assert not verdict
-    assert message in said(verdict)
+    assert_wrong(check.dead_share(answer), message)
 
 
 def guard(
@@ -161,9 +159,7 @@ def shapes_of_trust(network: nn.Module, x: torch.Tensor) -> str:
     ],
 )
 def test_first_bad_layer_names_the_mistake(answer: Callable, message: str) -> None:
-    verdict = check.first_bad_layer(answer)
-    assert not verdict
-    assert message in said(verdict)
+    assert_wrong(check.first_bad_layer(answer), message)
 
 
 def in_other_batches(
@@ -200,9 +196,7 @@ def with_a_wrong_rate(*arguments) -> list[float]:
     ],
 )
 def test_mended_training_names_the_mistake(answer: Callable, message: str) -> None:
-    verdict = check.mended_training(answer)
-    assert not verdict
-    assert message in said(verdict)
+    assert_wrong(check.mended_training(answer), message)
 
 
 def measured(
@@ -248,6 +242,4 @@ def ends_in_train_mode(network: nn.Module, x: torch.Tensor, y: torch.Tensor) -> 
     ],
 )
 def test_accuracy_names_the_mistake(answer: Callable, message: str) -> None:
-    verdict = check.accuracy(answer)
-    assert not verdict
-    assert message in said(verdict)
+    assert_wrong(check.accuracy(answer), message)

@@ -5,7 +5,7 @@ import torch
 
 from mnist_course.checks import drawing as check
 from tests.chapters import definitions
-from tests.verdicts import said
+from tests.verdicts import assert_wrong
 
 CHAPTER = definitions("01-draw-a-digit")
 SEVEN = [[(10, 10), (70, 12), (35, 110)]]
@@ -27,8 +27,7 @@ def test_a_drawn_seven_is_read() -> None:
     ],
 )
 def test_other_strokes_are_not_a_seven(strokes, message) -> None:
-    verdict = check.drawn(strokes, 7)
-    assert not verdict.ok and message in said(verdict)
+    assert_wrong(check.drawn(strokes, 7), message)
 
 
 def test_the_solutions_in_the_chapter_are_right() -> None:
@@ -52,8 +51,7 @@ def test_a_share_in_single_precision_is_right_too() -> None:
     ],
 )
 def test_prepare_names_the_mistake(answer, message) -> None:
-    verdict = check.prepare(answer)
-    assert not verdict.ok and message in said(verdict)
+    assert_wrong(check.prepare(answer), message)
 
 
 @pytest.mark.parametrize(
@@ -68,8 +66,7 @@ def test_prepare_names_the_mistake(answer, message) -> None:
     ],
 )
 def test_accuracy_names_the_mistake(answer, message) -> None:
-    verdict = check.accuracy(answer)
-    assert not verdict.ok and message in said(verdict)
+    assert_wrong(check.accuracy(answer), message)
 
 
 def test_the_rules_of_the_chapter_read_an_ideal_ring_and_bar() -> None:

@@ -12,7 +12,7 @@ from mnist_course.checks import finetuning as check
 from mnist_course.data import Digits
 from tests.chapters import definitions
 from tests.samples import digits
-from tests.verdicts import said
+from tests.verdicts import assert_wrong, said
 
 chapter = definitions("19-fine-tuning")
 
@@ -74,9 +74,7 @@ def always_linear(network, head):
     ],
 )
 def test_frozen_copy(answer, message):
-    verdict = check.frozen_copy(answer)
-    assert not verdict
-    assert message in said(verdict)
+    assert_wrong(check.frozen_copy(answer), message)
 
 
 def strict_false(network, state):
@@ -131,9 +129,7 @@ def nothing_loaded(network, state):
     ],
 )
 def test_load_what_fits(answer, message):
-    verdict = check.load_what_fits(answer)
-    assert not verdict
-    assert message in said(verdict)
+    assert_wrong(check.load_what_fits(answer), message)
 
 
 def train_head(network, images, labels, steps, *, mode="eval", thaw=False):
@@ -188,9 +184,7 @@ def ends_in_train_mode(network, images, labels, classes, steps):
     ],
 )
 def test_new_head(answer, message):
-    verdict = check.new_head(answer)
-    assert not verdict
-    assert message in said(verdict)
+    assert_wrong(check.new_head(answer), message)
 
 
 def right_kernels(b, a, in_channels, kernel_size):
@@ -214,9 +208,7 @@ def right_kernels(b, a, in_channels, kernel_size):
     ],
 )
 def test_two_kernels(answer, message):
-    verdict = check.two_kernels(answer)
-    assert not verdict
-    assert message in said(verdict)
+    assert_wrong(check.two_kernels(answer), message)
 
 
 def constant(answers: dict[int, int]) -> nn.Module:

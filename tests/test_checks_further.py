@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from mnist_course.checks import further as check
 from tests.chapters import definitions
-from tests.verdicts import said
+from tests.verdicts import assert_wrong
 
 chapter = definitions("22-where-to-go-from-here")
 
@@ -38,9 +38,7 @@ def reshaped(x: torch.Tensor) -> torch.Tensor:
     ],
 )
 def test_for_the_network_names_the_mistake(answer: Callable, message: str) -> None:
-    verdict = check.for_the_network(answer)
-    assert not verdict
-    assert message in said(verdict)
+    assert_wrong(check.for_the_network(answer), message)
 
 
 def block(x, w1, w2, skip, stride, *, between=True, order="sum", way=True, identity=False):
@@ -65,9 +63,7 @@ def block(x, w1, w2, skip, stride, *, between=True, order="sum", way=True, ident
 )
 def test_residual_names_the_mistake(mistake: dict, message: str) -> None:
     assert check.residual(block)
-    verdict = check.residual(lambda *arguments: block(*arguments, **mistake))
-    assert not verdict
-    assert message in said(verdict)
+    assert_wrong(check.residual(lambda *arguments: block(*arguments, **mistake)), message)
 
 
 def test_residual_notices_a_stride_that_is_forgotten() -> None:
@@ -90,9 +86,7 @@ scores = chapter["solution_score_maps"]
     ],
 )
 def test_score_maps_names_the_mistake(answer: Callable, message: str) -> None:
-    verdict = check.score_maps(answer)
-    assert not verdict
-    assert message in said(verdict)
+    assert_wrong(check.score_maps(answer), message)
 
 
 def by_columns(x: torch.Tensor, size: int) -> torch.Tensor:
@@ -118,6 +112,4 @@ def by_pixels(x: torch.Tensor, size: int) -> torch.Tensor:
     ],
 )
 def test_patches_names_the_mistake(answer: Callable, message: str) -> None:
-    verdict = check.patches(answer)
-    assert not verdict
-    assert message in said(verdict)
+    assert_wrong(check.patches(answer), message)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from mnist_course.checks import handwriting as check
 from tests.chapters import definitions
-from tests.verdicts import assert_not_begun, said
+from tests.verdicts import assert_not_begun, assert_wrong
 
 CHAPTER = definitions("20-your-own-handwriting")
 
@@ -71,8 +71,7 @@ def from_the_middle(image):
     ],
 )
 def test_slant_names_the_mistake(answer, message):
-    verdict = check.slant(answer)
-    assert not verdict.ok and message in said(verdict), verdict
+    assert_wrong(check.slant(answer), message)
 
 
 def ink_of(crop):
@@ -104,8 +103,7 @@ def exchanged(crop):
     ],
 )
 def test_place_names_the_mistake(answer, message):
-    verdict = check.place(answer)
-    assert not verdict.ok and message in said(verdict), verdict
+    assert_wrong(check.place(answer), message)
 
 
 def test_a_place_in_single_precision_is_right_too():
@@ -131,8 +129,7 @@ def parts(weights, features, labels):
     ],
 )
 def test_the_gradient_names_the_mistake(answer, message):
-    verdict = check.spring_gradient(answer)
-    assert not verdict.ok and message in said(verdict), verdict
+    assert_wrong(check.spring_gradient(answer), message)
 
 
 def solved(digits, others, refuse):
@@ -164,5 +161,4 @@ def changed(threshold=lambda t, digits: t, share=lambda s, others: s):
     ],
 )
 def test_threshold_names_the_mistake(answer, message):
-    verdict = check.threshold(answer)
-    assert not verdict.ok and message in said(verdict), verdict
+    assert_wrong(check.threshold(answer), message)

@@ -8,7 +8,7 @@ from torch import nn
 
 from mnist_course.checks import optimisers as check
 from tests.chapters import definitions
-from tests.verdicts import said
+from tests.verdicts import assert_wrong
 
 chapter = definitions("12-optimisers")
 CHECKS = ["largest_rate", "adagrad_step", "one_cycle", "parameter_groups", "descent"]
@@ -24,8 +24,7 @@ def test_the_solution_is_right_and_the_stub_is_told_to_begin(name):
 
 
 def assert_says(verdict, message):
-    assert not verdict.ok
-    assert message in said(verdict), verdict.message
+    assert_wrong(verdict, message)
 
 
 def curvatures(H):

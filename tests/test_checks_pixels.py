@@ -5,7 +5,7 @@ import torch
 
 from mnist_course.checks import pixels as check
 from tests.chapters import definitions
-from tests.verdicts import assert_right, said
+from tests.verdicts import assert_right, assert_wrong
 
 CHAPTER = definitions("02-the-data")
 
@@ -34,8 +34,7 @@ def test_an_unwritten_answer_is_not_an_error(name: str) -> None:
     ],
 )
 def test_normalise_names_the_mistake(answer, message) -> None:
-    verdict = check.normalise(answer)
-    assert not verdict and message in said(verdict)
+    assert_wrong(check.normalise(answer), message)
 
 
 @pytest.mark.parametrize(
@@ -48,8 +47,7 @@ def test_normalise_names_the_mistake(answer, message) -> None:
     ],
 )
 def test_one_hot_names_the_mistake(answer, message) -> None:
-    verdict = check.one_hot(answer)
-    assert not verdict and message in said(verdict)
+    assert_wrong(check.one_hot(answer), message)
 
 
 def ordered(x, y, n, seed):
@@ -90,8 +88,7 @@ def exchanged(x, y, n, seed):
     ],
 )
 def test_split_names_the_mistake(answer, message) -> None:
-    verdict = check.split(answer)
-    assert not verdict and message in said(verdict)
+    assert_wrong(check.split(answer), message)
 
 
 def by(function):
@@ -128,5 +125,4 @@ def with_bytes(images, labels, queries):
     ],
 )
 def test_nearest_mean_names_the_mistake(answer, message) -> None:
-    verdict = check.nearest_mean(answer)
-    assert not verdict and message in said(verdict)
+    assert_wrong(check.nearest_mean(answer), message)

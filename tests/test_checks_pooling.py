@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from mnist_course.checks import pooling as check
 from tests.chapters import definitions
-from tests.verdicts import said
+from tests.verdicts import assert_wrong
 
 chapter = definitions("07-pooling")
 STUBS = {"fixed_max_pool": "buggy_max_pool"}
@@ -42,9 +42,7 @@ def on_image(pool: Callable) -> Callable:
     ],
 )
 def test_max_pool_names_the_mistake(answer: Callable, message: str) -> None:
-    verdict = check.max_pool(answer)
-    assert not verdict
-    assert message in said(verdict)
+    assert_wrong(check.max_pool(answer), message)
 
 
 @pytest.mark.parametrize(
@@ -58,9 +56,7 @@ def test_max_pool_names_the_mistake(answer: Callable, message: str) -> None:
     ],
 )
 def test_average_kernel_names_the_mistake(answer: Callable, message: str) -> None:
-    verdict = check.average_kernel(answer)
-    assert not verdict
-    assert message in said(verdict)
+    assert_wrong(check.average_kernel(answer), message)
 
 
 def searched(x: torch.Tensor, k: int, s: int, p: int, start: float, padding: float) -> torch.Tensor:
@@ -81,9 +77,7 @@ def searched(x: torch.Tensor, k: int, s: int, p: int, start: float, padding: flo
     ],
 )
 def test_fixed_max_pool_names_the_mistake(answer: Callable, message: str) -> None:
-    verdict = check.fixed_max_pool(answer)
-    assert not verdict
-    assert message in said(verdict)
+    assert_wrong(check.fixed_max_pool(answer), message)
 
 
 def backward(
@@ -128,9 +122,7 @@ def to_all(x: torch.Tensor, upstream: torch.Tensor, k: int, s: int) -> torch.Ten
     ],
 )
 def test_max_pool_backward_names_the_mistake(answer: Callable, message: str) -> None:
-    verdict = check.max_pool_backward(answer)
-    assert not verdict
-    assert message in said(verdict)
+    assert_wrong(check.max_pool_backward(answer), message)
 
 
 def blur(x: torch.Tensor, stride: int, weights: tuple[float, ...] = (1, 2, 1)) -> torch.Tensor:
@@ -151,6 +143,4 @@ def blur(x: torch.Tensor, stride: int, weights: tuple[float, ...] = (1, 2, 1)) -
     ],
 )
 def test_blur_pool_names_the_mistake(answer: Callable, message: str) -> None:
-    verdict = check.blur_pool(answer)
-    assert not verdict
-    assert message in said(verdict)
+    assert_wrong(check.blur_pool(answer), message)

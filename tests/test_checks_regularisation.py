@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from mnist_course.checks import regularisation as check
 from tests.chapters import definitions
-from tests.verdicts import said
+from tests.verdicts import assert_wrong
 
 chapter = definitions("14-overfitting")
 
@@ -44,9 +44,7 @@ def rolled(images: torch.Tensor, down: torch.Tensor, right: torch.Tensor) -> tor
     ],
 )
 def test_shift_names_the_mistake(answer: Callable, message: str) -> None:
-    verdict = check.shift(answer)
-    assert not verdict
-    assert message in said(verdict)
+    assert_wrong(check.shift(answer), message)
 
 
 def dropped(
@@ -91,9 +89,7 @@ def in_place(x: torch.Tensor, p: float, generator: torch.Generator) -> torch.Ten
     ],
 )
 def test_dropout2d_names_the_mistake(answer: Callable, message: str) -> None:
-    verdict = check.dropout2d(answer)
-    assert not verdict
-    assert message in said(verdict)
+    assert_wrong(check.dropout2d(answer), message)
 
 
 def per_input(values: torch.Tensor) -> torch.Tensor:
@@ -129,9 +125,7 @@ def folded(
     ],
 )
 def test_fold_forwards_names_the_mistake(answer: Callable, message: str) -> None:
-    verdict = check.fold_forwards(answer)
-    assert not verdict
-    assert message in said(verdict)
+    assert_wrong(check.fold_forwards(answer), message)
 
 
 def train(
@@ -196,9 +190,7 @@ def against_the_epoch_before(model, step, validation_loss, epochs, patience):
     ],
 )
 def test_best_of_names_the_mistake(answer: Callable, message: str) -> None:
-    verdict = check.best_of(answer)
-    assert not verdict
-    assert message in said(verdict)
+    assert_wrong(check.best_of(answer), message)
 
 
 def noise(images: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
@@ -229,6 +221,4 @@ def covered(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     ],
 )
 def test_augmentation_names_the_mistake(answer: Callable, message: str) -> None:
-    verdict = check.augmentation(answer)
-    assert not verdict
-    assert message in said(verdict)
+    assert_wrong(check.augmentation(answer), message)

@@ -37,11 +37,11 @@ def test_every_requirement_has_a_tested_version() -> None:
 
 def test_the_tested_versions_run_on_the_oldest_python_that_is_promised() -> None:
     """Else ``make`` fails there: pip finds no version that fits."""
-    oldest = PROJECT["requires-python"].removeprefix(">=") + ".0"
+    tested, oldest = pinned(), PROJECT["requires-python"].removeprefix(">=") + ".0"
     too_new = {
         installed.name: needed
         for installed in distributions()
-        if pinned().get(name_of(installed.name)) == installed.version
+        if tested.get(name_of(installed.name)) == installed.version
         and (needed := installed.metadata["Requires-Python"])
         and oldest not in SpecifierSet(needed)
     }

@@ -308,13 +308,12 @@ def cost(function: Callable[..., Any]) -> Verdict:
         except (TypeError, ValueError):
             return wrong(f"Return a pair, `return parameters, multiply_adds`; got {answer!r}.")
         groups = layer.groups
+        one_each = "there is one bias per output channel, neither one for all nor one per input"
         hints_parameters = [
             ("the biases are missing, one per output channel", weights),
             ("there is no bias here", weights + b),
-            *(
-                ("there is one bias per output channel, neither one for all nor one per input", n)
-                for n in (weights + 1, weights + a)
-            ),
+            (one_each, weights + 1),
+            (one_each, weights + a),
             (
                 "with groups a kernel has only in_channels / groups slices",
                 weights * groups + (b if layer.bias is not None else 0),

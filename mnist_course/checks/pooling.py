@@ -145,18 +145,14 @@ def max_pool_backward(
             result[i * s : i * s + k, j * s : j * s + k] += upstream[i, j]
         return result
 
-    def ties(x: torch.Tensor, upstream: torch.Tensor, k: int, s: int) -> torch.Tensor:
+    def ties(
+        x: torch.Tensor, upstream: torch.Tensor, k: int, s: int, shared: bool = False
+    ) -> torch.Tensor:
         result = torch.zeros_like(x)
         for i, j, window in windows(x, k, s):
+            winners = window == window.max()
             place = result[i * s : i * s + k, j * s : j * s + k]
-            place += (window == window.max()) * upstream[i, j]
-        return result
-
-    def shared(x: torch.Tensor, upstream: torch.Tensor, k: int, s: int) -> torch.Tensor:
-        result = torch.zeros_like(x)
-        for i, j, window in windows(x, k, s):
-            winners = (window == window.max()).double()
-            result[i * s : i * s + k, j * s : j * s + k] += winners / winners.sum() * upstream[i, j]
+            place += winners * upstream[i, j] / (winners.sum() if shared else 1)
         return result
 
     def last_window(x: torch.Tensor, upstream: torch.Tensor, k: int, s: int) -> torch.Tensor:
@@ -195,7 +191,7 @@ def max_pool_backward(
                 (
                     f"For {case}: you share the gradient among the equals, as amax does; PyTorch's "
                     "max-pooling gives all of it to the first maximum.",
-                    shared(x, upstream, k, s),
+                    ties(x, upstream, k, s, shared=True),
                 ),
                 (
                     f"For {case}: this is the gradient of average pooling; with max the winner "

@@ -201,11 +201,12 @@ class _Sleepy(nn.Module):
 
 # 130 digits in batches of 64, 64 and 2, of which 62, 63 and 1 are read rightly.
 _ACCURACY = 126 / 130
+_MEAN_OF_BATCHES = (62 / 64 + 63 / 64 + 1 / 2) / 3
 _ACCURACY_MISTAKES = [
     (
         "This is the mean of the batches' accuracies: the two digits of the last batch count as "
         "much as 64 others. Add up right answers, and divide once, at the end.",
-        (62 / 64 + 63 / 64 + 1 / 2) / 3,
+        _MEAN_OF_BATCHES,
     ),
     (
         "You divide by batches × 64, but the last batch is smaller: count the labels.",
@@ -218,12 +219,12 @@ _ACCURACY_MISTAKES = [
     (
         "This is the mean of the batches' accuracies, in per cent: add up right answers, divide "
         "once, at the end, and return the share itself, 0 … 1.",
-        100 * (62 / 64 + 63 / 64 + 1 / 2) / 3,
+        100 * _MEAN_OF_BATCHES,
     ),
     (
         "This is the mean of the batches' accuracies, in per cent and cut to an integer: add up "
         "right answers, divide once, at the end, and return the share itself, 0 … 1.",
-        81,
+        int(100 * _MEAN_OF_BATCHES),
     ),
     ("You count the last batch only.", 0.5),
 ]

@@ -63,9 +63,14 @@ export function count(number, noun) {
   return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }
 
+/** `a` 7, `an` 8. */
+export function article(digit) {
+  return digit === 8 ? "an" : "a";
+}
+
 /** `a 7`, `an 8`. */
 export function named(digit) {
-  return `${digit === 8 ? "an" : "a"} ${digit}`;
+  return `${article(digit)} ${digit}`;
 }
 
 /** The step that an arrow key asks for, as `[rows, columns]`; five with Shift; null for others. */

@@ -1,6 +1,6 @@
 // Why this answer? The drawing, coloured by what each piece of it is worth to one digit.
 
-import { h, named, set, unhurried } from "./dom.js";
+import { article, h, named, set, unhurried } from "./dom.js";
 import { paintMaps } from "./maps.js";
 import { occlusion } from "./occlusion.js";
 import { SIZE } from "./preprocess.js";
@@ -43,7 +43,7 @@ export function whyView({ inks }) {
     set(element, { hidden: !model });
     if (!element.open || !model) return;
     choice.value = String(Math.max(0, asked));
-    question.textContent = `What speaks for ${asked === 8 ? "an" : "a"}`;
+    question.textContent = `What speaks for ${article(asked)}`;
     const blank = !image?.some((ink) => ink > 0) || asked < 0;
     paintMaps(drawing, [1], blank ? null : image, FIELD, inks(), false);
     if (blank) return told(null, "Draw a digit first.");
