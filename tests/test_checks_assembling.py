@@ -29,10 +29,6 @@ def answer_of(prefix: str, name: str):
     return chapter[f"{prefix.title()}{name}" if name[0].isupper() else f"{prefix}_{name}"]
 
 
-def assert_says(verdict, message):
-    assert_wrong(verdict, message)
-
-
 @pytest.mark.parametrize("name", CHECKS)
 def test_the_solution_is_right(name):
     assert_right(getattr(check, name)(answer_of("solution", name)))
@@ -40,7 +36,7 @@ def test_the_solution_is_right(name):
 
 @pytest.mark.parametrize("name", [name for name in CHECKS if name != "registered"])
 def test_the_stub_is_told_to_begin(name):
-    assert_says(getattr(check, name)(answer_of("my", name)), "Nothing is written yet")
+    assert_wrong(getattr(check, name)(answer_of("my", name)), "Nothing is written yet")
 
 
 def residual(end, padding=1, bias=False, kernel_size=3, outputs=0):
@@ -110,7 +106,7 @@ class Twice(chapter["SolutionResidual"]):
     ],
 )
 def test_residual(answer, message):
-    assert_says(check.residual(answer), message)
+    assert_wrong(check.residual(answer), message)
 
 
 def network(keep=nn.ModuleList, scale=nn.Parameter, size=(1,), linear=True, extra=False):
@@ -175,7 +171,7 @@ class ViewsRows(network()):
     ],
 )
 def test_registered(answer, message):
-    assert_says(check.registered(answer), message)
+    assert_wrong(check.registered(answer), message)
 
 
 def blank(shape, images=1):
@@ -214,7 +210,7 @@ def asked_a_copy(result, images=1):
     ],
 )
 def test_features(answer, message):
-    assert_says(check.features(answer), message)
+    assert_wrong(check.features(answer), message)
 
 
 def in_eval_and_back(layers, shape):
@@ -290,7 +286,7 @@ def what_pytorch_misses(network, state):
     ],
 )
 def test_load_matching(answer, message):
-    assert_says(check.load_matching(answer), message)
+    assert_wrong(check.load_matching(answer), message)
 
 
 def written(tensors, order="little", begin=0, whole=False, text=json.dumps, raw=None):
@@ -357,4 +353,4 @@ def lengths(tensors):
     ],
 )
 def test_safetensors(answer, message):
-    assert_says(check.safetensors(answer), message)
+    assert_wrong(check.safetensors(answer), message)

@@ -31,10 +31,6 @@ def test_the_solution_is_right_and_the_stub_is_told_to_begin(name):
     assert verdict.message.startswith("Nothing is written yet")
 
 
-def assert_says(verdict, message):
-    assert_wrong(verdict, message)
-
-
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
@@ -50,7 +46,7 @@ def assert_says(verdict, message):
     ],
 )
 def test_bias_gradient(answer, message):
-    assert_says(check.bias_gradient(answer), message)
+    assert_wrong(check.bias_gradient(answer), message)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +62,7 @@ def test_bias_gradient(answer, message):
     ],
 )
 def test_leaky_relu_backward(answer, message):
-    assert_says(check.leaky_relu_backward(answer), message)
+    assert_wrong(check.leaky_relu_backward(answer), message)
 
 
 def averaged(dy, x_shape, k, s, share=None, add=True, corner=False):
@@ -96,7 +92,7 @@ def averaged(dy, x_shape, k, s, share=None, add=True, corner=False):
     ],
 )
 def test_avg_pool2d_backward(answer, message):
-    assert_says(check.avg_pool2d_backward(answer), message)
+    assert_wrong(check.avg_pool2d_backward(answer), message)
 
 
 solution = chapter["solution_weight_gradient"]
@@ -125,7 +121,7 @@ solution = chapter["solution_weight_gradient"]
     ],
 )
 def test_weight_gradient(answer, message):
-    assert_says(check.weight_gradient(answer), message)
+    assert_wrong(check.weight_gradient(answer), message)
 
 
 buggy = chapter["buggy_max_pool2d_backward"]
@@ -157,14 +153,14 @@ def test_the_counterexample_of_the_solution_catches_the_bug_and_accuses_nobody_e
     ],
 )
 def test_counterexample(answer, message):
-    assert_says(check.counterexample(answer, buggy), message)
+    assert_wrong(check.counterexample(answer, buggy), message)
 
 
 def test_a_counterexample_must_not_stop_the_function():
     def stops(dy, x, kernel_size, stride):
         raise ZeroDivisionError("oh")
 
-    assert_says(check.counterexample(lambda: (peak(), 2, 1), stops), "not stop")
+    assert_wrong(check.counterexample(lambda: (peak(), 2, 1), stops), "not stop")
 
 
 def to_all_equal(dy, x, k, s):
@@ -186,7 +182,7 @@ def to_all_equal(dy, x, k, s):
     ],
 )
 def test_max_pool2d_backward(answer, message):
-    assert_says(check.max_pool2d_backward(answer), message)
+    assert_wrong(check.max_pool2d_backward(answer), message)
 
 
 X = torch.linspace(-1, 2, 12, dtype=torch.float64).view(3, 4)
@@ -224,4 +220,4 @@ def test_operations_that_are_right(forward, backward, x):
     ],
 )
 def test_operations_that_are_wrong(answer, message):
-    assert_says(check.operation(answer), message)
+    assert_wrong(check.operation(answer), message)
