@@ -28,7 +28,7 @@ import torch
 from torch.nn import functional
 
 from benchmarks.watch import Watch
-from mnist_course import checkpoints, data, evaluate, results, train
+from mnist_course import checkpoints, data, evaluate, measurements, train
 from mnist_course.augment import Affine, Cutout, Elastic, Sequence, Stroke
 
 NAME = "accuracy"
@@ -124,7 +124,7 @@ def run(
             name = names[done]
             cases[name]["runs"].append(done.result())
             cases[name]["runs"].sort(key=itemgetter("seed"))
-            results.save(NAME, found)
+            measurements.save(NAME, found)
             print(name, done.result(), flush=True)
 
 
@@ -136,7 +136,7 @@ def together(found: dict[str, Any], names: list[str], seeds: int) -> None:
         answers = [evaluate.evaluate(n, tested, "cpu").probabilities for n in networks]
         right = torch.stack(answers).mean(0).argmax(1) == tested.labels
         found["test"][name]["ensemble"] = right.double().mean().item()
-        results.save(NAME, found)
+        measurements.save(NAME, found)
         print(name, "together", found["test"][name]["ensemble"])
 
 
@@ -154,7 +154,7 @@ def main() -> None:
         parser.error(f"unknown: {', '.join(unknown)}; choose of {', '.join(known)}")
     recipes = {name: known[name] for name in options.only or known}
     try:
-        found = results.load(NAME)
+        found = measurements.load(NAME)
     except FileNotFoundError:
         found = {}
     if options.part == "choose":

@@ -23,7 +23,7 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.pad import pen_strokes
-from mnist_course import data, pretrained, results, train
+from mnist_course import data, measurements, pretrained, train
 from mnist_course.data import Digits, to_float
 from mnist_course.evaluate import evaluate
 from mnist_course.finetune import finetune, freeze_batch_norm, with_adapters
@@ -243,7 +243,7 @@ def main() -> None:
         numbers = {"pen": pen.measure(seed), "uci": uci.measure(seed)}
         seconds = round(time.process_time() - start)
         seeds = list(SEEDS)[: seed + 1]
-        results.save("finetuning", {"seeds": seeds, "seconds": seconds, **numbers})
+        measurements.save("finetuning", {"seeds": seeds, "seconds": seconds, **numbers})
         print(f"seed {seed}: {seconds} s", flush=True)
 
 

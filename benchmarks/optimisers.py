@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mnist_course import data, results
+from mnist_course import data, measurements
 from mnist_course.evaluate import evaluate
 from mnist_course.train import Recipe
 
@@ -91,7 +91,7 @@ def main() -> None:
             f"   ({time.perf_counter() - started:.0f} s)",
             flush=True,
         )
-    results.save(
+    measurements.save(
         "optimisers",
         {
             "source": digits.source,

@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from mnist_course import data, pretrained, results
+from mnist_course import data, measurements, pretrained
 from mnist_course.digitpad import DigitPad
 from mnist_course.export import fold_batch_norm
 from mnist_course.figures import bundle
-from mnist_course.preprocess import preprocess
+from mnist_course.strokes import preprocess
 from tools import page_script, page_weights
 
 SEED = 0
@@ -179,7 +179,7 @@ def in_lab() -> dict[str, float]:
 
 def main() -> None:
     digits = pen_strokes()
-    path = results.save("pad", {**accuracy(digits), **in_browser(digits[:60]), **in_lab()})
+    path = measurements.save("pad", {**accuracy(digits), **in_browser(digits[:60]), **in_lab()})
     print(path.read_text())
 
 

@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from mnist_course import results
+from mnist_course import measurements
 from tools import book, serve
 from tools.browser import executable
 
 VISITS = 5
 PAINTED = (
     "book/index.html", "book/notation.html", "notebooks/04-convolution-by-hand.html",
-    "notebooks/13-when-training-fails.html",
+    "notebooks/13-diagnosis.html",
 )  # fmt: skip
 COMPRESSED = {".woff", ".woff2", ".png"}
 # When the formulas are set and the fonts are there.
@@ -119,7 +119,7 @@ def main() -> None:
         print(f"{name:50} first contentful paint after {milliseconds} ms")
     total = site_bytes(book.HTML)
     print(f"the whole site: {total / 1e6:.1f} MB")
-    print(results.save("pages", {"site_bytes": total, "visits": VISITS, **numbers}))
+    print(measurements.save("pages", {"site_bytes": total, "visits": VISITS, **numbers}))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mnist_course import data, evaluate, results, train
+from mnist_course import data, evaluate, measurements, train
 from mnist_course.augment import Affine, Augmentation
 from mnist_course.data import Digits
 
@@ -170,7 +170,7 @@ def run(
     best = Best(choosing)
     train.fit(
         model, learned, None, recipe, device="cpu", seed=seed, progress=False,
-        mixed_precision=False, after_epoch=best if setting.early_stopping else None,
+        after_epoch=best if setting.early_stopping else None,
     )  # fmt: skip
     if setting.early_stopping:
         model.load_state_dict(best.weights)
@@ -193,7 +193,7 @@ def main() -> None:
             row.losses.append(loss)
             row.training_errors.append(training_error)
         seconds = round(time.process_time() - start)
-        results.save(
+        measurements.save(
             "regularisation",
             {
                 "source": pool.source,

@@ -37,7 +37,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
 from benchmarks.watch import Watch
-from mnist_course import data, devices, results, train
+from mnist_course import data, devices, measurements, train
 from mnist_course.evaluate import evaluate
 
 GOAL = 0.99
@@ -149,7 +149,16 @@ def shuffled(digits: data.Digits) -> tuple[torch.Tensor, torch.Tensor]:
 def course(recipe: train.Recipe) -> Callable[[data.Digits, int], Training]:
     def run(digits: data.Digits, seed: int) -> Training:
         network = recipe.build(seed)
-        train.fit(network, digits, None, recipe, device="cpu", seed=seed, progress=False)
+        train.fit(
+            network,
+            digits,
+            None,
+            recipe,
+            device="cpu",
+            seed=seed,
+            progress=False,
+            mixed_precision="auto",
+        )
         yield network
 
     return run
@@ -260,7 +269,15 @@ def breakdown(name: str, digits: data.Digits, steps: int = 60) -> list[dict[str,
     few = replace(recipe, epochs=steps / (len(digits) // recipe.batch_size))
 
     def run() -> None:
-        train.fit(recipe.build(), digits, None, few, device="cpu", progress=False)
+        train.fit(
+            recipe.build(),
+            digits,
+            None,
+            few,
+            device="cpu",
+            progress=False,
+            mixed_precision="auto",
+        )
 
     run()  # warm up
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
@@ -295,7 +312,8 @@ def cold_run() -> dict[str, float]:
         "from mnist_course import data, train\n"
         "digits, loaded = data.load('train'), time.perf_counter()\n"
         "recipe = train.RECIPES['sprint']; network = recipe.build()\n"
-        "train.fit(network, digits, None, recipe, device='cpu', progress=False)\n"
+        "train.fit(network, digits, None, recipe, device='cpu', progress=False, "
+        "mixed_precision='auto')\n"
         "print(loaded - start, time.perf_counter() - loaded)"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -326,10 +344,10 @@ def earlier() -> dict[str, Any]:
     """What an earlier call measured on this machine, with the settings of today."""
     empty: dict[str, Any] = {"runs": {}, "settings": {}}
     try:
-        found = results.load(NAME)
+        found = measurements.load(NAME)
     except FileNotFoundError:
         return empty
-    here = results.describe_machine()
+    here = measurements.describe_machine()
     if any(found["machine"][key] != here[key] for key in ("processor", "threads", "torch")):
         return empty
     for name in list(found["runs"]):
@@ -381,7 +399,7 @@ def main() -> None:
             done.append(run)
             numbers["settings"][name] = CONTENDERS[name].settings
             numbers["summary"] = {n: summary(r) for n, r in numbers["runs"].items() if r}
-            results.save(NAME, numbers)
+            measurements.save(NAME, numbers)
             line = {key: run[key] for key in ("seed", "wall", "cpu", "accuracy")}
             print(f"{name:18}", json.dumps(line), flush=True)
 
@@ -389,7 +407,7 @@ def main() -> None:
     numbers["profile"] = breakdown("sprint", digits)
     numbers["compiled"] = {name: compiled(name) for name in ("sprint", "fast")}
     numbers["cold"] = [cold_run() for _ in range(options.cold_runs)]
-    results.save(NAME, numbers)
+    measurements.save(NAME, numbers)
     for name, row in numbers.get("summary", {}).items():
         print(f"{name:18}", json.dumps(row))
     print("floor", json.dumps(numbers["floor"]), "cold", json.dumps(numbers["cold"]))

@@ -92,8 +92,8 @@ number of threads, rounding differs, and with it the weights, and a few of the a
 
 ## What it cannot do
 
-- It reads one upright digit, centred and brought to size as MNIST's are: `mnist_course.preprocess`
-  does that for strokes, `mnist_course.images` for pictures. It was not trained to read a digit that
+- It reads one upright digit, centred and brought to size as MNIST's are: `mnist_course.strokes`
+  does that for strokes, `mnist_course.photos` for pictures. It was not trained to read a digit that
   lies far from the centre, stands on its head or is part of a number.
 - It always answers with a digit: a letter or a scribble gets one too, perhaps with confidence.
 - MNIST was written in the United States; a seven with a bar, or a one with a long upstroke, is

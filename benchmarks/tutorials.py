@@ -35,7 +35,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.watch import Watch
-from mnist_course import data, evaluate, models, results, train
+from mnist_course import data, evaluate, measurements, models, train
 
 NAME = "tutorials"
 FEW = 10_000
@@ -286,14 +286,14 @@ def main() -> None:
     training, validation = data.load("train").split()
     if training.source != "MNIST":
         sys.exit("this needs the real MNIST: set MNIST_COURSE_DATA to a folder that has it")
-    path = results.FOLDER / f"{NAME}.json"
-    done = [] if arguments.fresh or not path.exists() else results.load(NAME)["runs"]
+    path = measurements.FOLDER / f"{NAME}.json"
+    done = [] if arguments.fresh or not path.exists() else measurements.load(NAME)["runs"]
     for run in runs(arguments.seeds):
         if any(run.name.items() <= numbers.items() for numbers in done):
             continue
         numbers = measure(run, training, validation)
         done.append(numbers)
-        results.save(
+        measurements.save(
             NAME,
             {"training_digits": len(training), "validation_digits": len(validation), "runs": done},
         )

@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--mixed-precision",
         action=argparse.BooleanOptionalAction,
+        default="auto",
         help="compute in bfloat16 (default: where the hardware is quick at it)",
     )
     train.add_argument(
@@ -173,7 +174,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 def _predict(arguments: argparse.Namespace) -> int:
     from mnist_course.evaluate import predict
-    from mnist_course.images import read_digit
+    from mnist_course.photos import read_digit
 
     network = _network(arguments)
     code = OK

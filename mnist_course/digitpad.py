@@ -21,8 +21,8 @@ from mnist_course import plots, pretrained
 from mnist_course.export import UnsupportedLayerError, page_weights
 from mnist_course.figures import LiveFigure, bundle
 from mnist_course.models import Normalize
-from mnist_course.preprocess import preprocess
 from mnist_course.samples import Sample, check_samples, to_dataset, write_samples
+from mnist_course.strokes import preprocess
 
 ALT = (
     "A pad on which the digit 3 is drawn with a broad pen, and beside it the same digit as the "

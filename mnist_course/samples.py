@@ -19,7 +19,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from mnist_course.data import Digits
-from mnist_course.preprocess import LIMIT, preprocess
+from mnist_course.strokes import LIMIT, preprocess
 
 VERSION = 1
 MOST_BYTES, MOST_DIGITS, MOST_STROKES, MOST_POINTS = 4 << 20, 2000, 50, 2000

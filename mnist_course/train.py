@@ -21,7 +21,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
@@ -292,7 +292,7 @@ def fit(
     checkpoint_folder: str | Path | None = None,
     resume: bool = False,
     progress: bool = True,
-    mixed_precision: bool | None = None,
+    mixed_precision: bool | Literal["auto"] = False,
     cuda_graph: bool = False,
     after_epoch: Callable[[nn.Module, History], bool | None] | None = None,
 ) -> History:
@@ -321,8 +321,8 @@ def fit(
             the one with the highest validation accuracy).
         resume: go on from ``last.pt`` in that folder, as if there had been no break.
         progress: show a progress bar.
-        mixed_precision: compute in bfloat16 where that loses nothing; where the hardware is
-            quick at it if ``None``.
+        mixed_precision: compute in bfloat16 where that loses little; ``"auto"`` does so where the
+            hardware is quick at it, and then gives other numbers there than elsewhere.
         cuda_graph: on an NVIDIA GPU, record a step once and replay it, which spares the processor
             the work of starting every kernel; needs Adam, and a single process. The recorded
             step works on the weights where they lie: ``after_epoch`` must leave them there.
@@ -453,13 +453,15 @@ def _check(
         raise ValueError("every parameter of the model is frozen; leave some requires_grad=True")
 
 
-def _use_bfloat16(wanted: bool | None, device: torch.device) -> bool:
-    fast = has_fast_bfloat16(device)
-    if wanted and not fast:
+def _use_bfloat16(wanted: bool | Literal["auto"], device: torch.device) -> bool:
+    if wanted == "auto":
+        return has_fast_bfloat16(device)
+    if wanted and not has_fast_bfloat16(device):
         warnings.warn(
-            f"{device} has no fast bfloat16 arithmetic; training in float32 instead", stacklevel=3
+            f"{device} has no fast bfloat16 arithmetic; training takes longer than in float32",
+            stacklevel=3,
         )
-    return fast and wanted is not False
+    return wanted
 
 
 def _use_graph(wanted: bool, device: torch.device, recipe: Recipe, processes: Team) -> bool:

@@ -52,7 +52,7 @@ if "google.colab" in sys.modules:
 
 
 def sources(names: Iterable[str] = ()) -> list[Path]:
-    """The texts of all chapters, or of those named by number or by file name.
+    """The texts of all chapters, or of those named by number, by word or by file name.
 
     Raises:
         SystemExit: if a name fits no chapter; the message lists the chapters.
@@ -61,12 +61,17 @@ def sources(names: Iterable[str] = ()) -> list[Path]:
     chosen = []
     for name in names:
         stem = Path(name).stem
-        found = [c for c in chapters if c.stem == stem or c.stem.startswith(f"{stem}-")]
+        found = [c for c in chapters if stem in (c.stem, c.stem[:2], word(c))]
         if not found:
             known = ", ".join(c.stem for c in chapters) or "none yet"
             raise SystemExit(f"no chapter {name!r}; the chapters are: {known}")
         chosen += found
     return chosen if names else chapters
+
+
+def word(source: Path) -> str:
+    """The name of a chapter in ``checks/`` and ``tests/``: the first word of its file's name."""
+    return source.stem.split("-")[1]
 
 
 def notebook_path(source: Path) -> Path:

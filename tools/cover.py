@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from mnist_course import plots
-from mnist_course.handwriting import handwriting
-from mnist_course.preprocess import preprocess
+from mnist_course.strokes import preprocess
+from mnist_course.synthetic import handwriting
 
 NIGHT = "#12324a"
 ALT = "Cover: a seven in white pixels on dark blue; an orange frame marks three by three of them."

@@ -1,6 +1,6 @@
 """Draw ``card.png``: the picture that goes with a link to the book where somebody shares it.
 
-The digits on it are those of :mod:`mnist_course.handwriting`: drawn by a program, from no data set.
+The digits on it are those of :mod:`mnist_course.synthetic`: drawn by a program, from no data set.
 
     python -m tools.page_card OUTDIR
 """
@@ -14,7 +14,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from mnist_course import plots
-from mnist_course.handwriting import handwriting
+from mnist_course.synthetic import handwriting
 
 WIDTH, HEIGHT, DPI = 1200, 630, 100
 WRITER = 1

@@ -17,7 +17,7 @@ from typing import Any
 
 from mnist_course import pretrained
 from mnist_course.export import page_weights
-from mnist_course.handwriting import handwriting
+from mnist_course.synthetic import handwriting
 
 TRIAL_WRITERS = (1, 2, 4)
 

@@ -8,7 +8,7 @@ import { FIELD, PENS, inkSheet } from "./ink.js";
 import { LAYERS_STYLE, layersView } from "./layers.js";
 import { paintImage, palettes } from "./maps.js";
 import { MINE_STYLE, mineView } from "./mine.js";
-import { inkBox, preprocess } from "./preprocess.js";
+import { inkBox, preprocess } from "./strokes.js";
 import { browserShelf } from "./samples.js";
 import { WHY_STYLE, whyView } from "./why.js";
 

@@ -2,7 +2,7 @@
 
 import { clamp, count, h, named, set, unhurried } from "./dom.js";
 import { paintImage } from "./maps.js";
-import { preprocess } from "./preprocess.js";
+import { preprocess } from "./strokes.js";
 import { DigitsError, LIMITS, checkDigit, merged, readDigits, writeDigits } from "./samples.js";
 import { countRight, isTeachable, keptBack, teach } from "./teach.js";
 

@@ -2,7 +2,7 @@
 // loses. This is the twin of explain.occlusion in Python.
 
 import { forward } from "./engine.js";
-import { SIZE } from "./preprocess.js";
+import { SIZE } from "./strokes.js";
 
 export const WINDOW = 6; // pixels, the side of the piece that is covered
 export const STEP = 2; // pixels from one piece to the next, so that nine pieces cover each pixel

@@ -6,7 +6,7 @@
 // a handful of drawings.
 
 import { forward, softmax } from "./engine.js";
-import { inkBox, preprocess } from "./preprocess.js";
+import { inkBox, preprocess } from "./strokes.js";
 
 export const SETTINGS = { copies: 2, steps: 40, spring: 0.1 };
 

@@ -3,7 +3,7 @@
 import { article, h, named, set, unhurried } from "./dom.js";
 import { paintMaps } from "./maps.js";
 import { occlusion } from "./occlusion.js";
-import { SIZE } from "./preprocess.js";
+import { SIZE } from "./strokes.js";
 
 const DIGITS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 const FIELD = { columns: 1, rows: 1, gap: 0, H: SIZE, W: SIZE };

@@ -1,0 +1,143 @@
+"""What chapter 12 derives is what ``torch.optim`` and its schedulers compute."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from mnist_course import measurements
+from mnist_course.train import Recipe
+from tests.chapters.definitions import definitions
+
+chapter = definitions("optimisers")
+GradientDescent, Momentum = chapter["GradientDescent"], chapter["Momentum"]
+RMSProp, Adam = chapter["RMSProp"], chapter["Adam"]
+optim = torch.optim
+
+FEW = settings(max_examples=25, deadline=None)
+rates = st.floats(1e-4, 0.5)
+shares = st.floats(0, 0.99)
+decays = st.floats(0, 0.5)
+shapes = st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple)
+
+
+def assert_same_walk(mine, theirs, shape, seed, steps=12):
+    """Ours and PyTorch's get the same random gradients, and are at the same place after each."""
+    generator = torch.Generator().manual_seed(seed)
+    w = torch.randn(shape, generator=generator, dtype=torch.float64)
+    weights = nn.Parameter(w.clone())
+    optimizer = theirs([weights])
+    for _ in range(steps):
+        g = torch.randn(shape, generator=generator, dtype=torch.float64)
+        weights.grad = g.clone()
+        optimizer.step()
+        w = mine.step(w, g)
+        torch.testing.assert_close(w, weights.detach(), rtol=1e-10, atol=1e-12)
+
+
+@FEW
+@given(rates, shapes, st.integers(0, 1000))
+def test_gradient_descent_is_sgd(rate, shape, seed):
+    assert_same_walk(GradientDescent(rate), lambda w: optim.SGD(w, rate), shape, seed)
+
+
+@FEW
+@given(rates, st.floats(0.01, 0.99), st.booleans(), shapes, st.integers(0, 1000))
+def test_momentum_is_sgds(rate, momentum, nesterov, shape, seed):
+    def theirs(w):
+        return optim.SGD(w, rate, momentum=momentum, nesterov=nesterov)
+
+    assert_same_walk(Momentum(rate, momentum, nesterov), theirs, shape, seed)
+
+
+@FEW
+@given(rates, shares, shapes, st.integers(0, 1000))
+def test_rmsprop(rate, alpha, shape, seed):
+    def theirs(w):
+        return optim.RMSprop(w, rate, alpha=alpha)
+
+    assert_same_walk(RMSProp(rate, alpha), theirs, shape, seed)
+
+
+@FEW
+@given(rates, shares, shares, decays, st.booleans(), shapes, st.integers(0, 1000))
+def test_adam_and_adamw(rate, beta1, beta2, decay, decoupled, shape, seed):
+    def theirs(w):
+        kind = optim.AdamW if decoupled else optim.Adam
+        return kind(w, rate, betas=(beta1, beta2), weight_decay=decay)
+
+    mine = Adam(rate, (beta1, beta2), weight_decay=decay, decoupled=decoupled)
+    assert_same_walk(mine, theirs, shape, seed)
+
+
+def test_the_chapters_comparison_can_fail():
+    same = chapter["same_as_torch"]
+    assert same(Momentum(0.05), lambda w: optim.SGD(w, 0.05, momentum=0.9))
+    assert not same(Momentum(0.05), lambda w: optim.SGD(w, 0.05, momentum=0.9, nesterov=True))
+    assert not same(Adam(0.02, weight_decay=0.1), lambda w: optim.AdamW(w, 0.02, weight_decay=0.1))
+    assert not same(Adam(0.02, eps=1e-3), lambda w: optim.Adam(w, 0.02))
+
+
+def end(rule, steps=3000):
+    return chapter["walk"](rule, steps)[-1].norm().item()
+
+
+def test_the_bounds_of_the_rate():
+    """2 / h for gradient descent, 2 (1 + mu) / h with momentum; h is 25."""
+    assert end(GradientDescent(0.99 * 2 / 25)) < 1e-6
+    assert end(GradientDescent(1.01 * 2 / 25)) > 1e6
+    assert end(Momentum(0.99 * 3.8 / 25)) < 1e-6
+    assert end(Momentum(1.01 * 3.8 / 25)) > 1e6
+
+
+def test_the_best_rates_shrink_as_derived():
+    """By 24/26 a step without momentum, and by 4/6, the root of mu, with it."""
+    plain = chapter["walk"](GradientDescent(2 / 26), 60).norm(dim=1)
+    assert (plain[60] / plain[50]).item() == pytest.approx((24 / 26) ** 10)
+    heavy = chapter["walk"](Momentum(1 / 9, 4 / 9), 80).norm(dim=1)
+    # At the ends of the range the two roots are equal: t times a power, not a pure one.
+    assert (heavy[80] / heavy[60]).item() == pytest.approx((4 / 6) ** 20 * 80 / 60, rel=0.1)
+
+
+def test_momentum_of_nine_tenths_suits_the_condition_number_that_the_text_says():
+    root = (1 + math.sqrt(0.9)) / (1 - math.sqrt(0.9))
+    assert 1400 <= root**2 < 1500
+
+
+def test_arrival_counts_from_when_the_walk_stays():
+    path = torch.tensor([[1.0, 0], [0, 0], [1, 0], [0, 0.001], [0, 0]])
+    assert chapter["arrival"](path) == 3
+    assert chapter["arrival"](path[:3]) is None
+
+
+@FEW
+@given(st.integers(1, 200), st.floats(0.01, 0.9))
+def test_the_triangular_schedule_is_the_courses(steps, warmup):
+    recipe = Recipe(learning_rate=1.0, schedule="triangular", warmup=warmup)
+    for step in range(steps):
+        mine = chapter["triangular"]((step + 0.5) / steps, warmup)
+        assert mine == pytest.approx(recipe.learning_rate_at(step, steps))
+
+
+@FEW
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=30), st.floats(0, 0.99))
+def test_smoothing_keeps_a_constant_and_stays_between_the_extremes(values, beta):
+    means = chapter["smooth"](values, beta)
+    assert means[0] == pytest.approx(values[0])
+    assert all(min(values) - 1e-9 <= m <= max(values) + 1e-9 for m in means)
+    assert chapter["smooth"]([3.0] * 9, beta) == pytest.approx([3.0] * 9)
+
+
+def test_the_race_was_run_by_its_rules():
+    """Eight rates each, the best inside the grid, and five seeds that chose nothing."""
+    measured = measurements.load("optimisers")
+    for found in measured["optimisers"].values():
+        assert [row["rate"] for row in found["grid"]] == measured["rates"]
+        best = max(found["grid"], key=lambda row: row["accuracy"])
+        assert found["best_rate"] == best["rate"]
+        assert measured["rates"][0] < best["rate"] < measured["rates"][-1]
+        seeds = [run["seed"] for run in found["runs"]]
+        assert len(set(seeds)) == 5 and measured["choosing_seed"] not in seeds

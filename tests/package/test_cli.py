@@ -1,0 +1,341 @@
+"""The command line: what it prints, how it fails, and the exit codes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mnist_course import __main__ as cli
+from mnist_course import checkpoints, data, models, pretrained, samples, train
+from mnist_course.evaluate import evaluate
+from mnist_course.synthetic import handwriting
+from tests.made_up import digits
+
+
+@pytest.fixture(autouse=True)
+def made_up_digits(monkeypatch):
+    """Commands read made-up digits, and have recipes of a second."""
+    monkeypatch.setattr(data, "load", lambda split="train": digits(300, len(split)))
+    quick = train.Recipe(network="fast_network", channels=(8, 12, 16), epochs=2, batch_size=50)
+    monkeypatch.setitem(train.RECIPES, "fast", quick)
+
+
+@pytest.fixture
+def picture(tmp_path) -> Path:
+    """A drawing of a one, dark on light, as a scan or a screenshot is."""
+    pixels = np.full((200, 150), 250, np.uint8)
+    pixels[40:160, 70:85] = 20
+    path = tmp_path / "one.png"
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def error_of(capsys) -> str:
+    """What stands on stderr: one line, without a traceback."""
+    text = capsys.readouterr().err
+    assert text.count("\n") == 1, text
+    assert "Traceback" not in text
+    return text
+
+
+def test_train_writes_weights_that_evaluate_and_predict_read(tmp_path, capsys, picture):
+    out = tmp_path / "run"
+    assert cli.main(["train", "--out", str(out), "--device", "cpu"]) == 0
+    answer = capsys.readouterr().out
+    assert "10 of 10 steps on made-up digits (cpu)" in answer
+    assert str(out / "last.safetensors") in answer
+    assert (out / "history.csv").read_text().startswith("epoch,step,")
+
+    weights = ["--weights", str(out / "best.safetensors")]
+    assert cli.main(["evaluate", *weights, "--device", "cpu"]) == 0
+    assert "made-up digits, 300 digits: accuracy" in capsys.readouterr().out
+    assert cli.main(["predict", str(picture), *weights]) == 0
+    assert capsys.readouterr().out.startswith(f"{picture}: ")
+
+
+def test_the_seed_and_the_epochs_are_used(tmp_path):
+    runs = {}
+    for name, options in {
+        "a": ["--seed", "3"],
+        "b": ["--seed", "3"],
+        "c": ["--seed", "4"],
+        "d": ["--seed", "3", "--epochs", "0.5"],
+    }.items():
+        assert cli.main(["train", "--out", str(tmp_path / name), "--device", "cpu", *options]) == 0
+        weights, _ = checkpoints.read_weights(tmp_path / name / "last.safetensors")
+        runs[name] = weights["linear.weight"]
+    assert torch.equal(runs["a"], runs["b"])
+    assert not torch.equal(runs["a"], runs["c"])
+    assert not torch.equal(runs["a"], runs["d"])
+
+
+def test_train_resumes(tmp_path, capsys):
+    command = ["train", "--out", str(tmp_path), "--device", "cpu"]
+    assert cli.main(command) == 0
+    capsys.readouterr()
+    assert cli.main([*command, "--resume"]) == 0
+    assert "10 of 10 steps" in capsys.readouterr().out
+    assert cli.main([*command, "--resume", "--epochs", "3"]) == 1
+    assert "resume with the same recipe" in error_of(capsys)
+
+
+def test_predict_reads_the_digit_with_the_network_of_the_course(picture, capsys):
+    assert cli.main(["predict", str(picture), str(picture)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith(f"{picture}: 1 ") for line in lines)
+
+
+def test_evaluate_measures_the_network_of_the_course_by_default(capsys):
+    assert cli.main(["evaluate", "--device", "cpu"]) == 0
+    assert "300 digits: accuracy" in capsys.readouterr().out
+
+
+@pytest.fixture
+def drawn(tmp_path) -> Path:
+    """A file of thirty digits, as the drawing pad saves it."""
+    path = tmp_path / "my-digits.json"
+    path.write_text(samples.write_samples(handwriting(7, 30)))
+    return path
+
+
+def test_finetune_teaches_a_network_drawn_digits(tmp_path, capsys, drawn):
+    small = models.course_network((2, 3, 4)).eval()
+    old, new = tmp_path / "old.safetensors", tmp_path / "new folder" / "new.safetensors"
+    names = {"network": "course_network", "channels": "2,3,4"}
+    checkpoints.save_weights(small, old, **names)
+    files = ["--digits", str(drawn), "--weights", str(old), "--output", str(new)]
+    assert cli.main(["finetune", *files, "--device", "cpu"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("my-digits.json, 30 digits, learned from: ")
+    assert lines[1].startswith("made-up digits, 25 digits, to see what it forgot: ")
+    assert lines[2] == f"weights: {new}"
+    tensors, metadata = checkpoints.read_weights(new)
+    assert metadata == names
+    assert not torch.equal(tensors["conv1.weight"], small.conv1.weight)
+    assert torch.equal(tensors["norm1.running_mean"], small.norm1.running_mean)
+    digits = samples.to_digits(samples.read_samples(drawn))
+    before, after = (evaluate(n, digits, "cpu").loss for n in (small, pretrained.load(new)))
+    assert after < before
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, "No such file"),
+        ("{", "is not JSON"),
+        ("[]", "not a file of digits"),
+        ('{"version": 2, "digits": []}', "version is 2, expected 1"),
+        ('{"version": 1, "digits": []}', "no digit is saved yet"),
+        ('{"version": 1, "digits": [{"label": 10, "strokes": [[[1, 2]]]}]}', "label of digit 1"),
+        ('{"version": 1, "digits": [{"label": 1, "strokes": []}]}', "digit 1 does not have 1 to"),
+    ],
+)
+def test_a_file_that_holds_no_drawn_digits_is_an_error_in_one_line(tmp_path, capsys, text, reason):
+    path = tmp_path / "my-digits.json"
+    if text:
+        path.write_text(text)
+    new = tmp_path / "new.safetensors"
+    assert cli.main(["finetune", "--digits", str(path), "--output", str(new)]) == 1
+    assert reason in error_of(capsys)
+    assert not new.exists()
+
+
+def test_finetuned_weights_that_cannot_be_written_are_an_error(tmp_path, capsys, drawn):
+    (tmp_path / "file").touch()
+    small = tmp_path / "small.safetensors"
+    names = {"network": "course_network", "channels": "2,2,2"}
+    checkpoints.save_weights(models.course_network((2, 2, 2)), small, **names)
+    files = ["--digits", str(drawn), "--weights", str(small)]
+    output = ["--output", str(tmp_path / "file" / "x"), "--device", "cpu"]
+    assert cli.main(["finetune", *files, *output]) == 1
+    assert "cannot write" in error_of(capsys)
+
+
+def test_export_writes_the_network_as_onnx(tmp_path, capsys):
+    onnx = pytest.importorskip("onnx")
+    small = models.course_network((2, 3, 4))
+    weights = tmp_path / "weights.safetensors"
+    checkpoints.save_weights(small, weights, network="course_network", channels="2,3,4")
+    path = tmp_path / "new folder" / "digits.onnx"
+    assert cli.main(["export", "--onnx", str(path), "--weights", str(weights)]) == 0
+    assert capsys.readouterr().out == f"{path}: {path.stat().st_size:,} bytes\n"
+    onnx.checker.check_model(path, full_check=True)
+
+    (tmp_path / "file").touch()
+    assert (
+        cli.main(["export", "--onnx", str(tmp_path / "file" / "x"), "--weights", str(weights)]) == 1
+    )
+    assert "file" in error_of(capsys)
+
+
+def test_export_without_onnx_says_what_to_install(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert cli.main(["export", "--onnx", str(tmp_path / "digits.onnx")]) == 1
+    assert "pip install onnx" in error_of(capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def write_text(path: Path) -> None:
+    path.write_text("not a picture")
+
+
+def write_blank(path: Path) -> None:
+    Image.new("L", (60, 60), 255).save(path)
+
+
+def write_huge(path: Path) -> None:
+    Image.new("1", (20_000, 20_000)).save(path)
+
+
+@pytest.mark.parametrize("write", [None, write_text, write_blank, write_huge])
+def test_a_picture_that_cannot_be_read_is_an_error_in_one_line(tmp_path, capsys, write):
+    path = tmp_path / "digit.png"
+    if write:
+        write(path)
+    assert cli.main(["predict", str(path)]) == 1
+    assert error_of(capsys).startswith("mnist_course: ")
+
+
+def test_a_picture_that_cannot_be_read_does_not_hide_the_others(tmp_path, capsys, picture):
+    assert cli.main(["predict", str(tmp_path / "missing.png"), str(picture)]) == 1
+    answer = capsys.readouterr()
+    assert "missing.png" in answer.err
+    assert answer.out.startswith(f"{picture}: 1 ")
+
+
+@pytest.mark.parametrize("command", [["evaluate"], ["predict", "one.png"]])
+def test_weights_that_cannot_be_used_are_an_error_in_one_line(tmp_path, capsys, command):
+    path = tmp_path / "weights.safetensors"
+    weights = ["--weights", str(path)]
+    assert cli.main([*command, *weights]) == 1
+    assert "no file of weights" in error_of(capsys)
+
+    path.write_bytes(b"rubbish" * 50)
+    assert cli.main([*command, *weights]) == 1
+    assert "not a complete .safetensors" in error_of(capsys)
+
+    other = {"network": "fast_network", "channels": "8,8,8"}
+    checkpoints.save_weights(models.course_network((4, 6, 8)), path, **other)
+    assert cli.main([*command, *weights]) == 1
+    assert "another network" in error_of(capsys)
+
+
+def test_a_damaged_checkpoint_is_an_error_in_one_line(tmp_path, capsys):
+    command = ["train", "--out", str(tmp_path), "--device", "cpu", "--resume"]
+    assert cli.main(command) == 1
+    assert "nothing to resume" in error_of(capsys)
+    (tmp_path / "last.pt").write_bytes(b"half a file")
+    assert cli.main(command) == 1
+    assert "delete it" in error_of(capsys)
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_in_one_line(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert cli.main(["train", "--out", str(tmp_path / "file"), "--device", "cpu"]) == 1
+    assert "cannot write" in error_of(capsys)
+
+
+def test_a_training_that_diverges_is_an_error_in_one_line(tmp_path, capsys, monkeypatch):
+    wild = train.Recipe(optimizer="sgd", learning_rate=1e30, epochs=2, warmup=0)
+    monkeypatch.setitem(train.RECIPES, "fast", wild)
+    assert cli.main(["train", "--out", str(tmp_path), "--device", "cpu"]) == 1
+    assert "learning rate" in error_of(capsys)
+
+
+def test_an_unknown_recipe_or_device_is_bad_usage(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    out = ["--out", str(tmp_path)]
+    assert cli.main(["train", "--recipe", "slow", *out]) == 2
+    assert "sprint, fast, standard" in error_of(capsys)
+    for command in (["train", *out], ["evaluate"]):
+        assert cli.main([*command, "--device", "cuda"]) == 2
+        assert "no device 'cuda'" in error_of(capsys)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["bake"],
+        ["predict"],
+        ["train", "--epochs", "0"],
+        ["train", "--epochs", "nan"],
+        ["train", "--epochs", "many"],
+        ["train", "--seed", "x"],
+        ["train", "--seed", "-1"],
+        ["train", "--seed", str(2**63)],
+        ["train", "--batch-size", "1.5"],
+        ["evaluate", "--frobnicate"],
+        ["export"],
+        ["finetune"],
+    ],
+)
+def test_bad_usage_is_2(arguments, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(arguments)
+    assert exit_.value.code == 2
+    told = capsys.readouterr().err
+    assert "usage:" in told
+    assert "_positive" not in told and "_count" not in told and "_seed" not in told
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["train"], ["evaluate"], ["predict"], ["finetune"], ["export"]]
+)
+def test_help_is_there(command, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main([*command, "--help"])
+    assert exit_.value.code == 0
+    assert "usage: python -m mnist_course" in capsys.readouterr().out
+
+
+def test_ctrl_c_is_130_and_keeps_what_was_learned(tmp_path, capsys, monkeypatch):
+    forward = torch.nn.GELU.forward
+
+    def press(self, x):
+        if self.training:
+            monkeypatch.setattr(torch.nn.GELU, "forward", forward)
+            signal.raise_signal(signal.SIGINT)
+        return forward(self, x)
+
+    monkeypatch.setattr(torch.nn.GELU, "forward", press)
+    assert cli.main(["train", "--out", str(tmp_path), "--device", "cpu"]) == 130
+    assert "1 of 10 steps" in capsys.readouterr().out
+    assert cli.main(["train", "--out", str(tmp_path), "--device", "cpu", "--resume"]) == 0
+    assert "10 of 10 steps" in capsys.readouterr().out
+    pretrained.load(tmp_path / "last.safetensors")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are another matter on Windows")
+def test_ctrl_c_from_outside(tmp_path):
+    command = [sys.executable, "-m", "mnist_course", "train", "--epochs", "1000", "--device", "cpu"]
+    environment = os.environ | {"MNIST_COURSE_DATA": data.STAND_IN, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [*command, "--out", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "last.pt").exists():
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "interrupted" in out
+    assert "Traceback" not in error

@@ -1,0 +1,55 @@
+"""Drawn digits as the rest of the course takes digits."""
+
+import pytest
+import torch
+
+from mnist_course.data import to_float
+from mnist_course.evaluate import evaluate
+from mnist_course.models import course_network
+from mnist_course.samples import (
+    MOST_BYTES,
+    SamplesError,
+    read_samples,
+    to_dataset,
+    to_digits,
+    write_samples,
+)
+from tests.drawings import DIGITS
+
+SAMPLES = [{"label": label, "strokes": strokes, "time": 5} for label, strokes in DIGITS.items()]
+
+
+def test_drawn_digits_are_digits_like_those_of_mnist():
+    digits = to_digits(SAMPLES, source="Ada's digits")
+    assert digits.images.shape == (10, 1, 28, 28)
+    assert digits.images.dtype == torch.uint8
+    assert digits.labels.dtype == torch.int64
+    assert digits.labels.tolist() == list(range(10))
+    assert digits.source == "Ada's digits"
+    assert to_digits(SAMPLES).source == "my digits"
+
+
+def test_bytes_lose_less_than_half_a_level_of_grey():
+    images = to_dataset(SAMPLES).tensors[0]
+    assert (to_float(to_digits(SAMPLES).images) - images).abs().max() <= 0.501 / 255
+
+
+def test_whatever_takes_digits_takes_drawn_ones():
+    result = evaluate(course_network((2, 2, 2)).eval(), to_digits(SAMPLES), "cpu")
+    assert len(result.labels) == 10
+
+
+def test_what_is_written_can_be_read_again_or_is_not_written(tmp_path):
+    stroke = [[0.125, 0.5]] * 2000
+    most = MOST_BYTES // len(write_samples([{"label": 1, "strokes": [stroke] * 10, "time": 5}]))
+    samples = [{"label": 1, "strokes": [stroke] * 10, "time": 5}] * (most + 1)
+    path = tmp_path / "my-digits.json"
+    path.write_text(write_samples(samples[1:]))
+    assert read_samples(path) == samples[1:]
+    with pytest.raises(SamplesError, match="larger than 4 MB together"):
+        write_samples(samples)
+
+
+def test_no_digits_are_an_error():
+    with pytest.raises(SamplesError, match="no digit is saved yet"):
+        to_digits([])

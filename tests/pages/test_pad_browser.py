@@ -1,0 +1,986 @@
+"""The drawing pad in a browser, on a page that was opened as a file, with no kernel and no network.
+
+The digits are drawn with mouse, finger, pen and keys, and read by the network that ships.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from mnist_course.digitpad import DigitPad
+from mnist_course.samples import read_samples, write_samples
+from mnist_course.strokes import preprocess
+from mnist_course.synthetic import handwriting
+from tests.drawings import DIGITS, SCRIBBLE
+from tests.pages import axe
+from tools import page_script, page_weights
+
+pytestmark = pytest.mark.browser
+
+Open = Callable[..., Iterator]
+READBACK = "Multiple readback operations using getImageData"  # these tests do that, not the pad
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the scripts, and pages with one pad, two pads, or bad weights."""
+    folder = tmp_path_factory.mktemp("site")
+    page_script.write(folder)
+    weights = page_weights.write(folder).read_text()
+    middle = len(weights) // 2
+    (folder / "damaged.js").write_text(weights[:middle] + "ABCD" + weights[middle + 4 :])
+    (folder / "foreign.js").write_text("globalThis.MNIST_COURSE_WEIGHTS = '<img src=x>';")
+    (folder / "none.js").write_text("")
+    pad = DigitPad().html()
+    pages = {
+        "one": ("course-weights.js", pad),
+        "two": ("course-weights.js", pad * 2),
+        **{name: (f"{name}.js", pad) for name in ("damaged", "foreign", "none")},
+    }
+    for name, (script, body) in pages.items():
+        (folder / f"{name}.html").write_text(
+            '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Pad</title>'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f'<script src="{script}"></script><script src="course.js"></script></head>'
+            f"<body><main>{body}</main></body></html>",
+            encoding="utf-8",
+        )
+    return folder
+
+
+@pytest.fixture
+def open_page(browser, site: Path) -> Open:
+    """Open a page; at the end there was no error, and nothing was asked for outside the folder."""
+
+    @contextmanager
+    def opened(name: str = "one", width: int = 900, script: str = "", **options) -> Iterator:
+        context = browser.new_context(viewport={"width": width, "height": 1000}, **options)
+        context.set_default_timeout(20_000)
+        context.add_init_script(script)
+        page = context.new_page()
+        problems: list[str] = []
+        page.on(
+            "console", lambda message: READBACK in message.text or problems.append(message.text)
+        )
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("dialog", lambda dialog: problems.append(dialog.message) or dialog.dismiss())
+        page.on(
+            "request",
+            lambda request: (
+                request.url.startswith((site.as_uri(), "data:", "blob:"))
+                or problems.append(request.url)
+            ),
+        )
+        page.goto((site / f"{name}.html").as_uri())
+        try:
+            yield page
+            assert not problems
+        finally:
+            context.close()
+
+    return opened
+
+
+def pad(page, number: int = 0):
+    return page.locator(".cl-digitpad").nth(number)
+
+
+def sheet(page, number: int = 0):
+    return pad(page, number).get_by_role("application", name="Draw a digit here")
+
+
+def button(page, name: str, number: int = 0):
+    return pad(page, number).get_by_role("button", name=name, exact=True)
+
+
+def on_sheet(page, strokes, number: int = 0, size: float = 0.6, at: float = 0.2) -> list[list]:
+    """Strokes in a box of 100 x 100, as points of the screen on the sheet."""
+    sheet(page, number).scroll_into_view_if_needed()
+    box = sheet(page, number).bounding_box()
+    return [
+        [
+            (
+                box["x"] + box["width"] * (at + size * x / 100),
+                box["y"] + box["height"] * (at + size * y / 100),
+            )
+            for x, y in stroke
+        ]
+        for stroke in strokes
+    ]
+
+
+def draw(page, strokes, number: int = 0, **place: float) -> None:
+    """Draw with the mouse."""
+    for stroke in on_sheet(page, strokes, number, **place):
+        page.mouse.move(*stroke[0])
+        page.mouse.down()
+        for point in stroke[1:]:
+            page.mouse.move(*point)
+        page.mouse.up()
+
+
+def answer(page, number: int = 0) -> str:
+    return pad(page, number).get_attribute("data-answer")
+
+
+def spoken(page, number: int = 0) -> str:
+    """What the live region says."""
+    return pad(page, number).get_by_role("status").first.inner_text()
+
+
+def inked(page, number: int = 0) -> float:
+    """The share of the sheet that is not empty."""
+    return sheet(page, number).evaluate(
+        """canvas => { const { width, height } = canvas;
+          const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+          let ink = 0; for (let k = 3; k < data.length; k += 4) ink += data[k] > 127;
+          return ink / width / height; }"""
+    )
+
+
+def seen(page) -> list[int]:
+    """Which of the 784 pixels the pad shows to be dark, on a light page."""
+    return page.locator(".dp-seen").evaluate(
+        """canvas => [...new Uint32Array(canvas.getContext("2d").getImageData(0, 0, 28, 28)
+          .data.buffer)].map(colour => Number((colour & 255) < 140))"""
+    )
+
+
+def open_part(page, name: str, number: int = 0) -> None:
+    """Open one of the pad's folds, and wait until the pad has heard of it."""
+    summary = pad(page, number).locator("summary", has_text=name)
+    # A browser tells of it later than it opens it, and whoever listened first is told first.
+    summary.evaluate(
+        """summary => summary.parentElement.addEventListener("toggle",
+          ({ target }) => { target.dataset.heard = ""; }, { once: true })"""
+    )
+    summary.click()
+    expect(summary.locator("..")).to_have_attribute("data-heard", "")
+
+
+# --- drawing -------------------------------------------------------------------------------------
+
+
+def test_each_digit_drawn_with_the_mouse_is_read(open_page: Open):
+    with open_page() as page:
+        for digit, strokes in DIGITS.items():
+            draw(page, strokes)
+            assert answer(page) == str(digit)
+            assert re.match(
+                rf"{digit}, .*9\d.% sure|Perhaps an? {digit}|{digit}, 8\d", spoken(page)
+            )
+            button(page, "Clear").click()
+
+
+def test_place_and_size_make_no_difference(open_page: Open):
+    with open_page() as page:
+        for size, at in ((0.25, 0.05), (0.25, 0.7), (0.95, 0.02)):
+            draw(page, DIGITS[3], size=size, at=at)
+            assert answer(page) == "3"
+            button(page, "Clear").click()
+
+
+def test_what_the_pad_shows_is_what_python_makes_of_the_strokes(open_page: Open):
+    with open_page() as page:
+        draw(page, DIGITS[5])
+        open_part(page, "My digits")
+        shown = seen(page)
+        button(page, "Save the drawing as a 5").click()
+        stored = page.evaluate("JSON.parse(localStorage['mnist-course-digits']).digits[0].strokes")
+        expected = preprocess(stored).ravel() > 0.5
+        assert sum(shown) > 50
+        assert sum(a != b for a, b in zip(shown, expected, strict=True)) <= 3
+
+
+def touch(client, kind: str, *points: tuple[float, float, int]) -> None:
+    client.send(
+        "Input.dispatchTouchEvent",
+        {"type": kind, "touchPoints": [{"x": x, "y": y, "id": id_} for x, y, id_ in points]},
+    )
+
+
+def test_a_finger_draws_and_the_page_stays_where_it_is(open_page: Open):
+    with open_page(width=390, has_touch=True, is_mobile=True, device_scale_factor=3) as page:
+        client = page.context.new_cdp_session(page)
+        for stroke in on_sheet(page, DIGITS[2]):
+            scrolled = page.evaluate("scrollY")
+            touch(client, "touchStart", (*stroke[0], 1))
+            for point in stroke[1:]:
+                touch(client, "touchMove", (*point, 1))
+            touch(client, "touchEnd")
+        assert answer(page) == "2"
+        assert page.evaluate("scrollY") == scrolled
+        assert page.evaluate(OVERFLOW) == 0
+        assert sheet(page).evaluate("canvas => canvas.width / canvas.clientWidth") == 3
+
+
+def test_a_second_finger_draws_nothing(open_page: Open):
+    with open_page(width=390, has_touch=True, is_mobile=True) as page:
+        client = page.context.new_cdp_session(page)
+        (stroke,) = on_sheet(page, DIGITS[7])
+        x, y = stroke[0][0], stroke[0][1] + 150
+        touch(client, "touchStart", (*stroke[0], 1))
+        touch(client, "touchStart", (*stroke[0], 1), (x, y, 2))
+        for point in stroke[1:]:
+            touch(client, "touchMove", (*point, 1), (x + 20, y + 9, 2))
+        touch(client, "touchEnd", (x, y, 2))
+        touch(client, "touchEnd")
+        assert answer(page) == "7"
+        button(page, "Undo").click()
+        assert inked(page) < 0.02  # there was one stroke, and it is gone
+
+
+def test_a_pen_draws(open_page: Open):
+    with open_page() as page:
+        client = page.context.new_cdp_session(page)
+
+        def pen(kind: str, x: float, y: float) -> None:
+            event = {"type": kind, "x": x, "y": y, "button": "left", "buttons": 1, "clickCount": 1}
+            client.send("Input.dispatchMouseEvent", {**event, "pointerType": "pen"})
+
+        for stroke in on_sheet(page, DIGITS[3]):
+            pen("mousePressed", *stroke[0])
+            for point in stroke[1:]:
+                pen("mouseMoved", *point)
+            pen("mouseReleased", *stroke[-1])
+        assert answer(page) == "3"
+
+
+def test_a_stroke_that_leaves_the_sheet_goes_on_at_its_edge(open_page: Open):
+    with open_page() as page:
+        box = sheet(page).bounding_box()
+        page.mouse.move(box["x"] + 150, box["y"] + 20)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 150, box["y"] + box["height"] + 300, steps=10)
+        page.mouse.up()
+        assert answer(page) == "1"
+        page.mouse.move(box["x"] + 250, box["y"] + 20)  # the pen is up
+        assert answer(page) == "1"
+
+
+def test_the_right_button_does_not_draw(open_page: Open):
+    with open_page() as page:
+        sheet(page).click(button="right")
+        expect(pad(page)).to_have_attribute("data-kind", "empty")
+
+
+def test_a_digit_is_drawn_and_saved_with_the_keyboard_alone(open_page: Open):
+    with open_page() as page:
+        page.keyboard.press("Tab")
+        assert sheet(page).evaluate("canvas => canvas === document.activeElement")
+        outline = sheet(page).evaluate("canvas => getComputedStyle(canvas).outlineStyle")
+        assert outline == "solid"
+        for key, times in (
+            ("Shift+ArrowUp", 1),
+            ("Shift+ArrowLeft", 3),
+            ("Space", 1),
+            ("Shift+ArrowRight", 5),
+            ("ArrowDown", 4),
+        ):
+            for _ in range(times):
+                page.keyboard.press(key)
+        for _ in range(5):  # down to the left, in steps
+            for key in ("Shift+ArrowDown", "ArrowLeft", "ArrowLeft"):
+                page.keyboard.press(key)
+        page.keyboard.press("Space")
+        assert answer(page) == "7"
+        assert "7" in spoken(page)
+        page.keyboard.press("Control+z")
+        assert answer(page) == ""
+        page.keyboard.press("Control+Shift+z")
+        assert answer(page) == "7"
+        for _ in range(6):  # Undo, Clear, Pen, Inside the network, Why?, My digits
+            page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        button(page, "Save the drawing as a 7").focus()
+        page.keyboard.press("Enter")
+        expect(pad(page).get_by_text("1 saved in this browser")).to_be_visible()
+
+
+def focused(page) -> str:
+    """The name of what has the focus, with a ring around it or without."""
+    return page.evaluate(
+        """() => { const has = document.activeElement;
+          const name = has.getAttribute("aria-label") ?? has.textContent;
+          return name + (has.matches(":focus-visible") ? ", ringed" : ""); }"""
+    )
+
+
+def test_a_key_that_is_held_down_sets_the_pen_down_once(open_page: Open):
+    with open_page() as page:
+        sheet(page).focus()
+        for key in ("Space", "Enter"):
+            for _ in range(4):  # a key that is down already repeats
+                page.keyboard.down(key)
+            page.keyboard.up(key)
+            page.keyboard.press("Shift+ArrowDown")
+            page.keyboard.press("Shift+ArrowDown")
+            page.keyboard.press(key)
+            expect(pad(page)).to_have_attribute("data-kind", re.compile("sure|leaning|unsure"))
+            button(page, "Undo").click()
+            expect(pad(page)).to_have_attribute("data-kind", "empty")  # it was one stroke
+            sheet(page).focus()
+        assert page.evaluate("scrollY") == 0
+
+
+def test_a_button_that_becomes_useless_hands_the_focus_to_the_sheet(open_page: Open):
+    with open_page() as page:
+        open_part(page, "My digits")
+        draw(page, DIGITS[2])
+        for name in ("Undo", "Redo", "Clear", "Save the drawing as a 2"):
+            if name.startswith("Save"):
+                page.keyboard.press("Control+z")
+            button(page, name).focus()
+            page.keyboard.press("Enter")
+            expect(button(page, name)).to_be_disabled()
+            assert focused(page) == "Draw a digit here, ringed"
+        expect(pad(page)).to_have_attribute("data-kind", "empty")
+        draw(page, DIGITS[4])  # two strokes
+        button(page, "Undo").focus()
+        page.keyboard.press("Enter")
+        assert focused(page) == "Undo, ringed"  # there is more to undo
+        button(page, "Clear").click()
+        assert focused(page) == "Draw a digit here"
+
+
+def test_the_focus_stays_where_the_reader_has_it(open_page: Open):
+    with open_page("two") as page:
+        sheet(page, 1).focus()
+        draw(page, DIGITS[2], 0)
+        button(page, "Clear", 1).evaluate("button => button.disabled || button.click()")
+        page.locator("summary").first.focus()
+        button(page, "Clear", 0).evaluate("button => button.click()")  # with nothing focused on it
+        expect(pad(page, 0)).to_have_attribute("data-kind", "empty")
+        assert focused(page).startswith("Inside the network")
+
+
+def test_on_a_phone_a_digit_is_saved_without_the_page_moving(open_page: Open):
+    with open_page(width=390, has_touch=True, is_mobile=True) as page:
+        page.set_viewport_size({"width": 390, "height": 500})
+        open_part(page, "My digits")
+        draw(page, DIGITS[2])
+        place = button(page, "Save the drawing as a 2")
+        place.scroll_into_view_if_needed()
+        before = page.evaluate("[scrollY, visualViewport.scale]")
+        assert before[0] > 0
+        place.tap()
+        expect(pad(page).get_by_text("1 saved in this browser")).to_be_visible()
+        assert page.evaluate("[scrollY, visualViewport.scale]") == before
+
+
+def test_undo_redo_and_clear(open_page: Open):
+    with open_page() as page:
+        for name in ("Undo", "Redo", "Clear"):
+            expect(button(page, name)).to_be_disabled()
+        draw(page, DIGITS[4])
+        both = inked(page)
+        button(page, "Undo").click()
+        assert 0.01 < inked(page) < both
+        button(page, "Redo").click()
+        assert inked(page) == pytest.approx(both, rel=0.02)
+        expect(button(page, "Redo")).to_be_disabled()
+        button(page, "Clear").click()
+        expect(pad(page)).to_have_attribute("data-kind", "empty")
+        button(page, "Undo").click()
+        assert inked(page) == pytest.approx(both, rel=0.02)
+        assert answer(page) == "4"
+
+
+# --- honesty -------------------------------------------------------------------------------------
+
+
+def test_an_empty_pad_a_dot_a_line_and_a_scribble_are_not_called_digits(open_page: Open):
+    with open_page() as page:
+        expect(pad(page).get_by_text("Nothing drawn yet").first).to_be_visible()
+        sheet(page).click(position={"x": 90, "y": 90})
+        expect(pad(page)).to_have_attribute("data-kind", "small")
+        assert spoken(page) == "Only a dot so far"
+        button(page, "Clear").click()
+        draw(page, [[[0, 50], [100, 55]]])
+        expect(pad(page)).to_have_attribute("data-kind", "unsure")
+        button(page, "Clear").click()
+        draw(page, SCRIBBLE)
+        expect(pad(page)).to_have_attribute("data-kind", "unsure")
+        assert spoken(page) == "Not sure. Is it a digit?"
+        assert answer(page) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("none", "no network beside this page"),
+        ("damaged", "the file is damaged or cut short"),
+        ("foreign", "not one that the course exported"),
+    ],
+)
+def test_without_good_weights_the_pad_says_why_and_still_draws(open_page: Open, name, reason):
+    with open_page(name) as page:
+        draw(page, DIGITS[3])
+        assert reason in pad(page).locator(".dp-said").inner_text()
+        assert inked(page) > 0.03
+        assert answer(page) == ""
+
+
+# --- inside the network --------------------------------------------------------------------------
+
+
+def test_every_layer_is_shown_while_drawing(open_page: Open):
+    with open_page() as page:
+        open_part(page, "Inside the network")
+        draw(page, DIGITS[8])
+        layers = page.locator(".dp-layer canvas")
+        expect(layers).to_have_count(13)
+        expect(layers.nth(2)).to_have_attribute(
+            "aria-label", re.compile("^conv1: 24 maps of 28 \u00d7 28")
+        )
+        colours = """canvases => canvases.map(canvas => new Set(new Uint32Array(canvas
+            .getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size)"""
+        assert min(layers.evaluate_all(colours)) > 5
+        before = layers.nth(2).evaluate("canvas => canvas.toDataURL()")
+        draw(page, [[[50, 95], [90, 95]]])
+        assert layers.nth(2).evaluate("canvas => canvas.toDataURL()") != before
+        button(page, "Clear").click()
+        assert max(layers.evaluate_all(colours)) <= 2  # nothing drawn, nothing to see
+
+
+def walked(page) -> str:
+    """What the panel with the arithmetic says."""
+    return page.locator(".dp-walk").inner_text()
+
+
+def layer(page, name: str):
+    return (
+        page.locator(".dp-layer").filter(has=page.get_by_text(name, exact=True)).locator("canvas")
+    )
+
+
+def test_pointing_at_a_number_shows_the_arithmetic_behind_it(open_page: Open):
+    with open_page() as page:
+        open_part(page, "Inside the network")
+        draw(page, DIGITS[5])
+        layer(page, "conv2").click(position={"x": 40, "y": 60})
+        text = walked(page)
+        assert "216 numbers of pool1, 3 \u00d7 3 in each of 24 maps" in text
+        value = float(text.split(" = ")[1].split()[0].replace("\u2212", "-"))
+        line = next(line for line in text.splitlines() if " bias = " in line)
+        numbers = re.findall(r"[+\u2212]? ?\d+\.\d{3}", line)
+        *terms, total = (float(each.replace("\u2212", "-").replace(" ", "")) for each in numbers)
+        assert sum(terms) == pytest.approx(total, abs=0.004)
+        assert total == pytest.approx(value, abs=0.001)
+        # One window in each of the 24 maps before, and the number itself.
+        expect(page.locator(".dp-marks i")).to_have_count(25)
+        button(page, "Go back to pool1").click()
+        assert walked(page).startswith("pool1, map")
+        assert "The largest of" in walked(page)
+
+
+def test_a_finger_that_scrolls_over_the_maps_chooses_nothing_and_one_that_taps_does(
+    open_page: Open,
+):
+    with open_page(width=390, has_touch=True, is_mobile=True) as page:
+        draw(page, DIGITS[5])
+        open_part(page, "Inside the network")
+        client = page.context.new_cdp_session(page)
+        layer(page, "conv1").evaluate("canvas => canvas.scrollIntoView({ block: 'center' })")
+        box, scrolled = layer(page, "conv1").bounding_box(), page.evaluate("scrollY")
+        x, y = box["x"] + 40, box["y"] + 40
+        touch(client, "touchStart", (x, y, 1))
+        expect(page.locator(".dp-walk")).to_have_count(0)
+        for step in range(1, 9):
+            touch(client, "touchMove", (x, y - 10 * step, 1))
+        touch(client, "touchEnd")
+        page.wait_for_function(f"scrollY > {scrolled + 20}")
+        expect(page.locator(".dp-walk")).to_have_count(0)
+        layer(page, "conv1").tap(position={"x": 40, "y": 60})
+        expect(page.locator(".dp-walk")).to_contain_text("conv1, map")
+
+
+def test_the_walk_goes_from_number_to_number_with_the_keyboard(open_page: Open):
+    with open_page(width=390) as page:
+        draw(page, DIGITS[5])
+        open_part(page, "Inside the network")
+        layer(page, "relu1").focus()
+        page.keyboard.press("Enter")
+        assert walked(page).startswith("relu1, map 0, row 0, column 0")
+        for key in ("ArrowRight", "Shift+ArrowDown", "ArrowDown", "ArrowLeft", "ArrowLeft"):
+            page.keyboard.press(key)  # the last one would leave the picture
+        assert walked(page).startswith("relu1, map 0, row 6, column 0")
+        for _ in range(6):
+            page.keyboard.press("Shift+ArrowRight")
+        assert walked(page).startswith("relu1, map 1, row 6, column 2")
+        assert "max(0, " in walked(page)
+        assert page.evaluate(OVERFLOW) == 0
+        draw(page, [[[10, 90], [90, 90]]])  # the walk stays, and follows the drawing
+        assert walked(page).startswith("relu1, map 1, row 6, column 2")
+        layer(page, "relu1").focus()
+        page.keyboard.press("Escape")
+        expect(page.locator(".dp-walk")).to_have_count(0)
+
+
+def test_the_last_layer_is_walked_map_by_map(open_page: Open):
+    with open_page() as page:
+        draw(page, DIGITS[5])
+        open_part(page, "Inside the network")
+        layer(page, "linear").click(position={"x": 110, "y": 10})
+        assert walked(page).startswith("linear, number 5")
+        assert "the logit of a 5" in walked(page)
+        assert "864 numbers of pool3, 3 \u00d7 3 in each of 96 maps" in walked(page)
+
+
+def why(page):
+    return pad(page).get_by_role("img", name=re.compile("The drawing, coloured"))
+
+
+def test_why_says_which_piece_decides_and_against_what(open_page: Open):
+    with open_page() as page:
+        open_part(page, "Why?")
+        expect(pad(page).get_by_text("Draw a digit first.")).to_be_visible()
+        draw(page, DIGITS[7])
+        page.wait_for_function(
+            "document.querySelector('.dp-why').parentElement.dataset.read === '7'"
+        )
+        expect(why(page)).to_have_attribute(
+            "aria-label", re.compile("For a 7 speaks most what lies around row")
+        )
+        seven = why(page).evaluate("canvas => canvas.toDataURL()")
+        pad(page).get_by_label("What speaks for a").select_option("1")
+        page.wait_for_function(
+            "document.querySelector('.dp-why').parentElement.dataset.read === '1'"
+        )
+        assert why(page).evaluate("canvas => canvas.toDataURL()") != seven
+        button(page, "Clear").click()
+        expect(pad(page).get_by_text("Draw a digit first.")).to_be_visible()
+
+
+def test_why_says_an_8(open_page: Open):
+    with open_page() as page:
+        open_part(page, "Why?")
+        draw(page, DIGITS[8])
+        expect(why(page)).to_have_attribute("aria-label", re.compile("For an 8 speaks most"))
+        expect(pad(page).get_by_label("What speaks for an")).to_have_value("8")
+
+
+def test_the_pen_changes_what_is_drawn_and_not_what_is_read(open_page: Open):
+    with open_page() as page:
+        draw(page, DIGITS[3])
+        medium = inked(page)
+        seen = page.locator(".dp-seen")
+        before = seen.evaluate("canvas => canvas.toDataURL()")
+        for name, less in (("Thin", True), ("Broad", False)):
+            pad(page).get_by_label("Pen").select_option(name.lower())
+            assert (inked(page) < 0.7 * medium) is less
+            assert (inked(page) > 1.2 * medium) is not less
+        assert seen.evaluate("canvas => canvas.toDataURL()") == before
+
+
+def test_pen_up_to_answer_is_quick(open_page: Open):
+    """On a busy machine, too; what it takes on a quiet one is measured elsewhere."""
+    with open_page() as page:
+        page.evaluate(
+            """() => { const root = document.querySelector(".cl-digitpad"); window.taken = [];
+              let up = 0;
+              addEventListener("pointerup", () => { up = performance.now(); }, true);
+              new MutationObserver(() => up && taken.push(performance.now() - up) && (up = 0))
+                .observe(root, { attributeFilter: ["data-number"] }); }"""
+        )
+        for strokes in DIGITS.values():
+            draw(page, strokes)
+            button(page, "Clear").click()
+        taken = sorted(page.evaluate("taken"))
+        assert len(taken) >= len(DIGITS)
+        assert taken[len(taken) // 2] < 50
+
+
+# --- digits of one's own -------------------------------------------------------------------------
+
+
+def save(page, digit: int) -> None:
+    draw(page, DIGITS[digit])
+    button(page, f"Save the drawing as {'an' if digit == 8 else 'a'} {digit}").click()
+
+
+def test_saved_digits_survive_and_download_as_python_reads_them(open_page: Open, tmp_path: Path):
+    with open_page() as page:
+        open_part(page, "My digits")
+        save(page, 4)
+        save(page, 8)
+        page.reload()
+        expect(pad(page).get_by_text("2 saved in this browser")).to_be_visible()
+        open_part(page, "My digits")
+        with page.expect_download() as download:
+            button(page, "Download").click()
+        assert download.value.suggested_filename == "my-digits.json"
+        path = tmp_path / "my-digits.json"
+        download.value.save_as(path)
+        samples = read_samples(path)
+        assert [sample["label"] for sample in samples] == [4, 8]
+        assert [len(sample["strokes"]) for sample in samples] == [2, 1]
+        button(page, "Delete a 4").click()
+        expect(pad(page).get_by_text("1 saved in this browser")).to_be_visible()
+        button(page, "Delete all").click()
+        expect(pad(page).get_by_text("1 saved in this browser")).to_be_visible()  # asked first
+        button(page, "Really delete all?").click()
+        expect(pad(page).get_by_text("All saved digits are deleted.")).to_be_visible()
+        page.reload()
+        expect(pad(page).get_by_text("saved in this browser")).to_have_count(0)
+        open_part(page, "My digits")
+        page.locator("input[type=file]").set_input_files(path)
+        pad(page).get_by_text("2 new digits imported.").wait_for()
+
+
+HOSTILE = {
+    "html.json": "<html><script>alert(1)</script>",
+    "label.json": json.dumps(
+        {
+            "version": 1,
+            "digits": [{"label": "<img src=x onerror=alert(1)>", "strokes": [[[1, 2]]], "time": 0}],
+        }
+    ),
+    "nan.json": '{"version":1,"digits":[{"label":1,"strokes":[[[NaN,2]]],"time":0}]}',
+    "long.json": json.dumps(
+        {"version": 1, "digits": [{"label": 1, "strokes": [[[1, 2]] * 100_000], "time": 0}]}
+    ),
+    "huge.json": " " * (5 << 20),
+    "other.json": "[1, 2, 3]",
+}
+
+
+def test_hostile_files_are_refused_and_harm_nothing(open_page: Open):
+    with open_page() as page:
+        open_part(page, "My digits")
+        save(page, 6)
+        for name, text in HOSTILE.items():
+            page.locator("input[type=file]").set_input_files(
+                {"name": name, "mimeType": "application/json", "buffer": text.encode()}
+            )
+            pad(page).get_by_text("The file was not imported: ").wait_for()
+            expect(pad(page).get_by_text("1 saved in this browser")).to_be_visible()
+            page.evaluate("document.querySelectorAll('.dp-note').forEach(n => n.textContent = '')")
+        expect(page.locator(".cl-digitpad img, .cl-digitpad script")).to_have_count(0)
+
+
+@pytest.mark.parametrize("stored", ['{"version":1,"digits":[{"label":"7"}]}', "<b>", "null"])
+def test_what_is_not_ours_in_the_storage_is_left_alone(open_page: Open, stored: str):
+    script = f"localStorage.setItem('mnist-course-digits', {json.dumps(stored)})"
+    with open_page(script=script) as page:
+        expect(pad(page).get_by_text("save what you draw")).to_be_visible()
+        draw(page, DIGITS[3])
+        assert answer(page) == "3"
+        assert page.evaluate("localStorage['mnist-course-digits']") == stored
+
+
+FULL = """Storage.prototype.setItem = () => { throw new DOMException("", "QuotaExceededError"); }"""
+SHUT = """Object.defineProperty(window, "localStorage", { get() { throw new DOMException(); } })"""
+
+
+@pytest.mark.parametrize("script", [FULL, SHUT], ids=["full", "shut"])
+def test_where_nothing_can_be_stored_the_pad_says_so_and_goes_on(open_page: Open, script: str):
+    with open_page(script=script) as page:
+        open_part(page, "My digits")
+        save(page, 3)
+        expect(pad(page).get_by_text("This browser does not keep them")).to_be_visible()
+        with page.expect_download() as download:
+            button(page, "Download").click()
+        assert [sample["label"] for sample in read_samples(download.value.path())] == [3]
+
+
+def large(digits: int, points: int) -> list[dict]:
+    """Digits that are a megabyte for each 70,000 points or so."""
+    stroke = [[k % 100 + 0.125, k % 97 + 0.25] for k in range(points // 40)]
+    return [{"label": 1, "strokes": [stroke] * 40, "time": time} for time in range(digits)]
+
+
+def test_no_more_is_saved_than_can_be_read_again(open_page: Open):
+    digits = large(6, 44_000)
+    points = ((4 << 20) - len(write_samples(digits)) - 250) // 6
+    lines = [[[5, 5]] * min(2000, points - k) for k in range(0, points, 2000)]
+    digits.append({"label": 2, "strokes": lines, "time": 6})
+    assert 0 < (4 << 20) - len(write_samples(digits)) < 250
+    with open_page(script=stored(digits)) as page:
+        open_part(page, "My digits")
+        before = page.evaluate("localStorage['mnist-course-digits'].length")
+        save(page, 3)
+        expect(pad(page).locator(".dp-told")).to_contain_text(
+            "The drawing was not saved: all together would be larger than 4 MB; download them"
+        )
+        assert answer(page) == "3"  # the drawing is still there
+        assert page.evaluate("localStorage['mnist-course-digits'].length") == before
+        with page.expect_download() as download:
+            button(page, "Download").click()
+        assert read_samples(download.value.path()) == digits
+        button(page, "Delete a 1").first.click()
+        button(page, "Save the drawing as a 3").click()
+        expect(pad(page).get_by_text("Saved as a 3.")).to_be_visible()
+
+
+def test_digits_that_are_too_many_already_are_shown_and_not_overwritten(open_page: Open):
+    digits = large(7, 44_000)
+    text = json.dumps({"version": 1, "digits": digits}, separators=(",", ":"))
+    assert len(text) > 4 << 20
+    store = f"localStorage['mnist-course-digits'] ??= {json.dumps(text)}"
+    with open_page(script=store) as page:
+        open_part(page, "My digits")
+        expect(pad(page).get_by_text("7 saved in this browser")).to_be_visible()
+        save(page, 3)
+        expect(pad(page).get_by_text("larger than 4 MB; download them")).to_be_visible()
+        button(page, "Download").click()
+        expect(pad(page).get_by_text("is not read again, though")).to_be_visible()
+        button(page, "Delete a 1").first.click()
+        page.reload()
+        expect(pad(page).get_by_text("6 saved in this browser")).to_be_visible()
+
+
+@pytest.mark.parametrize("phone", [False, True])
+def test_a_deleted_digit_can_be_taken_back(open_page: Open, phone: bool):
+    digits = [{"label": digit, "strokes": DIGITS[digit], "time": digit} for digit in (3, 8, 5)]
+    labels = "JSON.parse(localStorage['mnist-course-digits']).digits.map(({ label }) => label)"
+    with open_page(script=stored(digits), width=390, has_touch=phone, is_mobile=phone) as page:
+        open_part(page, "My digits")
+        tile = button(page, "Delete an 8")
+        mark = tile.evaluate("tile => getComputedStyle(tile, '::after').content")
+        assert mark == ('"\u00d7"' if phone else "none")  # a mouse sees it where it points
+        expect(button(page, "Take it back")).to_have_count(0)
+        (tile.tap if phone else tile.click)()
+        assert page.evaluate(labels) == [3, 5]
+        button(page, "Take it back").click()
+        expect(pad(page).get_by_text("Took back an 8.")).to_be_visible()
+        assert page.evaluate(labels) == [3, 8, 5]
+        expect(button(page, "Take it back")).to_have_count(0)
+        button(page, "Delete a 3").click()
+        save(page, 2)
+        expect(button(page, "Take it back")).to_have_count(0)  # it has gone with its note
+
+
+def test_whoever_deletes_with_the_keyboard_goes_on_at_the_neighbour(open_page: Open):
+    digits = [{"label": digit, "strokes": DIGITS[digit], "time": digit} for digit in (3, 8, 5)]
+    with open_page(script=stored(digits)) as page:
+        open_part(page, "My digits")
+        button(page, "Delete an 8").focus()
+        page.keyboard.press("Enter")
+        assert focused(page) == "Delete a 5, ringed"
+        page.keyboard.press("Enter")
+        assert focused(page) == "Delete a 3, ringed"
+        button(page, "Take it back").focus()
+        page.keyboard.press("Enter")
+        assert focused(page) == "Delete a 5, ringed"
+        for _ in range(2):
+            page.keyboard.press("Enter")
+        assert focused(page) == "Import \u2026, ringed"
+        save(page, 2)
+        for name in ("Delete all", "Really delete all?"):
+            button(page, name).focus()
+            page.keyboard.press("Enter")
+        assert focused(page) == "Import \u2026, ringed"
+
+
+def test_the_newest_digits_are_shown_and_all_of_them_on_demand(open_page: Open):
+    digits = handwriting(4, 70)
+    with open_page(script=stored(digits)) as page:
+        open_part(page, "My digits")
+        tiles = pad(page).get_by_role("list", name="Saved digits").get_by_role("button")
+        expect(tiles).to_have_count(60)
+        expect(pad(page).get_by_text("The newest 60 of 70.")).to_be_visible()
+        button(page, "Show all").focus()
+        page.keyboard.press("Enter")
+        expect(tiles).to_have_count(70)
+        expect(pad(page).get_by_text("The newest 60")).to_be_hidden()
+        assert tiles.first.evaluate("tile => tile === document.activeElement")
+        save(page, 3)
+        expect(tiles).to_have_count(71)
+
+
+def test_digits_are_imported_once(open_page: Open):
+    samples = [{"label": digit, "strokes": strokes, "time": 5} for digit, strokes in DIGITS.items()]
+    file = {"name": "my-digits.json", "mimeType": "application/json"}
+    with open_page() as page:
+        open_part(page, "My digits")
+        for new in (10, 0):
+            page.locator("input[type=file]").set_input_files(
+                {**file, "buffer": write_samples(samples).encode()}
+            )
+            pad(page).get_by_text(f"{new} new digits imported.").wait_for()
+        expect(pad(page).get_by_text("10 saved in this browser")).to_be_visible()
+
+
+# --- pages ---------------------------------------------------------------------------------------
+
+
+def stored(digits: list) -> str:
+    """A script that puts digits into the browser's storage, as if they had been saved before."""
+    return f"localStorage.setItem('mnist-course-digits', {json.dumps(write_samples(digits))})"
+
+
+def test_the_page_is_taught_and_forgets_again(open_page: Open):
+    digits = handwriting(4, 30)
+    with open_page(script=stored(digits)) as page:
+        open_part(page, "My digits")
+        button(page, "Teach the network").click()
+        table = pad(page).locator(".dp-teach table")
+        table.wait_for()
+        rows = [
+            [int(number) for number in re.findall(r"(\d+) of (\d+)", row)[0]]
+            + [int(re.findall(r"(\d+) of", row)[1])]
+            for row in table.locator("tbody tr").all_inner_texts()
+        ]
+        (before, taught_with, after), (held_before, held_back, held_after), (_, trial, kept) = rows
+        assert (taught_with, held_back, trial) == (20, 10, 30)
+        assert before < after == taught_with
+        assert held_after >= held_before
+        assert kept >= 24
+        draw(page, DIGITS[3])
+        expect(pad(page).get_by_text("as you taught it")).to_be_visible()
+        assert answer(page) == "3"
+        button(page, "Undo the teaching").click()
+        expect(pad(page).get_by_text("as you taught it")).to_have_count(0)
+        expect(table).to_have_count(0)
+
+
+def test_a_lesson_that_is_under_way_stops_when_the_teaching_is_undone(open_page: Open):
+    with open_page(script=stored(handwriting(4, 30))) as page:
+        open_part(page, "My digits")
+        button(page, "Teach the network").click()
+        pad(page).locator(".dp-teach table").wait_for()
+        draw(page, DIGITS[3])
+        expect(pad(page).get_by_text("as you taught it")).to_be_visible()
+        button(page, "Teach the network").focus()
+        page.keyboard.press("Enter")
+        expect(button(page, "Teach the network")).to_be_disabled()
+        assert focused(page) == "Teach the network, ringed"
+        # Undone, and begun anew at once: the first lesson must not end the second's.
+        button(page, "Undo the teaching").evaluate("button => button.click()")
+        expect(pad(page).get_by_text("The network is again as it came.")).to_be_visible()
+        expect(button(page, "Teach the network")).to_be_enabled()
+        page.wait_for_timeout(1500)  # longer than a lesson takes
+        expect(pad(page).get_by_text("The network is again as it came.")).to_be_visible()
+        expect(pad(page).get_by_text("as you taught it")).to_have_count(0)
+        expect(pad(page).locator(".dp-teach table")).to_have_count(0)
+        page.evaluate(
+            """() => { const [learn, undo] = document.querySelectorAll(".dp-teach button");
+              learn.click(); undo.click(); learn.click(); }"""
+        )
+        pad(page).locator(".dp-teach table").wait_for()
+        expect(pad(page).get_by_text("as you taught it")).to_be_visible()
+
+
+def test_a_few_digits_are_not_enough_to_teach(open_page: Open):
+    with open_page(script=stored(handwriting(4, 4))) as page:
+        open_part(page, "My digits")
+        expect(button(page, "Teach the network")).to_be_disabled()
+        save(page, 4)
+        expect(button(page, "Teach the network")).to_be_enabled()
+
+
+def test_two_pads_draw_each_their_own_and_share_what_is_saved(open_page: Open):
+    with open_page("two") as page:
+        draw(page, DIGITS[3], 0)
+        draw(page, DIGITS[7], 1)
+        assert (answer(page, 0), answer(page, 1)) == ("3", "7")
+        open_part(page, "My digits", 1)
+        button(page, "Save the drawing as a 7", 1).click()
+        assert (answer(page, 0), answer(page, 1)) == ("3", "")
+        expect(pad(page, 0).get_by_text("1 saved in this browser")).to_be_visible()
+        ids = page.locator("[id]").evaluate_all("elements => elements.map(each => each.id)")
+        assert len(set(ids)) == len(ids)
+
+
+def test_a_drawing_survives_another_width_of_the_window(open_page: Open):
+    with open_page(width=900) as page:
+        draw(page, DIGITS[2])
+        before = inked(page)
+        for width in (390, 320, 1200):
+            page.set_viewport_size({"width": width, "height": 800})
+            page.wait_for_function(
+                "() => { const sheet = document.querySelector('.dp-sheet');"
+                " return sheet.width === sheet.clientWidth; }"
+            )
+            assert inked(page) == pytest.approx(before, rel=0.05)
+            assert page.evaluate(OVERFLOW) <= 0
+        assert answer(page) == "2"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_pad_has_its_own_background_and_ink_that_is_seen_on_it(open_page: Open, scheme: str):
+    with open_page(color_scheme=scheme) as page:
+        draw(page, DIGITS[3])
+        paper = sheet(page).evaluate("canvas => getComputedStyle(canvas).backgroundColor")
+        assert paper == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 24, 30)"}[scheme]
+        ink = sheet(page).evaluate(
+            """canvas => { const { data } = canvas.getContext("2d")
+              .getImageData(0, 0, canvas.width, canvas.height);
+              for (let k = 0; k < data.length; k += 4) if (data[k + 3] === 255) return data[k]; }"""
+        )
+        assert (ink < 60) if scheme == "light" else (ink > 200)
+        page.emulate_media(color_scheme={"light": "dark", "dark": "light"}[scheme])
+        assert (
+            sheet(page).evaluate("canvas => getComputedStyle(canvas).backgroundColor")
+            == {"dark": "rgb(255, 255, 255)", "light": "rgb(20, 24, 30)"}[scheme]
+        )
+        assert answer(page) == "3"
+
+
+def test_every_control_has_a_name_and_can_be_reached(open_page: Open):
+    with open_page() as page:
+        draw(page, DIGITS[3])
+        open_part(page, "My digits")
+        open_part(page, "Inside the network")
+        names = pad(page).evaluate(
+            """root => [...root.querySelectorAll("button, summary, [role=img], [role=application]")]
+              .map(each => each.getAttribute("aria-label") ?? each.textContent.trim())"""
+        )
+        assert len(names) > 20
+        assert all(names)
+        small = pad(page).evaluate(
+            """root => [...root.querySelectorAll("button")].filter(each => each.offsetParent &&
+              Math.min(each.offsetWidth, each.offsetHeight) < 24).map(each => each.textContent)"""
+        )
+        assert small == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_barrier_with_all_parts_open(open_page: Open, scheme: str):
+    axe.needed()
+    with open_page(color_scheme=scheme, reduced_motion="reduce") as page:
+        draw(page, DIGITS[3])
+        for part in pad(page).locator("summary").all():
+            part.click()
+        save(page, 3)
+        draw(page, DIGITS[2])
+        # The heading is a matter of the page that a pad stands on.
+        assert axe.violations(page, but=["page-has-heading-one"]) == []
+
+
+PRINT = Path(__file__).parents[2] / "book" / "_static" / "print.css"
+
+
+def test_on_paper_open_folds_are_as_they_were_and_closed_ones_are_not_there(open_page: Open):
+    with open_page(script=stored(handwriting(4, 6))) as page:
+        page.add_style_tag(path=PRINT)
+        page.evaluate(
+            """document.querySelector("main").insertAdjacentHTML("beforeend",
+              "<details><summary>Solution</summary><pre>x = 1</pre></details>")"""
+        )
+        open_part(page, "My digits")
+        page.emulate_media(media="print")
+        expect(page.get_by_text("x = 1")).to_be_visible()  # the book's own are opened
+        expect(pad(page).locator("summary")).to_have_text(
+            [re.compile("^Inside"), re.compile("^Why"), re.compile("^My digits")]
+        )
+        shown = [each.is_visible() for each in pad(page).locator("summary").all()]
+        assert shown == [False, False, True]
+        display = "each => getComputedStyle(each).display"
+        for part in (".dp-labels", ".dp-digits", "details[open] > .cl-row"):
+            assert pad(page).locator(part).first.evaluate(display) == "flex"
+        expect(pad(page).locator(".dp-more")).to_be_hidden()
+
+
+def test_without_scripts_a_picture_with_words_stands_there(open_page: Open):
+    with open_page(java_script_enabled=False) as page:
+        picture = page.get_by_role("img")
+        expect(picture).to_have_attribute("alt", re.compile("28 by 28"))
+        assert picture.bounding_box()["width"] > 300

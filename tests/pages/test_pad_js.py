@@ -1,0 +1,99 @@
+"""The pad's JavaScript and Python compute the same: Python writes what it says, Node compares."""
+
+import base64
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mnist_course.explain import occlusion
+from mnist_course.export import fold_batch_norm, page_weights
+from mnist_course.models import course_network
+from mnist_course.strokes import draw, preprocess
+from tests.drawings import DIGITS, SCRIBBLE
+from tests.networks import every_layer, shaken
+
+NODE = shutil.which("node")
+TEST = Path(__file__).parent / "js" / "pad.test.mjs"
+
+
+def encoded(array: np.ndarray) -> str:
+    return base64.b64encode(array.astype(array.dtype.newbyteorder("<")).tobytes()).decode()
+
+
+def drawings() -> list[list]:
+    """Digits, and strokes of every size, some hostile: tiny, huge, equal points, dots."""
+    rng = np.random.default_rng(0)
+    odd = [
+        [],
+        [[]],
+        [[[3, 4]]],
+        [[[3, 4], [3, 4]]],
+        [[[0, 0], [1e-200, 0]]],
+        [[[-1e6, 1e6], [1e6, -1e6]]],
+        [[[1e5, 1e5], [1e5 + 1e-11, 1e5]]],
+        SCRIBBLE,
+    ]
+    wild = [
+        [
+            (rng.normal(size=(rng.integers(1, 6), 2)) * 10 ** rng.uniform(-8, 5)).tolist()
+            for _ in range(rng.integers(1, 4))
+        ]
+        for _ in range(100)
+    ]
+    return [*DIGITS.values(), *odd, *wild]
+
+
+def model(name: str, network: nn.Module, dtype: str) -> dict:
+    """A network as a file, and its logits for the ten digits."""
+    content = page_weights(network, dtype)
+    if dtype == "float16":  # what the pad reads is the network with rounded weights
+        network = fold_batch_norm(network)
+        for parameter in network.parameters():
+            parameter.data = parameter.data.half().float()
+    images = torch.from_numpy(np.stack([preprocess(strokes) for strokes in DIGITS.values()]))
+    with torch.no_grad():
+        logits = network.eval()(images[:, None])
+    return {
+        "name": f"{name}, {dtype}",
+        "file": base64.b64encode(content).decode(),
+        "images": [encoded(image.numpy()) for image in images],
+        "logits": logits.tolist(),
+        "worth": encoded(occlusion(network, images[5, None], 5).numpy()),
+    }
+
+
+@pytest.mark.skipif(NODE is None, reason="no Node.js on this machine")
+def test_the_pad_computes_in_javascript_what_python_computes(tmp_path: Path):
+    torch.manual_seed(0)
+    networks = {
+        "course network": shaken(course_network()),
+        "every layer": shaken(every_layer()),
+        "linear": nn.Sequential(nn.Flatten(), nn.Linear(784, 10)),
+    }
+    fixture = {
+        "drawings": [
+            {"strokes": strokes, "pixels": encoded(draw(strokes))} for strokes in drawings()
+        ],
+        "models": [
+            model(name, network, dtype)
+            for name, network in networks.items()
+            for dtype in ("float32", "float16")
+        ],
+    }
+    path = tmp_path / "fixture.json"
+    path.write_text(json.dumps(fixture))
+    result = subprocess.run(
+        [NODE, "--test", "--test-reporter=tap", TEST],
+        env={"PAD_FIXTURE": str(path), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "# skipped 0" in result.stdout
