@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.comparison import comparable, snap
+from tools.outputs import comparable, deviation, snap
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,18 @@ def test_pictures_are_not_compared_but_their_alternative_text_is() -> None:
     committed = comparable(shown("AAAA", "a seven"), shown("AAAA", "a seven"), 0)
     assert comparable(shown("BBBB", "a seven"), committed, 0) == committed
     assert comparable(shown("AAAA", "an eight"), committed, 0) != committed
+
+
+@pytest.mark.parametrize(
+    ("fresh", "committed", "expected"),
+    [
+        ("accuracy 98.9 %", "accuracy 99.1 %", 0.2),
+        ("1 2 3", "1 2 3", 0),
+        ("  9.9  10.1\n", " 10.0  10.1\n", 0.1),
+        ("accuracy 98.9 %", "loss 98.9 %", float("inf")),
+        ("1 2 3", "1 2", float("inf")),
+        ("60,000 images", "59,998 images", 2),
+    ],
+)
+def test_deviation(fresh: str, committed: str, expected: float) -> None:
+    assert deviation(fresh, committed) == expected
