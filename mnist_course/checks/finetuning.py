@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mnist_course import models
-from mnist_course.checks import Verdict, compare, right, run, wrong
+from mnist_course.checks._returning import Verdict, compare, right, run, wrong
 from mnist_course.data import Digits
 from mnist_course.evaluate import evaluate
 
