@@ -31,7 +31,7 @@ def test_the_stub_is_not_yet_and_the_solution_right(name: str) -> None:
         (lambda x: torch.log(1 + torch.exp(x)), "exp only ever meets negative numbers"),
         (lambda x: torch.log(torch.exp(x)), "without the 1"),
         (lambda x: 1 + torch.exp(x), "logarithm is missing"),
-        (lambda x: F.softplus(-x), "turned round"),
+        (lambda x: F.softplus(-x), "wrong way round"),
         (torch.sigmoid, "the sigmoid"),
         (torch.relu, "no corner"),
         (lambda x: F.softplus(x).mean(), "has shape"),
@@ -96,7 +96,7 @@ def composed(
     [
         (lambda a, b, s: composed(a, b, 1), "`stride` pixels apart"),
         (lambda a, b, s: composed(a, b, s)[..., :-1, :-1], "the last entry"),
-        (lambda a, b, s: composed(a, b, s).flip(2, 3), "turned round"),
+        (lambda a, b, s: composed(a, b, s).flip(2, 3), "wrong way round"),
         (lambda a, b, s: composed(a, b, s, add=False), "add up"),
         (lambda a, b, s: composed(a, b, s) * 2, "numbers are not"),
     ],
