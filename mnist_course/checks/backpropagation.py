@@ -52,9 +52,7 @@ __all__ = [
         "You add up the images, but there is still a number for every place: the same bias is "
         "used at all places.": lambda dy: dy.sum(0),
         "Everything is added into one number: each map has a bias of its own.": torch.sum,
-        "The maps are added up and the images are not: each map has a bias of its own.": (
-            lambda dy: dy.sum((1, 2, 3))
-        ),
+        "The maps are added up: each map has a bias of its own.": (lambda dy: dy.sum((1, 2, 3))),
     },
     right="The bias of a map is used at every place of every image, and you add them all.",
 )
