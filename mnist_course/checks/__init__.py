@@ -4,11 +4,9 @@ There is one module of checks for each chapter. A check takes what the learner w
 with what is right, from simple cases to hard ones, and returns a :class:`Verdict`. It never raises
 because of the learner's code, and gives the same verdict every time.
 
-How a check is written
-----------------------
-
-Inside, a check is written as if everything were right. What is not right is *raised*, as
-:class:`NotSolvedError`; the verdict is made at the door, by :func:`exercise`.
+**How a check is written.** Inside, a check is written as if everything were right. What is not
+right is *raised*, as :class:`NotSolvedError`; the verdict is made at the door, by
+:func:`exercise`.
 
 Most exercises ask for a function. Their checks are tables: the right function, cases, and mistakes
 that have a name. :func:`compared` makes the check::
@@ -45,8 +43,7 @@ code with :func:`run` (or :func:`call`, where nothing need be returned), compare
             compare(run(made, x), expected, "three images")
         return "It has two outputs."
 
-What every check gets for nothing
----------------------------------
+**What every check gets for nothing:**
 
 - :func:`exercise`: the same random numbers every time, and the learner's generators as they were;
   a time limit; no exception, not even ``SystemExit``, but the interrupt of the learner.
@@ -102,3 +99,7 @@ __all__ = [
     "uniform",
     "without",
 ]
+
+for _name in __all__:
+    if callable(globals()[_name]):
+        globals()[_name].__module__ = __name__  # where the reference shows it, and learners find it

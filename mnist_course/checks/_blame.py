@@ -28,25 +28,44 @@ def is_learners(filename: str) -> bool:
 
 
 def blame(error: BaseException) -> str:
-    """Say what was raised, and quote the learner's line that it came from, if there is one."""
+    """Say what the learner's code raised, and quote their own line that it came from."""
+    line = _line(error)
+    return f"Your code raised {_raised(error)}" + (f" ({line})." if line else ".")
+
+
+def blame_answer(error: BaseException) -> str:
+    """Say what was raised by a check that met something odd in the learner's answer."""
+    if _line(error) is not None:
+        return blame(error)
+    return (
+        f"What your code returned stopped the check ({_raised(error)}). Does it return what the "
+        "exercise asks for?"
+    )
+
+
+def _raised(error: BaseException) -> str:
     try:
         words = str(error)
     except Exception:  # an exception class of the learner's own
         words = ""
-    raised = type(error).__name__ + (f": {words}" if words else "")
+    return type(error).__name__ + (f": {words}" if words else "")
+
+
+def _line(error: BaseException) -> str | None:
+    """The learner's deepest line: the one that failed, or that called what failed.
+
+    It is empty if the text is not at hand, and None if no line of theirs is to blame.
+    """
     frames = [
-        (frame, line)
-        for frame, line in traceback.walk_tb(error.__traceback__)
+        (frame, number)
+        for frame, number in traceback.walk_tb(error.__traceback__)
         if is_learners(frame.f_code.co_filename)
     ]
     if not frames:
-        return (
-            f"What your code returned stopped the check ({raised}). Does it return what the "
-            "exercise asks for?"
-        )
-    frame, line = frames[-1]  # the deepest one: the learner's own line, or what it called
-    text = linecache.getline(frame.f_code.co_filename, line, frame.f_globals).strip()
-    return f"Your code raised {raised}" + (f" (line {line}: `{text}`)." if text else ".")
+        return None
+    frame, number = frames[-1]
+    text = linecache.getline(frame.f_code.co_filename, number, frame.f_globals).strip()
+    return f"line {number}: `{text}`" if text else ""
 
 
 def is_stub(error: NotImplementedError) -> bool:

@@ -181,6 +181,8 @@ def two_kernels(function: Callable[[Tensor, Tensor, int, int], Any]) -> Verdict:
                 f"expected {wanted[0]} and {wanted[1]}."
             )
         got = F.conv2d(F.conv2d(x, first, padding=size // 2), second)
+        if all(torch.equal(kernel, kernel.float().double()) for kernel in (first, second)):
+            got = got.float()  # what kernels in float32 make is no more exact than they
         verdict = compare(got, expected, case)
         if verdict is not None:
             return verdict

@@ -194,7 +194,7 @@ class OnlyLinear(nn.Module):
             "0.weight, 0.bias is exactly zero. Parts of it",
         ),
         (lambda: equal_pairs(network()), "Filters 0 and 4 are equal"),
-        (lambda: network().double(), "stopped the check (RuntimeError"),
+        (lambda: network().double(), "Your code raised RuntimeError"),
         (lambda: nn.Sequential(nn.Flatten(), nn.ReLU(), nn.Linear(784, 5)), "(64, 5)"),
         (lambda: [1, 2], "expected a network"),
     ],
