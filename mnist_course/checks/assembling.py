@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from mnist_course.checks import Verdict, compare, right, run, wrong
+from mnist_course.checks._returning import Verdict, compare, right, run, wrong
 
 __all__ = ["features", "load_matching", "registered", "residual", "safetensors"]
 

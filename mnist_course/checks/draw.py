@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from mnist_course import evaluate, pretrained
-from mnist_course.checks import Verdict, compare, right, run, wrong
+from mnist_course.checks._returning import Verdict, compare, right, run, wrong
 from mnist_course.strokes import preprocess
 
 

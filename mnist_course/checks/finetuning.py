@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mnist_course import models
-from mnist_course.checks import Verdict, compare, right, run, wrong
+from mnist_course.checks._returning import Verdict, compare, right, run, wrong
 from mnist_course.data import Digits
 from mnist_course.evaluate import evaluate
 
@@ -181,6 +181,8 @@ def two_kernels(function: Callable[[Tensor, Tensor, int, int], Any]) -> Verdict:
                 f"expected {wanted[0]} and {wanted[1]}."
             )
         got = F.conv2d(F.conv2d(x, first, padding=size // 2), second)
+        if all(torch.equal(kernel, kernel.float().double()) for kernel in (first, second)):
+            got = got.float()  # what kernels in float32 make is no more exact than they
         verdict = compare(got, expected, case)
         if verdict is not None:
             return verdict

@@ -1,253 +1,251 @@
-"""Checks of the chapter on pooling."""
+"""Checks of chapter 7, pooling."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import sys
+from collections.abc import Callable, Iterator
 
 import torch
-import torch.nn.functional as F
+from torch import Tensor
+from torch.nn import functional as F
 
-from mnist_course.checks import Verdict, compare, right, run
+from mnist_course.checks import compared, normal
 
 __all__ = ["average_kernel", "blur_pool", "fixed_max_pool", "max_pool", "max_pool_backward"]
 
+_MAX_POOL = ("max_pool2d", "max_pool2d_with_indices", "adaptive_max_pool2d")
 
-def _normal(*shape: int, seed: int = 0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+# What people take for minus infinity.
+_LOW = (-1.0, -10, -100, -999, -1e3, -1e4, -1e5, -1e6, -1e9, -1e10, -1e12, -1e15, -1e18, -1e30,
+        -1e38, -sys.maxsize, torch.finfo(torch.float32).min)  # fmt: skip
 
 
-def max_pool(function: Callable[[torch.Tensor], Any]) -> Verdict:
+def _image(pool: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A pooling of (N, C, H, W), for one image (H, W)."""
+    return lambda image: pool(image[None, None])[0, 0]
+
+
+@compared(
+    cases={
+        f"a {H}×{W} image": (normal(H, W, seed=H) - 2,)  # mostly negative
+        for H, W in [(2, 4), (4, 6), (5, 7), (9, 4)]
+    },
+    mistakes={
+        "Your windows overlap: take steps of two.": _image(lambda x: F.max_pool2d(x, 2, 1)),
+        "These are the averages of the windows.": _image(lambda x: F.avg_pool2d(x, 2)),
+        "These are the smallest numbers of the windows.": _image(lambda x: -F.max_pool2d(-x, 2)),
+        "Right for positive numbers: a search for a maximum must not start at 0.": (
+            _image(lambda x: F.max_pool2d(x, 2).relu())
+        ),
+        "You took one corner of each window.": tuple(
+            lambda x, u=u, v=v: x[: len(x) // 2 * 2, : x.shape[1] // 2 * 2][u::2, v::2]
+            for u in (0, 1)
+            for v in (0, 1)
+        ),
+        "For {case} a row or column is left over; by PyTorch's rule an incomplete window is "
+        "dropped.": _image(lambda x: F.max_pool2d(x, 2, ceil_mode=True)),
+    },
+    right="It equals F.max_pool2d, for odd sizes too.",
+    avoiding=_MAX_POOL,
+)
+def max_pool(image: Tensor) -> Tensor:
     """Check ``function(image)``: the largest number of each 2×2 window, stride 2, of (H, W)."""
-    for height, width in [(2, 2), (4, 6), (5, 7)]:
-        image = _normal(height, width, seed=height) - 2  # mostly negative
-        batch = image[None, None]
-        verdict = compare(
-            run(function, image),
-            F.max_pool2d(batch, 2)[0, 0],
-            f"a {height}×{width} image",
-            hints=[
-                ("Your windows overlap: take steps of two.", F.max_pool2d(batch, 2, 1)[0, 0]),
-                ("These are the averages of the windows.", F.avg_pool2d(batch, 2)[0, 0]),
-                ("These are the smallest numbers of the windows.", -F.max_pool2d(-batch, 2)[0, 0]),
-                (
-                    "Right for positive numbers: a search for a maximum must not start at 0.",
-                    F.max_pool2d(batch, 2)[0, 0].relu(),
-                ),
-                ("You took one corner of each window.", image[: height // 2 * 2 : 2, ::2]),
-                (
-                    f"For a {height}×{width} image a row or column is left over; by PyTorch's rule "
-                    "an incomplete window is dropped.",
-                    F.max_pool2d(batch, 2, ceil_mode=True)[0, 0],
-                ),
-            ],
-        )
-        if verdict is not None:
-            return verdict
-    return right("It equals F.max_pool2d, for odd sizes too.")
+    return F.max_pool2d(image[None, None], 2)[0, 0]
 
 
-def average_kernel(function: Callable[[int, int], Any]) -> Verdict:
+@compared(
+    cases={
+        "one channel, 2×2": (1, 2),
+        "3 channels and a 2×2 window": (3, 2),
+        "4 channels and a 3×3 window": (4, 3),
+        "2 channels and a 5×5 window": (2, 5),
+    },
+    mistakes={
+        "This adds the window up; an average also divides by k × k.": (
+            lambda channels, k: torch.ones(channels, 1, k, k)
+        ),
+        "You divide by k; a window has k × k numbers.": (
+            lambda channels, k: torch.ones(channels, 1, k, k) / k
+        ),
+        "Each output channel averages its *own* input channel only. With groups = channels each "
+        "filter has depth 1: shape (channels, 1, k, k).": (
+            lambda channels, k: torch.ones(channels, channels, k, k) / k**2
+        ),
+        "Do not divide by the number of channels: the channels are not mixed.": (
+            lambda channels, k: torch.ones(channels, 1, k, k) / k**2 / channels
+        ),
+    },
+    right="Average pooling is a convolution whose weights need no training.",
+)
+def average_kernel(channels: int, k: int) -> Tensor:
     """Check ``function(channels, k)``: the depthwise kernel that makes average pooling."""
-    for channels, k in [(1, 2), (3, 2), (4, 3)]:
-        case = f"{channels} channels and a {k}×{k} window" if channels > 1 else "one channel, 2×2"
-        expected = torch.full((channels, 1, k, k), 1 / k**2, dtype=torch.float64)
-        verdict = compare(
-            run(function, channels, k),
-            expected,
-            case,
-            tolerance=1e-7,  # the learner's kernel may be float32
-            hints=[
-                ("This adds the window up; an average also divides by k × k.", expected * k**2),
-                (
-                    "You divide by k; a window has k × k numbers.",
-                    expected * k,
-                ),
-                (
-                    "Each output channel averages its *own* input channel only. With groups = "
-                    "channels each filter has depth 1: shape (channels, 1, k, k).",
-                    torch.full((channels, channels, k, k), 1 / k**2, dtype=torch.float64),
-                ),
-                (
-                    "Do not divide by the number of channels: the channels are not mixed.",
-                    expected / channels,
-                ),
-            ],
-        )
-        if verdict is not None:
-            return verdict
-    return right("Average pooling is a convolution whose weights nobody has to learn.")
+    return torch.full((channels, 1, k, k), 1 / k**2)
 
 
-def fixed_max_pool(function: Callable[..., Any]) -> Verdict:
+def _padded(x: Tensor, k: int, s: int, p: int, value: float) -> Tensor:
+    return F.max_pool2d(F.pad(x, (p,) * 4, value=value), k, s)
+
+
+@compared(
+    cases={
+        f"{sign} numbers, a window of {k}, stride {s}, padding {p}": (x, k, s, p)
+        for sign, x in {
+            "positive": normal(2, 3, 9, 8).abs(),
+            # So low that only minus infinity, or the lowest float64, is below them all.
+            "negative": -1e300 * (1 + normal(2, 3, 9, 8).abs()),
+        }.items()
+        for k, s, p in [(2, 2, 0), (3, 2, 0), (3, 2, 1), (4, 3, 2)]
+    },
+    mistakes={
+        "Right for positive numbers; for {case} every maximum came out as 0. What is the search "
+        "for a maximum compared with at its start?": (
+            lambda x, k, s, p: torch.zeros_like(F.max_pool2d(x, k, s, p))
+        ),
+        "For {case} every maximum came out as a number that is not in the image: the one with "
+        "which the search starts is above them all. Is any number below every float?": tuple(
+            lambda x, k, s, p, low=low: torch.full_like(F.max_pool2d(x, k, s, p), low)
+            for low in _LOW
+        ),
+        "For {case} the padding wins at the edge: pad with a number that can never be the "
+        "largest.": tuple(
+            lambda x, k, s, p, low=low: _padded(x, k, s, p, low) for low in (0.0, *_LOW)
+        ),
+        "This is the maximum of the absolute values.": (
+            lambda x, k, s, p: F.max_pool2d(x.abs(), k, s, p)
+        ),
+        "This is the average now; only the start of the search was wrong.": F.avg_pool2d,
+    },
+    right="It equals F.max_pool2d for negative numbers and at a padded edge.",
+    avoiding=_MAX_POOL,
+)
+def fixed_max_pool(x: Tensor, k: int, s: int, p: int) -> Tensor:
     """Check ``function(x, k, s, p)``: max-pooling that is right for negative numbers, too."""
-    cases = [(2, 2, 0), (3, 2, 0), (3, 2, 1), (4, 3, 2)]
-    for sign in ("positive", "negative"):
-        for k, s, p in cases:
-            x = _normal(2, 3, 9, 8).abs()
-            x = x if sign == "positive" else -1e12 * (1 + x)
-            case = f"{sign} numbers, a window of {k}, stride {s}, padding {p}"
-            answer = run(function, x, k, s, p)
-            expected = F.max_pool2d(x, k, s, p)
-            padded = F.max_pool2d(F.pad(x, (p,) * 4), k, s)
-            verdict = compare(
-                answer,
-                expected,
-                case,
-                hints=[
-                    (
-                        f"Right for positive numbers; for {case} every maximum came out as 0. What "
-                        "is the search for a maximum compared with at its start?",
-                        torch.zeros_like(expected),
-                    ),
-                    (
-                        f"For {case} the padding wins at the edge: pad with a number that can "
-                        "never be the largest.",
-                        padded,
-                    ),
-                    (
-                        "This is the maximum of the absolute values.",
-                        F.max_pool2d(x.abs(), k, s, p),
-                    ),
-                    (
-                        "This is the average now; only the start of the search was wrong.",
-                        F.avg_pool2d(x, k, s, p),
-                    ),
-                ],
-            )
-            if verdict is not None:
-                return verdict
-    return right("It equals F.max_pool2d for negative numbers and at a padded edge.")
+    return F.max_pool2d(x, k, s, p)
 
 
-def max_pool_backward(
-    function: Callable[[torch.Tensor, torch.Tensor, int, int], Any],
-) -> Verdict:
+def _gradient(x: Tensor, upstream: Tensor, k: int, s: int) -> Tensor:
+    x = x.detach().requires_grad_()
+    return torch.autograd.grad(F.max_pool2d(x[None, None], k, s)[0, 0], x, upstream)[0]
+
+
+def _windows(
+    x: Tensor, result: Tensor, k: int, s: int
+) -> Iterator[tuple[int, int, Tensor, Tensor]]:
+    """Each place of a window, with the window in ``x`` and the same one in ``result``."""
+    rows, columns = ((size - k) // s + 1 for size in x.shape)
+    for i in range(rows):
+        for j in range(columns):
+            window = slice(i * s, i * s + k), slice(j * s, j * s + k)
+            yield i, j, x[window], result[window]
+
+
+def _to_all(x: Tensor, upstream: Tensor, k: int, s: int) -> Tensor:
+    result = torch.zeros_like(x)
+    for i, j, _, place in _windows(x, result, k, s):
+        place += upstream[i, j]
+    return result
+
+
+def _to_winners(x: Tensor, upstream: Tensor, k: int, s: int, *, shared: bool = False) -> Tensor:
+    result = torch.zeros_like(x)
+    for i, j, window, place in _windows(x, result, k, s):
+        winners = window == window.max()
+        place += winners * upstream[i, j] / (winners.sum() if shared else 1)
+    return result
+
+
+def _overwritten(x: Tensor, upstream: Tensor, k: int, s: int) -> Tensor:
+    result = torch.zeros_like(x)
+    for i, j, window, place in _windows(x, result, k, s):
+        place[divmod(int(window.argmax()), k)] = upstream[i, j]
+    return result
+
+
+def _to_last(x: Tensor, upstream: Tensor, k: int, s: int) -> Tensor:
+    result = torch.zeros_like(x)
+    for i, j, window, place in _windows(x, result, k, s):
+        u, v = (window == window.max()).nonzero()[-1].tolist()
+        place[u, v] += upstream[i, j]
+    return result
+
+
+def _backward_case(x: Tensor, k: int, s: int) -> tuple[Tensor, Tensor, int, int]:
+    rows, columns = ((size - k) // s + 1 for size in x.shape)
+    return x, normal(rows, columns, seed=4), k, s
+
+
+@compared(
+    cases={
+        "the window [[1, 5], [3, 2]] with upstream gradient 7": (
+            torch.tensor([[1.0, 5], [3, 2]]).double(), torch.tensor([[7.0]]).double(), 2, 2,
+        ),
+        "a 6×6 image and windows of 2": _backward_case(normal(6, 6, seed=3) - 2, 2, 2),
+        "a 4×7 image and windows of 2": _backward_case(normal(4, 7, seed=3) - 2, 2, 2),
+        "a 6×6 image and overlapping windows (k = 3, s = 1)": (
+            _backward_case(normal(6, 6, seed=3) - 2, 3, 1)
+        ),
+        "an 8×5 image and overlapping windows (k = 3, s = 2)": (
+            _backward_case(normal(8, 5, seed=3) - 2, 3, 2)
+        ),
+        "a 5×9 image with gaps between the windows (k = 2, s = 3)": (
+            _backward_case(normal(5, 9, seed=3) - 2, 2, 3)
+        ),
+        "windows in which all numbers are equal": (
+            _backward_case(torch.zeros(4, 4).double(), 2, 2)
+        ),
+    },
+    mistakes={
+        "For {case}: where windows overlap, one number may win several times; its gradients add "
+        "up (+=, not =).": _overwritten,
+        "For {case}: there is one winner only; PyTorch takes the first maximum.": _to_winners,
+        "For {case}: you share the gradient among the equals, as amax does; PyTorch's max-pooling "
+        "gives all of it to the first maximum.": lambda *given: _to_winners(*given, shared=True),
+        "For {case}: of several equal maxima you take the last; PyTorch takes the first.": _to_last,
+        "For {case}: this is the gradient of average pooling; with max the winner takes all.": (
+            lambda x, upstream, k, s: _to_all(x, upstream, k, s) / k**2
+        ),
+        "For {case}: only the winner receives the gradient, the others get 0.": _to_all,
+        "For {case}: you marked the winners; multiply by the upstream gradient.": (
+            lambda x, upstream, k, s: _gradient(x, torch.ones_like(upstream), k, s)
+        ),
+    },
+    right="It equals autograd's, with overlaps and ties.",
+    avoiding=_MAX_POOL,
+)  # fmt: skip
+def max_pool_backward(x: Tensor, upstream: Tensor, k: int, s: int) -> Tensor:
     """Check ``function(x, upstream, k, s)``: the gradient of max-pooling for an (H, W) image."""
-
-    def gradient(x: torch.Tensor, upstream: torch.Tensor, k: int, s: int) -> torch.Tensor:
-        x = x.detach().clone().requires_grad_()
-        y = F.max_pool2d(x[None, None], k, s)[0, 0]
-        return torch.autograd.grad(y, x, upstream)[0]
-
-    def windows(x: torch.Tensor, k: int, s: int) -> list[tuple[int, int, torch.Tensor]]:
-        rows, columns = ((size - k) // s + 1 for size in x.shape)
-        return [
-            (i, j, x[i * s : i * s + k, j * s : j * s + k])
-            for i in range(rows)
-            for j in range(columns)
-        ]
-
-    def everybody(x: torch.Tensor, upstream: torch.Tensor, k: int, s: int) -> torch.Tensor:
-        result = torch.zeros_like(x)
-        for i, j, _ in windows(x, k, s):
-            result[i * s : i * s + k, j * s : j * s + k] += upstream[i, j]
-        return result
-
-    def ties(
-        x: torch.Tensor, upstream: torch.Tensor, k: int, s: int, shared: bool = False
-    ) -> torch.Tensor:
-        result = torch.zeros_like(x)
-        for i, j, window in windows(x, k, s):
-            winners = window == window.max()
-            place = result[i * s : i * s + k, j * s : j * s + k]
-            place += winners * upstream[i, j] / (winners.sum() if shared else 1)
-        return result
-
-    def last_window(x: torch.Tensor, upstream: torch.Tensor, k: int, s: int) -> torch.Tensor:
-        result = torch.zeros_like(x)
-        for i, j, window in windows(x, k, s):
-            u, v = divmod(int(window.argmax()), window.shape[1])
-            result[i * s + u, j * s + v] = upstream[i, j]
-        return result
-
-    small = torch.tensor([[1.0, 5], [3, 2]], dtype=torch.float64)
-    rough = _normal(6, 6, seed=3) - 2  # mostly negative
-    level = torch.zeros(4, 4, dtype=torch.float64)
-    cases = [
-        ("the window [[1, 5], [3, 2]] with upstream gradient 7", small, 2, 2),
-        ("a 6×6 image and windows of 2", rough, 2, 2),
-        ("a 6×6 image and overlapping windows (k = 3, s = 1)", rough, 3, 1),
-        ("windows in which all numbers are equal", level, 2, 2),
-    ]
-    for case, x, k, s in cases:
-        size = (x.shape[0] - k) // s + 1
-        upstream = _normal(size, size, seed=4) if size > 1 else x.new_full((1, 1), 7.0)
-        verdict = compare(
-            run(function, x.clone(), upstream.clone(), k, s),
-            gradient(x, upstream, k, s),
-            case,
-            hints=[
-                (
-                    f"For {case}: where windows overlap, one number may win several times; its "
-                    "gradients add up (+=, not =).",
-                    last_window(x, upstream, k, s),
-                ),
-                (
-                    f"For {case}: there is one winner only; PyTorch takes the first maximum.",
-                    ties(x, upstream, k, s),
-                ),
-                (
-                    f"For {case}: you share the gradient among the equals, as amax does; PyTorch's "
-                    "max-pooling gives all of it to the first maximum.",
-                    ties(x, upstream, k, s, shared=True),
-                ),
-                (
-                    f"For {case}: this is the gradient of average pooling; with max the winner "
-                    "takes all.",
-                    everybody(x, upstream, k, s) / k**2,
-                ),
-                (
-                    f"For {case}: only the winner receives the gradient, the others get 0.",
-                    everybody(x, upstream, k, s),
-                ),
-                (
-                    f"For {case}: you marked the winners; multiply by the upstream gradient.",
-                    gradient(x, torch.ones_like(upstream), k, s),
-                ),
-            ],
-        )
-        if verdict is not None:
-            return verdict
-    return right("It equals autograd's, with overlaps and ties.")
+    return _gradient(x, upstream, k, s)
 
 
-def blur_pool(function: Callable[[torch.Tensor], Any]) -> Verdict:
+def _blur(x: Tensor, stride: int = 1) -> Tensor:
+    line = torch.tensor([1, 2, 1], dtype=x.dtype) / 4
+    kernel = torch.outer(line, line).expand(x.shape[1], 1, 3, 3)
+    return F.conv2d(x, kernel, stride=stride, groups=x.shape[1])
+
+
+@compared(
+    cases={f"x of shape {shape}": (normal(*shape),) for shape in [(1, 1, 8, 8), (2, 3, 9, 12)]},
+    mistakes={
+        "The maximum already takes steps of 2, so the harm is done before the blur: use stride 1 "
+        "there, and 2 in the blur.": lambda x: _blur(F.max_pool2d(x, 2)),
+        "The blur still moves in steps of 1: keep every second row and column.": (
+            lambda x: _blur(F.max_pool2d(x, 2, 1))
+        ),
+        "The weights of the blur must add up to 1: divide by 16.": (
+            lambda x: 16 * _blur(F.max_pool2d(x, 2, 1), 2)
+        ),
+        "You blur with equal weights; take the outer product of (1, 2, 1) / 4.": (
+            lambda x: F.avg_pool2d(F.max_pool2d(x, 2, 1), 3, 2)
+        ),
+        "You blur first and take the maximum then; the maximum comes first.": (
+            lambda x: F.max_pool2d(_blur(x), 2, 2)
+        ),
+    },
+    right="Maximum, blur, subsample: the order that avoids aliasing.",
+)
+def blur_pool(x: Tensor) -> Tensor:
     """Check ``function(x)``: maximum of 2×2 at stride 1, blurred by 3×3, every second kept.
 
     The blur is the outer product of (1, 2, 1) / 4 with itself, without padding.
     """
-    for shape in [(1, 1, 8, 8), (2, 3, 9, 12)]:
-        x = _normal(*shape)
-        channels = shape[1]
-        line = torch.tensor([1, 2, 1], dtype=torch.float64) / 4
-        kernel = torch.outer(line, line).expand(channels, 1, 3, 3)
-        dense = F.max_pool2d(x, 2, stride=1)
-        expected = F.conv2d(dense, kernel, stride=2, groups=channels)
-        box = F.avg_pool2d(dense, 3, 2)
-        verdict = compare(
-            run(function, x),
-            expected,
-            f"x of shape {shape}",
-            hints=[
-                (
-                    "The maximum already takes steps of 2, so the harm is done before the blur: "
-                    "use stride 1 there, and 2 in the blur.",
-                    F.conv2d(F.max_pool2d(x, 2), kernel, groups=channels),
-                ),
-                (
-                    "The blur still moves in steps of 1: keep every second row and column.",
-                    F.conv2d(dense, kernel, groups=channels),
-                ),
-                ("The weights of the blur must add up to 1: divide by 16.", 16 * expected),
-                ("You blur with equal weights; take the outer product of (1, 2, 1) / 4.", box),
-                (
-                    "You blur first and take the maximum then; the maximum comes first.",
-                    F.max_pool2d(F.conv2d(x, kernel, groups=channels), 2, stride=2),
-                ),
-            ],
-        )
-        if verdict is not None:
-            return verdict
-    return right("Maximum, blur, subsample: the order that avoids aliasing.")
+    return _blur(F.max_pool2d(x, 2, 1), 2)

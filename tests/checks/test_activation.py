@@ -9,7 +9,7 @@ from torch import nn
 
 from mnist_course.checks import activation as check
 from tests.chapters.definitions import definitions
-from tests.checks.verdicts import assert_wrong
+from tests.checks.verdicts import assert_right, assert_wrong
 
 chapter = definitions("activation")
 
@@ -31,9 +31,14 @@ def test_the_stub_is_not_yet_and_the_solution_right(name: str) -> None:
         (lambda x: torch.log(1 + torch.exp(x)), "exp only ever meets negative numbers"),
         (lambda x: torch.log(torch.exp(x)), "without the 1"),
         (lambda x: 1 + torch.exp(x), "logarithm is missing"),
-        (lambda x: F.softplus(-x), "turned round"),
-        (torch.sigmoid, "the sigmoid"),
-        (torch.relu, "no corner"),
+        (lambda x: F.softplus(-x), "wrong way round"),
+        (lambda x: x.exp_().add_(1).log_(), "changes `x` in place"),
+        (lambda x: torch.log1p(torch.exp(-x.abs())), "add max(x, 0) again"),
+        (lambda x: x.clamp(min=0) + torch.log1p(torch.exp(-x.abs())).float(), "largest difference"),
+        (lambda x: (x.clamp(min=0) + torch.log1p(torch.exp(-x.abs()))).float(), "became float32"),
+        (lambda x: x.clamp(min=0) + torch.log1p(torch.exp(-x.abs()) + 1e-7), "numbers are not"),
+        (nn.Softplus(), "calls F.softplus"),
+        (lambda x: [float(v) for v in x.flatten()], "has shape"),
         (lambda x: F.softplus(x).mean(), "has shape"),
         (lambda x: None, "returned None"),
     ],
@@ -49,7 +54,8 @@ def test_softplus_names_the_mistake(answer: Callable, message: str) -> None:
         (lambda x, up: up.relu(), "applied ReLU to the gradient"),
         (lambda x, up: (x <= 0) * up, "where x is negative"),
         (lambda x, up: x.relu() * up, "0 or 1"),
-        (lambda x, up: up, "Nothing is stopped"),
+        (lambda x, up: up.masked_fill_(x <= 0, 0), "changes `up` in place"),
+        (lambda x, up: torch.where(x >= 0, up, 0.0), "Right except at the corner"),
         (lambda x, up: (x >= 0) * up, "corner"),
         (lambda x, up: up @ x, "raised"),
     ],
@@ -96,7 +102,7 @@ def composed(
     [
         (lambda a, b, s: composed(a, b, 1), "`stride` pixels apart"),
         (lambda a, b, s: composed(a, b, s)[..., :-1, :-1], "the last entry"),
-        (lambda a, b, s: composed(a, b, s).flip(2, 3), "turned round"),
+        (lambda a, b, s: composed(a, b, s).flip(2, 3), "wrong way round"),
         (lambda a, b, s: composed(a, b, s, add=False), "add up"),
         (lambda a, b, s: composed(a, b, s) * 2, "numbers are not"),
     ],
@@ -129,11 +135,34 @@ def last_at_zero(result: nn.Sequential) -> nn.Sequential:
     return result
 
 
-def test_a_last_layer_of_equal_rows_is_accepted() -> None:
-    """The classes have different errors, so their rows do not stay equal."""
-    result = network()
+def equal_rows(result: nn.Sequential) -> nn.Sequential:
+    """The ten errors of an image add up to 0, so such a layer sends nothing back."""
     nn.init.constant_(result[3].weight, 0.01)
-    assert check.initialization(lambda: result)
+    return result
+
+
+def equal_pairs(result: nn.Sequential) -> nn.Sequential:
+    with torch.no_grad():
+        result[0].weight[4:] = result[0].weight[:4]
+    return result
+
+
+class Net(nn.Module):
+    """The network of the exercise as a class; its attributes in another order."""
+
+    def __init__(self, activation: Callable = F.relu) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8 * 12 * 12, 10)
+        self.conv = nn.Conv2d(1, 8, 5, stride=2)
+        self.activation = activation
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(self.activation(self.conv(x)).flatten(1))
+
+
+def test_a_network_with_relu_as_a_function_is_right() -> None:
+    assert_right(check.initialization(Net))
+    assert_right(check.initialization(network))
 
 
 class OnlyLinear(nn.Module):
@@ -155,6 +184,17 @@ class OnlyLinear(nn.Module):
         (lambda: uniform(network()), "fan_in"),
         (lambda: last_at_zero(network()), "At the first step the gradient of 0.weight, 0.bias"),
         (OnlyLinear, "ReLU is gone"),
+        (lambda: Net(lambda x: x), "ReLU is gone"),
+        (lambda: Net(torch.sigmoid), "Leave the layers as they were"),
+        (lambda: Net(F.leaky_relu), "Leave the layers as they were"),
+        (lambda: nn.Sequential(nn.Flatten(), nn.ReLU(), nn.Linear(784, 10)), "Leave the layers"),
+        (lambda: network(nn.Softmax(1)), "These are probabilities"),
+        (
+            lambda: equal_rows(network()),
+            "0.weight, 0.bias is exactly zero. Parts of it",
+        ),
+        (lambda: equal_pairs(network()), "Filters 0 and 4 are equal"),
+        (lambda: network().double(), "Your code raised RuntimeError"),
         (lambda: nn.Sequential(nn.Flatten(), nn.ReLU(), nn.Linear(784, 5)), "(64, 5)"),
         (lambda: [1, 2], "expected a network"),
     ],

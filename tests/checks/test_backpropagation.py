@@ -1,5 +1,6 @@
 """The checks of chapter 9 accept right answers and name each plausible mistake."""
 
+import math
 from itertools import product
 
 import pytest
@@ -8,7 +9,7 @@ from torch.nn import functional as F
 
 from mnist_course.checks import backpropagation as check
 from tests.chapters.definitions import definitions
-from tests.checks.verdicts import assert_wrong
+from tests.checks.verdicts import assert_right, assert_wrong
 
 chapter = definitions("backpropagation")
 
@@ -34,12 +35,10 @@ def test_the_solution_is_right_and_the_stub_is_told_to_begin(name):
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (lambda dy: dy.mean((0, 2, 3)), "You take the mean"),
-        (lambda dy: dy.sum((0, 2, 3)) / len(dy), "divide by the number of images"),
-        (lambda dy: dy.sum((2, 3)), "one row per image"),
-        (lambda dy: dy.sum(0), "a number for every place"),
-        (lambda dy: dy.sum(), "into one number"),
-        (lambda dy: dy.sum((1, 2, 3)), "each map has a bias"),
+        (lambda dy: dy.mean((2, 3)).mean(0), "You take the mean"),
+        (lambda dy: dy.flatten().sum()[None], "Right for one image and one map. The maps are"),
+        (lambda dy: dy.sum((0, 2, 3)).tolist(), "a list; the exercise asks for a tensor"),
+        (lambda dy: dy.sum((0, 2, 3)) + 1e-8, "largest difference is 1e-08"),
         (lambda dy: dy.sum((0, 2, 3)).float(), "float64 became float32"),
         (lambda dy: dy.sum((0, 2, 4)), "raised IndexError"),
         (lambda dy: None, "returned None"),
@@ -52,17 +51,26 @@ def test_bias_gradient(answer, message):
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (lambda dy, x, s: dy * (x > 0), "without a leak"),
-        (lambda dy, x, s: torch.where(x > 0, 1.0, s).double(), "multiply it by the upstream"),
-        (lambda dy, x, s: F.leaky_relu(dy, s), "applied the leaky ReLU to dy"),
-        (lambda dy, x, s: torch.where(x > 0, s * dy, dy), "exchanged"),
-        (lambda dy, x, s: dy * F.leaky_relu(x, s), "output of the leaky ReLU"),
-        (lambda dy, x, s: torch.where(x > 0, dy, s), "replaced by slope"),
+        (lambda dy, x, s: (x > 0).double() + s * (x <= 0), "multiply it by the upstream"),
+        (lambda dy, x, s: torch.where(x > 0, dy, dy.mul_(s)), "changes `dy` in place"),
         (lambda dy, x, s: torch.where(x > 0, dy, 0.1 * dy), "numbers are not"),
     ],
 )
 def test_leaky_relu_backward(answer, message):
     assert_wrong(check.leaky_relu_backward(answer), message)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda dy, x, s: dy * ((x > 0) + s * (x <= 0)),  # float32, if nothing else is said
+        lambda dy, x, s: dy * torch.where(x > 0, 1, s),
+        lambda dy, x, s: dy * torch.tensor([s, 1.0])[(x > 0).long()],
+        lambda dy, x, s: dy.masked_fill(x <= 0, 0) + s * dy.masked_fill(x > 0, 0),
+    ],
+)
+def test_leaky_relu_backward_in_other_ways(answer):
+    assert_right(check.leaky_relu_backward(answer))
 
 
 def averaged(dy, x_shape, k, s, share=None, add=True, corner=False):
@@ -150,6 +158,10 @@ def test_the_counterexample_of_the_solution_catches_the_bug_and_accuses_nobody_e
         (lambda: torch.rand(1, 1, 4, 4), "Return three things"),
         (lambda: (torch.rand(1, 1, 1, 1), 2, 1), "Return three things"),
         (lambda: (torch.rand(1, 4, 4), 2, 1), "four axes"),
+        (lambda: (torch.full((1, 1, 3, 3), torch.nan), 2, 1), "x contains nan"),
+        (lambda: (torch.full((1, 1, 3, 3), torch.inf), 2, 1), "x contains nan or infinity"),
+        (lambda: (1e300 * torch.arange(9.0).double().view(1, 1, 3, 3), 2, 1), "no pixel wins two"),
+        (lambda: (peak(), 2.5, 1), "Return three things"),
     ],
 )
 def test_counterexample(answer, message):
@@ -188,10 +200,23 @@ def test_max_pool2d_backward(answer, message):
 X = torch.linspace(-1, 2, 12, dtype=torch.float64).view(3, 4)
 
 
+def softmax_backward(dy, p):
+    return p * (dy - (p * dy).sum(1, keepdim=True))
+
+
 @pytest.mark.parametrize(
     ("forward", "backward", "x"),
     [
         (torch.square, lambda dy, x: 2 * x * dy, X),
+        (torch.square, lambda dy, x: 2 * x * dy, torch.zeros(3).double() + 1e-3),
+        (torch.relu, lambda dy, x: dy * (x > 0), X),
+        (torch.relu, lambda dy, x: dy * (x > 0), X.abs() + 1),
+        (torch.log, lambda dy, x: dy / x, X.abs() + 1),
+        (torch.sqrt, lambda dy, x: dy / (2 * x.sqrt()), X.abs() + 1),
+        (torch.sigmoid, lambda dy, x: dy * x.sigmoid() * (1 - x.sigmoid()), 20 * X),
+        (torch.exp, lambda dy, x: dy * x.exp(), 10 * X),
+        (lambda x: x.sort(1).values, lambda dy, x: dy.gather(1, x.argsort(1).argsort(1)), X),
+        (lambda x: x.softmax(1), lambda dy, x: softmax_backward(dy, x.softmax(1)), 10 * X),
         (lambda x: x.roll(1, 1), lambda dy, x: dy.roll(-1, 1), X),
         (lambda x: x.mean(1), lambda dy, x: dy[:, None].expand(3, 4) / 4, X),
         (lambda x: x.sum(), lambda dy, x: dy.expand_as(x), X),
@@ -200,6 +225,14 @@ X = torch.linspace(-1, 2, 12, dtype=torch.float64).view(3, 4)
 def test_operations_that_are_right(forward, backward, x):
     verdict = check.operation(lambda: (forward, backward, x))
     assert verdict.ok, verdict.message
+
+
+def root(x):
+    return torch.tensor([math.sqrt(value) for value in x.flatten().tolist()])
+
+
+def noisy(x):
+    return x + torch.rand_like(x)
 
 
 @pytest.mark.parametrize(
@@ -217,6 +250,17 @@ def test_operations_that_are_right(forward, backward, x):
         (lambda: (torch.log, lambda dy, x: dy / x, X), "finite"),
         (lambda: (lambda x: x @ x, lambda dy, x: dy, X), "In forward"),
         (lambda: (torch.square, lambda dy, x: dy @ x, X), "In backward"),
+        (lambda: (torch.relu, lambda dy, x: dy, X.abs() + 1), "Right at your x, but not at -x."),
+        (
+            lambda: (lambda x: x**3, lambda dy, x: dy, 0 * X + 3**-0.5),
+            "Right at your x, but not at",
+        ),
+        (lambda: (torch.relu, lambda dy, x: dy * (x > 0), X.round()), "x lies on a kink"),
+        (lambda: (root, lambda dy, x: dy, 0 * X), "x lies at the edge of what forward takes"),
+        (lambda: (noisy, lambda dy, x: dy, X), "another the second time"),
+        (lambda: (torch.square, lambda dy, x: 2 * dy.mul_(x), X), "changes `dy` in place"),
+        (lambda: (lambda x: x.float() ** 2, lambda dy, x: 2 * x * dy, X), "keep the type of x"),
+        (lambda: (torch.square, lambda dy, x: 2 * x * dy, X * torch.nan), "x contains nan"),
     ],
 )
 def test_operations_that_are_wrong(answer, message):

@@ -109,7 +109,7 @@ def test_a_patient_cured_of_its_illness_learns(ward: dict[str, Chart]) -> None:
         (lambda a: (a == 0).any(dim=3).any(dim=2).any(dim=0).double().mean(), "not `any`"),
         (lambda a: 1 - (a == 0).all(dim=(0, 2, 3)).double().mean(), "that are alive"),
         (lambda a: (a == 0).all(dim=(0, 2, 3)).sum(), "divide by how many"),
-        (lambda a: (a == 0).all(dim=(0, 2, 3)), "has shape"),
+        (lambda a: (a == 0).all(dim=(0, 2, 3)), "one number, got shape (5,)"),
         (lambda a: None, "returned None"),
     ],
 )
@@ -238,7 +238,7 @@ def ends_in_train_mode(network: nn.Module, x: torch.Tensor, y: torch.Tensor) -> 
         (ends_in_train_mode, "came in eval mode"),
         (lambda n, x, y: measured(n, x, y, factor=100), "per cent"),
         (lambda n, x, y: measured(n, x, y, factor=40), "not their share"),
-        (lambda n, x, y: measured(n, x, y, factor=0.5), "numbers are not"),
+        (lambda n, x, y: measured(n, x, y, factor=0.5), "the number is 0.375, expected 0.75"),
     ],
 )
 def test_accuracy_names_the_mistake(answer: Callable, message: str) -> None:

@@ -66,7 +66,7 @@ def from_the_middle(image):
         (from_the_middle, "middle of the picture"),
         (lambda i: moments(i)[0], "not yet divided"),
         (lambda i: moments(i)[0] / i.sum(), "covariance"),
-        (lambda i: moments(i)[0] / moments(i)[2] + 0.1, "numbers are not"),
+        (lambda i: moments(i)[0] / moments(i)[2] + 0.1, "the number is 1.1, expected 1"),
         (lambda i: "steep", "expected numbers"),
     ],
 )

@@ -35,7 +35,7 @@ def curvatures(H):
         (lambda H: 2 / (curvatures(H).max() + curvatures(H).min()), "the best rate"),
         (lambda H: 2 / H.diagonal().max(), "eigenvalues"),
         (lambda H: 2 / H.trace(), "sum of all curvatures"),
-        (lambda H: 2 / H.norm(), "numbers are not"),
+        (lambda H: 2 / H.norm(), "the number is"),
         (lambda H: None, "returned None"),
         (lambda H: H.largest, "raised AttributeError"),
     ],

@@ -1,0 +1,173 @@
+"""The verdict of a check, and the door at which it is made."""
+
+from __future__ import annotations
+
+import functools
+import random
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import ParamSpec
+
+import numpy as np
+import torch
+
+from mnist_course.checks._blame import blame_answer
+
+P = ParamSpec("P")
+
+SECONDS = 60
+"""How long a check may take, the learner's code included, before it is stopped."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer of a check. A verdict is false when the exercise is not solved.
+
+    Attributes:
+        ok: whether the exercise is solved.
+        message: one or two sentences for the learner: what holds, or what is wrong and where to
+            look.
+    """
+
+    ok: bool
+    message: str
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def __repr__(self) -> str:
+        return f"{'✓ Right.' if self.ok else '✗ Not yet.'} {self.message}"
+
+
+class NotSolvedError(Exception):
+    """What is not right yet, in one or two sentences for the learner."""
+
+
+class ReturnedNoneError(NotSolvedError):
+    """The learner's function returned nothing."""
+
+
+class StoppedError(KeyboardInterrupt):
+    """The learner interrupted the kernel, or pressed Ctrl-C, while a check was running."""
+
+
+class TimeUpError(BaseException):
+    """The check has taken too long. Not an ``Exception``, so that few handlers swallow it."""
+
+
+@contextmanager
+def saying(words: str) -> Iterator[None]:
+    """Put these words before the message of whatever is not right in here."""
+    try:
+        yield
+    except NotSolvedError as error:
+        raise type(error)(words + str(error)) from error
+
+
+CHECKS: list[Callable[..., Verdict]] = []
+"""Every check that :func:`exercise` has made, for the tests."""
+
+
+def exercise(check: Callable[P, str]) -> Callable[P, Verdict]:
+    """Make a check of a function that returns what holds, or raises :class:`NotSolvedError`.
+
+    The check returns a :class:`Verdict`, whatever the learner's code does. It gives the same one
+    every time, because it draws the same random numbers; the learner's own generators, gradient
+    mode and default dtype are afterwards as they were. It stops after :data:`SECONDS`. Only a
+    learner who interrupts it gets an exception, ``KeyboardInterrupt``.
+    """
+
+    @functools.wraps(check)
+    def judged(*args: P.args, **kwargs: P.kwargs) -> Verdict:
+        try:
+            with _own_state(), _interruptible(), _limited():
+                return Verdict(True, check(*args, **kwargs))
+        except NotSolvedError as error:
+            return Verdict(False, str(error))
+        except StoppedError:
+            raise
+        except TimeUpError:
+            return Verdict(False, time_is_up())
+        except BaseException as error:  # from the learner's code, or from what it returned
+            return Verdict(False, blame_answer(error))
+
+    # For the reference: a check returns a verdict, although inside it returns a string.
+    judged.__annotations__ = check.__annotations__ | {"return": Verdict}
+    CHECKS.append(judged)
+    return judged
+
+
+def time_is_up() -> str:
+    """What a learner is told whose code took too long."""
+    return (
+        f"The check was still running after {SECONDS} seconds, so I stopped it. Is there a loop in "
+        "your code that never ends?"
+    )
+
+
+@contextmanager
+def _own_state() -> Iterator[None]:
+    """Draw the same random numbers every time, and leave everything global as it was."""
+    generators = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    dtype = torch.get_default_dtype()
+    torch.default_generator.manual_seed(0)  # torch.manual_seed would reach the GPU as well
+    np.random.seed(0)  # noqa: NPY002
+    random.seed(0)
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_rng_state(generators[0])
+        np.random.set_state(generators[1])  # noqa: NPY002
+        random.setstate(generators[2])
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C raise :class:`StoppedError`: then a bare KeyboardInterrupt is the code's own."""
+    if not _in_main_thread() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise StoppedError
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def _limited() -> Iterator[None]:
+    """Raise :class:`TimeUpError` after :data:`SECONDS`, where the system can.
+
+    Windows has no such alarm, only the main thread may set it, and one that somebody else has set
+    stays: there the check runs without a limit, until the learner interrupts it.
+    """
+    free = hasattr(signal, "setitimer") and signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+    if not free or not _in_main_thread():
+        yield
+        return
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise TimeUpError
+
+    signal.signal(signal.SIGALRM, ring)
+    # Once more every second: a loop around a bare `except:` would swallow the first.
+    signal.setitimer(signal.ITIMER_REAL, SECONDS, 1)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
