@@ -12,7 +12,6 @@ each, little-endian; the header as JSON; the tensors, which the header places by
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
 import struct
@@ -20,14 +19,22 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import NoneType
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from mnist_course.models import Normalize
+from mnist_course.modules import (
+    answering,
+    check_finite,
+    check_logits,
+    check_network,
+    copied,
+)
 
 MAGIC = b"MNISTNET"
 VERSION = 1
@@ -45,7 +52,8 @@ def fold_batch_norm(model: nn.Module) -> nn.Sequential:
     """A copy of a sequential network, in evaluation mode, without batch norm and dropout.
 
     Batch norm in evaluation mode multiplies each channel by a constant and adds another. Behind a
-    convolution or a linear layer that is the same layer with other weights; elsewhere it stays.
+    convolution or a linear layer that is the same layer with other weights; elsewhere it stays, and
+    so does one without running statistics, which depends on the batch.
 
     Args:
         model: a :class:`torch.nn.Sequential`, which may contain others.
@@ -54,15 +62,19 @@ def fold_batch_norm(model: nn.Module) -> nn.Sequential:
         A flat network on the CPU in float32 that computes what ``model.eval()`` computes.
 
     Raises:
+        TypeError: if ``model`` is no network.
         UnsupportedLayerError: if the network is not sequential.
     """
+    check_network(model)
     layers: dict[str, nn.Module] = {}
     previous = ""
-    for name, layer in _flat(copy.deepcopy(model).cpu().float().eval()):
+    for name, layer in _flat(copied(model).cpu().float().eval()):
         before = layers.get(previous)
-        if isinstance(layer, nn.BatchNorm2d) and type(before) is nn.Conv2d:
+        foldable = before is not None and _is_plain(before) and _is_plain(layer)
+        constant = getattr(layer, "running_mean", None) is not None
+        if foldable and constant and (type(before), type(layer)) == (nn.Conv2d, nn.BatchNorm2d):
             layers[previous] = fuse_conv_bn_eval(before, layer)
-        elif isinstance(layer, nn.BatchNorm1d) and type(before) is nn.Linear:
+        elif foldable and constant and (type(before), type(layer)) == (nn.Linear, nn.BatchNorm1d):
             layers[previous] = fuse_linear_bn_eval(before, layer)
         elif not isinstance(layer, (nn.Dropout, nn.Dropout2d, nn.Identity)):
             layers[name] = layer
@@ -89,13 +101,14 @@ def page_weights(
         The file's content.
 
     Raises:
+        TypeError: if ``model`` is no network.
         UnsupportedLayerError: naming the layer, if the pad's engine cannot run the network.
         ValueError: if a weight is not finite, or too large for half precision.
     """
     layers: list[dict[str, Any]] = []
     blob = bytearray()
 
-    def store(tensor: torch.Tensor) -> dict[str, Any]:
+    def store(tensor: Tensor) -> dict[str, Any]:
         with np.errstate(over="ignore"):
             values = tensor.detach().numpy().astype(_STORED[dtype])
         if not np.isfinite(values).all():
@@ -105,12 +118,13 @@ def page_weights(
         return place
 
     for layer_name, layer in fold_batch_norm(model)._modules.items():
-        describe = _DESCRIBE.get(type(layer))
+        describe = _DESCRIBE.get(type(layer)) if _is_plain(layer) else None
         description = describe(layer, store) if describe else None
         if description is None:
             raise UnsupportedLayerError(
                 f"the pad's engine cannot run layer {layer_name!r}: {layer}. It knows "
-                f"{', '.join(sorted(kind.__name__ for kind in _DESCRIBE))}, batch norm and dropout."
+                f"{', '.join(sorted(kind.__name__ for kind in _DESCRIBE))}, batch norm "
+                "and dropout, without hooks."
             )
         layers.append({"name": layer_name, **description})
     header = json.dumps(
@@ -136,9 +150,13 @@ def to_onnx(model: nn.Module) -> bytes:
         The file's content, which has passed ONNX's own check.
 
     Raises:
+        TypeError: if ``model`` is no network, or does not return a tensor.
+        ValueError: if a weight is not finite, or the logits have the wrong shape.
         RuntimeError: if the packages ``onnx`` and ``onnxscript`` are missing, or the network
             computes something that ONNX cannot express.
     """
+    check_network(model)
+    check_finite(model, before="writing")
     try:
         import onnx
         import onnxscript  # noqa: F401  # the exporter needs it
@@ -146,19 +164,26 @@ def to_onnx(model: nn.Module) -> bytes:
         raise RuntimeError(
             f"writing ONNX needs the package {error.name}: pip install onnx onnxscript"
         ) from error
-    network = copy.deepcopy(model).cpu().float().eval()
-    with _quiet():
-        program = torch.onnx.export(
-            network,
-            # Two digits: torch.export takes a batch of one for one that is always one.
-            (torch.zeros(2, 1, 28, 28),),
-            input_names=["pixels"],
-            output_names=["logits"],
-            dynamic_shapes=({0: torch.export.Dim("n")},),
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
+    network = copied(model).cpu().float().eval()
+    # Two digits: torch.export takes a batch of one for one that is always one.
+    pixels = torch.zeros(2, 1, 28, 28, dtype=torch.float32)
+    with answering(network):
+        check_logits(network(pixels), 2)
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                network,
+                (pixels,),
+                input_names=["pixels"],
+                output_names=["logits"],
+                dynamic_shapes=({0: torch.export.Dim("n")},),
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise RuntimeError(f"ONNX cannot express this network: {reason}") from error
     assert program is not None
     file = program.model_proto
     graph = file.graph
@@ -196,7 +221,16 @@ def _flat(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]
             yield prefix + name, layer
 
 
-Store = Callable[[torch.Tensor], dict[str, Any]]
+def _is_plain(layer: nn.Module) -> bool:
+    """Whether a layer computes what its type says, with the weights that it holds.
+
+    Pruning and weight norm compute the weight in a hook, and a hook may change any output.
+    """
+    hooked = layer._forward_hooks or layer._forward_pre_hooks
+    return not hooked and isinstance(getattr(layer, "weight", None), (nn.Parameter, NoneType))
+
+
+Store = Callable[[Tensor], dict[str, Any]]
 
 
 def _pair(value: Any) -> list[int]:
@@ -204,8 +238,8 @@ def _pair(value: Any) -> list[int]:
     return [value, value] if isinstance(value, int) else list(value)
 
 
-def _bias(layer: nn.Conv2d | nn.Linear) -> torch.Tensor:
-    return torch.zeros(len(layer.weight)) if layer.bias is None else layer.bias
+def _bias(layer: nn.Conv2d | nn.Linear) -> Tensor:
+    return layer.weight.new_zeros(len(layer.weight)) if layer.bias is None else layer.bias
 
 
 # Each function describes a layer for the engine, or returns None if the engine does not know the
