@@ -228,14 +228,20 @@ def _export(arguments: argparse.Namespace) -> int:
     return OK
 
 
+def _rank() -> str:
+    """Which of the processes this is that ``torchrun`` started; empty if it started none."""
+    # Other launchers set RANK, too, but start no processes that work together here.
+    return os.environ.get("RANK", "") if "TORCHELASTIC_RUN_ID" in os.environ else ""
+
+
 def _complain(error: object) -> None:
     # Of several processes that torchrun started, each says which one it is.
-    who = f"process {rank}: " if (rank := os.environ.get("RANK")) else ""
+    who = f"process {rank}: " if (rank := _rank()) else ""
     print(f"mnist_course: {who}{' '.join(str(error).split())}", file=sys.stderr)
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
-    if os.environ.get("RANK", "0") != "0":
+    if _rank() not in ("", "0"):
         return  # the first process says it
     print(f"mnist_course: note: {' '.join(str(message).split())}", file=sys.stderr)
 

@@ -100,9 +100,10 @@ class Place:
 
     def images(self, images: Tensor) -> Tensor:
         """Images as the network computes with them."""
-        plain = self.model in self._plain
-        layout = torch.contiguous_format if plain else torch.channels_last
-        return images.to(self.device, self.dtype).contiguous(memory_format=layout)
+        images = images.to(self.device, self.dtype)
+        if self.model in self._plain:
+            return images.to(memory_format=torch.contiguous_format)
+        return images.contiguous(memory_format=torch.channels_last)
 
     def compute(self, function: Callable[[], T], undo: Callable[[], None] = lambda: None) -> T:
         """What ``function`` returns; if it fails because of the layout, once more in the plain one.
@@ -120,8 +121,8 @@ class Place:
             if self.model in self._plain or not re.search("stride|channels_last", str(error)):
                 raise
         self._plain.add(self.model)
-        for weights in self.model.parameters():
-            weights.data = weights.data.contiguous()
+        # `contiguous()` would leave weights of one input channel as they are: for it they are both.
+        self.model.to(memory_format=torch.contiguous_format)
         undo()
         return function()
 

@@ -48,6 +48,12 @@ class UnsupportedLayerError(ValueError):
     """A network has a layer that the pad's engine cannot run."""
 
 
+_FUSE: dict[tuple[type, type], Callable[[Any, Any], nn.Module]] = {
+    (nn.Conv2d, nn.BatchNorm2d): fuse_conv_bn_eval,
+    (nn.Linear, nn.BatchNorm1d): fuse_linear_bn_eval,
+}
+
+
 def fold_batch_norm(model: nn.Module) -> nn.Sequential:
     """A copy of a sequential network, in evaluation mode, without batch norm and dropout.
 
@@ -70,13 +76,11 @@ def fold_batch_norm(model: nn.Module) -> nn.Sequential:
     previous = ""
     for name, layer in _flat(copied(model).cpu().float().eval()):
         before = layers.get(previous)
-        foldable = before is not None and _is_plain(before) and _is_plain(layer)
-        constant = getattr(layer, "running_mean", None) is not None
-        if foldable and constant and (type(before), type(layer)) == (nn.Conv2d, nn.BatchNorm2d):
-            layers[previous] = fuse_conv_bn_eval(before, layer)
-        elif foldable and constant and (type(before), type(layer)) == (nn.Linear, nn.BatchNorm1d):
-            layers[previous] = fuse_linear_bn_eval(before, layer)
-        elif not isinstance(layer, (nn.Dropout, nn.Dropout2d, nn.Identity)):
+        fuse = _FUSE.get((type(before), type(layer)))
+        plain = _is_plain(layer) and (before is None or _is_plain(before))
+        if fuse and plain and layer.running_mean is not None:
+            layers[previous] = fuse(before, layer)
+        elif not (isinstance(layer, (nn.Dropout, nn.Dropout2d, nn.Identity)) and plain):
             layers[name] = layer
             previous = name
     folded = nn.Sequential()
@@ -103,8 +107,11 @@ def page_weights(
     Raises:
         TypeError: if ``model`` is no network.
         UnsupportedLayerError: naming the layer, if the pad's engine cannot run the network.
-        ValueError: if a weight is not finite, or too large for half precision.
+        ValueError: if a weight is not finite, or too large for half precision, or the logits have
+            the wrong shape.
     """
+    if dtype not in _STORED:
+        raise ValueError(f"dtype must be one of {', '.join(_STORED)}, got {dtype!r}")
     layers: list[dict[str, Any]] = []
     blob = bytearray()
 
@@ -117,16 +124,20 @@ def page_weights(
         blob.extend(values.tobytes())
         return place
 
-    for layer_name, layer in fold_batch_norm(model)._modules.items():
+    folded = fold_batch_norm(model)
+    for layer_name, layer in folded._modules.items():
         describe = _DESCRIBE.get(type(layer)) if _is_plain(layer) else None
         description = describe(layer, store) if describe else None
         if description is None:
             raise UnsupportedLayerError(
-                f"the pad's engine cannot run layer {layer_name!r}: {layer}. It knows "
+                f"the pad's engine cannot run layer {layer_name!r}: "
+                f"{' '.join(repr(layer).split())}. It knows "
                 f"{', '.join(sorted(kind.__name__ for kind in _DESCRIBE))}, batch norm "
                 "and dropout, without hooks."
             )
         layers.append({"name": layer_name, **description})
+    with answering(folded):
+        check_logits(folded(torch.zeros(1, 1, 28, 28, dtype=torch.float32)), 1)
     header = json.dumps(
         {"version": VERSION, "name": name, "input": [1, 28, 28], "layers": layers},
         separators=(",", ":"),
@@ -214,6 +225,8 @@ def _flat(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]
             f"expected a torch.nn.Sequential, got {type(model).__name__}: only in a sequential "
             "network do the layers tell the order in which they run"
         )
+    if _has_hooks(model):
+        raise UnsupportedLayerError("the pad's engine cannot run the hooks of the network")
     for name, layer in model._modules.items():  # unlike named_children, a shared layer each time
         if isinstance(layer, nn.Sequential):
             yield from _flat(layer, f"{prefix}{name}.")
@@ -226,8 +239,12 @@ def _is_plain(layer: nn.Module) -> bool:
 
     Pruning and weight norm compute the weight in a hook, and a hook may change any output.
     """
-    hooked = layer._forward_hooks or layer._forward_pre_hooks
-    return not hooked and isinstance(getattr(layer, "weight", None), (nn.Parameter, NoneType))
+    weight = getattr(layer, "weight", None)
+    return isinstance(weight, (nn.Parameter, NoneType)) and not _has_hooks(layer)
+
+
+def _has_hooks(layer: nn.Module) -> bool:
+    return bool(layer._forward_hooks or layer._forward_pre_hooks)
 
 
 Store = Callable[[Tensor], dict[str, Any]]

@@ -40,6 +40,7 @@ def head_of(model: nn.Module) -> nn.Linear:
         ValueError: if it has no such layer.
     """
     check_network(model)
+    check_finite(model, before="reading")
     ran: list[tuple[nn.Module, Tensor]] = []
     linear = [
         (name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear)
@@ -95,9 +96,9 @@ class LowRank(nn.Module):
         rank = whole(rank, "rank")
         if "weight" not in layer._parameters:
             raise ValueError(
-                f"{layer} computes its weight in each call (pruning, weight norm); make the weight "
-                "permanent first, with what PyTorch has for it: prune.remove, remove_weight_norm, "
-                "remove_parametrizations"
+                f"a {type(layer).__name__} computes its weight in each call (pruning, weight "
+                "norm); make it permanent first, with prune.remove, remove_weight_norm or "
+                "remove_parametrizations of torch.nn.utils"
             )
         self.layer = layer.requires_grad_(False)
         matrix = layer.weight.flatten(1)
@@ -218,10 +219,10 @@ def finetune(
     trained = check_trainable(part.parameters())
 
     with (
-        placed(tuned, device) as place,
-        torch.random.fork_rng([device] if device.type == "cuda" else []),
         torch.inference_mode(False),
         torch.enable_grad(),
+        placed(tuned, device) as place,
+        torch.random.fork_rng([device] if device.type == "cuda" else []),
         advice_on_memory(batch_size),
     ):
         torch.manual_seed(seed)

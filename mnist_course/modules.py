@@ -96,8 +96,11 @@ def check_logits(logits: Any, images: int, outputs: range = range(10, 11)) -> Te
             f"{expected} from the model, got {kind_of(logits)}; it must return one tensor"
         )
     if logits.ndim != 2 or len(logits) != images or logits.shape[1] not in outputs:
-        narrow = logits.ndim == 2 and logits.shape[1] in outputs
-        advice = "it must answer every image" if narrow else "its last layer must have ten outputs"
+        advice = "its last layer must have ten outputs"
+        if logits.ndim != 2:
+            advice = "its answer must have two axes: see nn.Flatten()"
+        elif logits.shape[1] in outputs:
+            advice = "it must answer every image"
         raise ValueError(f"{expected}, got {tuple(logits.shape)} from the model; {advice}")
     return logits
 
@@ -162,8 +165,9 @@ def copied(model: nn.Module) -> nn.Module:
     """
     model = unwrapped(model)
     held = (each for module in model.modules() for each in _tensors(vars(module)))
-    without_graph = {id(x): x.detach().clone() for x in held if not x.is_leaf}
-    return copy.deepcopy(model, without_graph)
+    with torch.inference_mode(False):
+        without_graph = {id(x): x.detach().clone() for x in held if not x.is_leaf}
+        return copy.deepcopy(model, without_graph)
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

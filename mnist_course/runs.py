@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 from dataclasses import fields
@@ -19,8 +20,8 @@ from mnist_course.recipes import Recipe
 
 def describe(
     model: nn.Module, recipe: Recipe, seed: int, training: Digits, validation: Digits | None
-) -> dict[str, Any]:
-    """The settings of a training, by name: recipe, seed, and digests of the digits and the layers.
+) -> str:
+    """The settings of a training, as JSON: recipe, seed, and digests of digits and layers.
 
     Layers are described by what they print; what a network does between them its answers tell
     (:func:`answers_of`).
@@ -31,24 +32,29 @@ def describe(
         if name
     )
     shapes = str(shapes_of(unwrapped(model)))
-    return {
-        **{each.name: _comparable(getattr(recipe, each.name)) for each in fields(recipe)},
+    settings = {
+        **{each.name: getattr(recipe, each.name) for each in fields(recipe)},
         "seed": seed,
         "training digits": _digest(training),
-        "validation digits": "none" if validation is None else _digest(validation),
+        "validation digits": None if validation is None else _digest(validation),
         "layers": _hash((_without_addresses(text) + shapes).encode()),
     }
+    # An object, like an augmentation, is what it prints.
+    return json.dumps(settings, default=lambda setting: _without_addresses(repr(setting)))
 
 
-def differences(theirs: Any, ours: dict[str, Any]) -> str:
-    """The settings that differ between two descriptions, as a sentence; empty if none does."""
-    if not isinstance(theirs, dict):
-        return "it was written by another version of the course"
-    return ", ".join(
-        f"{name} was {theirs.get(name)} and is now {ours.get(name)}"
-        for name in {**ours, **theirs}
-        if theirs.get(name) != ours.get(name)
-    )
+def differences(theirs: str, ours: str) -> dict[str, str]:
+    """What differs between two descriptions, by the name of the setting."""
+    try:
+        before, now = json.loads(theirs), json.loads(ours)
+        names = {**now, **before}
+    except (ValueError, TypeError):
+        return {"version": "it was written by another version of the course"}
+    return {
+        name: f"{name} was {before.get(name)} and is now {now.get(name)}"
+        for name in names
+        if before.get(name) != now.get(name)
+    }
 
 
 def shapes_of(model: nn.Module) -> dict[str, Any]:
@@ -128,12 +134,6 @@ def _digest(digits: Digits) -> str:
 
 def _hash(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=6).hexdigest()
-
-
-def _comparable(setting: Any) -> Any:
-    """A setting as a file can hold it: an object is what it prints."""
-    plain = setting is None or isinstance(setting, (int, float, str, tuple))
-    return setting if plain else _without_addresses(repr(setting))
 
 
 def _without_addresses(text: str) -> str:

@@ -665,11 +665,12 @@ class _Checkpoints:
         differ = runs.differences(state["run"], self.run)
         groups, settings = state["optimizer"]["param_groups"], self.optimizer.param_groups
         shapes = {name: x.shape for name, x in self.model.state_dict().items()}
-        if differ.startswith("layers "):
+        if list(differ) == ["layers"]:
             problem = "holds another network; build the one it was made with"
         elif differ:
             problem = (
-                f"is from another training: {differ}. Resume with the same recipe, seed and data"
+                f"is from another training: {', '.join(differ.values())}. "
+                "Resume with the same recipe, seed and data"
             )
         elif [len(group["params"]) for group in groups] != [len(g["params"]) for g in settings]:
             problem = "was written while other parameters were frozen; freeze the same ones"
