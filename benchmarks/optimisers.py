@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from mnist_course import data, measurements
 from mnist_course.evaluate import evaluate
-from mnist_course.train import Recipe
+from mnist_course.recipes import Recipe
 
 Parameters = Iterable[nn.Parameter]
 

@@ -122,11 +122,11 @@ class UsageError(Exception):
 def _train(arguments: argparse.Namespace) -> int:
     from dataclasses import replace
 
-    from mnist_course import data, distributed, train
+    from mnist_course import data, devices, distributed, recipes, train
 
     try:
-        recipe = train.get_recipe(arguments.recipe)
-        device = train.choose_device(arguments.device)
+        recipe = recipes.get_recipe(arguments.recipe)
+        device = devices.choose_device(arguments.device)
     except ValueError as error:
         raise UsageError(error) from error
     if arguments.epochs:
@@ -162,10 +162,10 @@ def _network(arguments: argparse.Namespace) -> nn.Module:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from mnist_course import data, evaluate, train
+    from mnist_course import data, devices, evaluate
 
     try:
-        device = train.choose_device(arguments.device)
+        device = devices.choose_device(arguments.device)
     except ValueError as error:
         raise UsageError(error) from error
     print(evaluate.evaluate(_network(arguments), data.load("test"), device))
@@ -192,13 +192,13 @@ def _predict(arguments: argparse.Namespace) -> int:
 
 
 def _finetune(arguments: argparse.Namespace) -> int:
-    from mnist_course import checkpoints, data, pretrained, train
+    from mnist_course import checkpoints, data, devices, pretrained
     from mnist_course.evaluate import evaluate
     from mnist_course.finetune import finetune
     from mnist_course.samples import read_samples, to_digits
 
     try:
-        device = train.choose_device(arguments.device)
+        device = devices.choose_device(arguments.device)
     except ValueError as error:
         raise UsageError(error) from error
     drawn = to_digits(read_samples(arguments.digits), source=arguments.digits.name)
@@ -228,14 +228,20 @@ def _export(arguments: argparse.Namespace) -> int:
     return OK
 
 
+def _rank() -> str:
+    """Which of the processes this is that ``torchrun`` started; empty if it started none."""
+    # Other launchers set RANK, too, but start no processes that work together here.
+    return os.environ.get("RANK", "") if "TORCHELASTIC_RUN_ID" in os.environ else ""
+
+
 def _complain(error: object) -> None:
     # Of several processes that torchrun started, each says which one it is.
-    who = f"process {rank}: " if (rank := os.environ.get("RANK")) else ""
+    who = f"process {rank}: " if (rank := _rank()) else ""
     print(f"mnist_course: {who}{' '.join(str(error).split())}", file=sys.stderr)
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
-    if os.environ.get("RANK", "0") != "0":
+    if _rank() not in ("", "0"):
         return  # the first process says it
     print(f"mnist_course: note: {' '.join(str(message).split())}", file=sys.stderr)
 

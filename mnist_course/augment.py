@@ -1,9 +1,9 @@
-"""More digits than were written: random changes that leave a digit what it is.
+"""More digits than anyone wrote: random changes that leave a digit what it is.
 
 Each augmentation is a small frozen object, called with a batch of pixels in [0, 1],
-``(N, 1, H, W)``, and a generator on the processor; it returns a new batch of the same shape and
+``(N, 1, H, W)``, and a generator on the CPU; it returns a new batch of the same shape and
 dtype. Every image of the batch is changed by its own random numbers. These are drawn on the
-processor, so that they are the same wherever the images are.
+CPU, so that they are the same wherever the images are.
 """
 
 from __future__ import annotations
@@ -12,15 +12,29 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch.nn import functional
+from torch import Tensor
+from torch.nn import functional as F
 
-Augmentation = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
+from mnist_course.arguments import real, whole
+
+Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 
-def _uniform(n: int, low: float, high: float, generator: torch.Generator) -> torch.Tensor:
-    return torch.empty(n).uniform_(low, high, generator=generator)
+def _uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tensor:
+    empty = torch.empty(n, dtype=torch.float32, device="cpu")
+    return empty.uniform_(low, high, generator=generator)
+
+
+def _take_numbers(augmentation: Any, kind: Callable[[Any, str], Any], *names: str) -> None:
+    """Turn settings of a frozen augmentation into numbers of Python, none of them negative."""
+    for name in names:
+        value = kind(getattr(augmentation, name), name)
+        if value < 0:
+            raise ValueError(f"{name} must not be negative, got {value}")
+        object.__setattr__(augmentation, name, value)
 
 
 @dataclass(frozen=True)
@@ -33,17 +47,21 @@ class Shift:
 
     pixels: int = 1
 
-    def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def __post_init__(self) -> None:
+        _take_numbers(self, whole, "pixels")
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Move each image of ``(N, C, H, W)``, of any dtype."""
         N, C, H, W = images.shape
         p = self.pixels
-        dy, dx = torch.randint(0, 2 * p + 1, (2, N, 1), generator=generator).to(images.device)
+        moves = torch.randint(0, 2 * p + 1, (2, N, 1), generator=generator, device="cpu")
+        dy, dx = moves.to(images.device)
         width = W + 2 * p
         # One gather: where in the padded, flattened image each pixel of the result comes from.
         rows = (torch.arange(H, device=images.device) + dy) * width
         source = rows[:, :, None] + (torch.arange(W, device=images.device) + dx)[:, None, :]
         source = source.view(N, 1, H * W).expand(N, C, H * W)
-        padded = functional.pad(images, (p, p, p, p)).flatten(2)
+        padded = F.pad(images, (p, p, p, p)).flatten(2)
         return padded.gather(2, source).view(N, C, H, W)
 
 
@@ -63,12 +81,17 @@ class Affine:
     shear: float = 0.1
     shift: float = 1
 
-    def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Change each image of ``(N, C, H, W)``, floats."""
-        grid = self._places(images, generator)
-        return functional.grid_sample(images, grid, mode="bilinear", align_corners=False)
+    def __post_init__(self) -> None:
+        _take_numbers(self, real, "degrees", "scale", "shear", "shift")
+        if self.scale >= 1:
+            raise ValueError(f"scale must be below 1, at which nothing is left, got {self.scale}")
 
-    def _places(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Change each image of ``(N, C, H, W)``, floats."""
+        grid = self._places(images, generator).to(images.dtype)
+        return F.grid_sample(images, grid, mode="bilinear", align_corners=False)
+
+    def _places(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Where in an image each pixel of the result comes from: ``(N, H, W, 2)``, in -1 … 1."""
         N, (H, W) = len(images), images.shape[-2:]
         angle = _uniform(N, -1, 1, generator) * math.radians(self.degrees)
@@ -85,9 +108,7 @@ class Affine:
             ],
             1,
         )
-        return functional.affine_grid(
-            matrix.to(images.device), list(images.shape), align_corners=False
-        )
+        return F.affine_grid(matrix.to(images.device), list(images.shape), align_corners=False)
 
 
 @dataclass(frozen=True)
@@ -107,21 +128,27 @@ class Elastic(Affine):
     bend: float = 0.5
     cells: int = 5
 
-    def _places(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _take_numbers(self, real, "bend")
+        _take_numbers(self, whole, "cells")
+
+    def _places(self, images: Tensor, generator: torch.Generator) -> Tensor:
         N, (H, W) = len(images), images.shape[-2:]
-        coarse = torch.empty(2 * N, self.cells**2).normal_(generator=generator)
+        coarse = torch.empty(2 * N, self.cells**2, dtype=torch.float32, device="cpu")
+        coarse.normal_(generator=generator)
         # Interpolation is linear in the displacements, so it is one matrix for all images.
         smooth = coarse.to(images.device) @ _interpolation(self.cells, H, W, images.device)
-        pixel = torch.tensor([self.bend * 2 / W, self.bend * 2 / H], device=images.device)
+        pixel = coarse.new_tensor([self.bend * 2 / W, self.bend * 2 / H]).to(images.device)
         bent = smooth.view(N, 2, H, W).permute(0, 2, 3, 1) * pixel
         return super()._places(images, generator) + bent
 
 
 @functools.cache
-def _interpolation(cells: int, height: int, width: int, device: torch.device) -> torch.Tensor:
+def _interpolation(cells: int, height: int, width: int, device: torch.device) -> Tensor:
     """Bicubic interpolation from ``cells`` × ``cells`` numbers to pixels, as a matrix."""
-    units = torch.eye(cells**2).view(-1, 1, cells, cells)
-    maps = functional.interpolate(units, (height, width), mode="bicubic", align_corners=True)
+    units = torch.eye(cells**2, dtype=torch.float32, device="cpu").view(-1, 1, cells, cells)
+    maps = F.interpolate(units, (height, width), mode="bicubic", align_corners=True)
     return maps.flatten(1).to(device)
 
 
@@ -140,22 +167,25 @@ class Stroke:
     thinner: float = 0.5
     thicker: float = 0.5
 
-    def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def __post_init__(self) -> None:
+        _take_numbers(self, real, "thinner", "thicker")
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Change each image of ``(N, C, H, W)``, floats."""
         amount = _uniform(len(images), -self.thinner, self.thicker, generator)
-        amount = amount.to(images.device).view(-1, 1, 1, 1)
+        amount = amount.to(images.device, images.dtype).view(-1, 1, 1, 1)
         thick, thin = _largest(images), -_largest(-images)
         return (
             images + amount.clamp(min=0) * (thick - images) + amount.clamp(max=0) * (images - thin)
         )
 
 
-def _largest(images: torch.Tensor) -> torch.Tensor:
+def _largest(images: Tensor) -> Tensor:
     """The largest of the 3×3 neighbours of each pixel: of three in a row, then in a column.
 
-    On a processor that is many times faster than max-pooling with a stride of 1.
+    On a CPU that is many times faster than max-pooling with a stride of 1.
     """
-    x = functional.pad(images, (1, 1, 1, 1), mode="replicate")
+    x = F.pad(images, (1, 1, 1, 1), mode="replicate")
     x = torch.maximum(torch.maximum(x[..., :-2], x[..., 1:-1]), x[..., 2:])
     return torch.maximum(torch.maximum(x[..., :-2, :], x[..., 1:-1, :]), x[..., 2:, :])
 
@@ -173,11 +203,18 @@ class Cutout:
 
     pixels: int = 8
 
-    def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def __post_init__(self) -> None:
+        _take_numbers(self, whole, "pixels")
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Change each image of ``(N, C, H, W)``, of any dtype."""
         N, _, H, W = images.shape
-        top = torch.randint(0, H - self.pixels + 1, (N, 1), generator=generator).to(images.device)
-        left = torch.randint(0, W - self.pixels + 1, (N, 1), generator=generator).to(images.device)
+        top, left = (
+            torch.randint(0, side - self.pixels + 1, (N, 1), generator=generator, device="cpu").to(
+                images.device
+            )
+            for side in (H, W)
+        )
         y, x = (torch.arange(n, device=images.device) for n in (H, W))
         rows = (y >= top) & (y < top + self.pixels)
         columns = (x >= left) & (x < left + self.pixels)
@@ -190,7 +227,7 @@ class Sequence:
 
     parts: tuple[Augmentation, ...]
 
-    def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Apply the parts in their order."""
         for part in self.parts:
             images = part(images, generator)

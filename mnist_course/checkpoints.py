@@ -60,7 +60,8 @@ def save_weights(model: nn.Module, path: str | Path, **metadata: str) -> None:
     Raises:
         OSError: if the file cannot be written; an older file of that name is then untouched.
     """
-    tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
+    # Copies: the format refuses tensors that share their memory.
+    tensors = {name: value.contiguous().clone() for name, value in model.state_dict().items()}
     _write(Path(path), lambda draft: save_file(tensors, draft, metadata))
 
 

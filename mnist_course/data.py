@@ -22,12 +22,15 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.nn import functional
+from torch import Tensor
+from torch.nn import functional as F
+
+from mnist_course.arguments import kind_of, seed_of, tensor, whole
 
 MEAN, STD = 0.1307, 0.3081
 """Mean and standard deviation of the pixels of the 60,000 training images, in [0, 1]."""
@@ -68,16 +71,26 @@ class Digits:
         images: uint8, ``(N, 1, 28, 28)``; 0 is the background, 255 full ink.
         labels: int64, ``(N,)``, the digit 0 … 9.
         source: the name of the data set, to be quoted beside any number computed from it.
+
+    Both may be given as arrays of NumPy or columns of pandas, and become tensors.
+
+    Raises:
+        TypeError: if images or labels are no numbers.
     """
 
-    images: torch.Tensor
-    labels: torch.Tensor
+    images: Tensor
+    labels: Tensor
     source: str
+
+    def __post_init__(self) -> None:
+        # A frozen dataclass has no other way to set its own fields.
+        object.__setattr__(self, "images", tensor(self.images, "images"))
+        object.__setattr__(self, "labels", tensor(self.labels, "labels"))
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: slice | torch.Tensor | list[int]) -> Digits:
+    def __getitem__(self, index: slice | Tensor | list[int]) -> Digits:
         """The digits at ``index`` (a slice, a list, a mask or a tensor of positions)."""
         return replace(self, images=self.images[index], labels=self.labels[index])
 
@@ -89,15 +102,17 @@ class Digits:
         """Shuffle with ``seed`` and split into ``(training, validation)``.
 
         Args:
-            validation: how many digits to hold out; if not given, a twelfth of them (one at
-                least), which is 5,000 of the 60,000 training digits of MNIST.
+            validation: how many digits to hold out; if not given, a twelfth of them (at least
+                one), which is 5,000 of the 60,000 training digits of MNIST.
             seed: the same seed gives the same split.
 
         Raises:
-            ValueError: if one of the two parts would be empty.
+            TypeError: if an argument is no number.
+            ValueError: if one of the two parts would be empty, or a number is not whole.
         """
         if validation is None:
             validation = max(1, len(self) // 12)
+        validation, seed = whole(validation, "validation"), seed_of(seed)
         if len(self) < 2:
             raise ValueError(f"expected at least 2 digits to split, got {len(self)}")
         if not 1 <= validation < len(self):
@@ -105,12 +120,13 @@ class Digits:
                 f"validation must be 1 to {len(self) - 1} of these {len(self)} digits "
                 f"({self.source}), got {validation}; leave it out to hold out a twelfth of them"
             )
-        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(self), generator=generator, device="cpu")
         return self[order[validation:]], self[order[:validation]]
 
     def batches(
         self, batch_size: int, generator: torch.Generator | None = None
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Iterate once over all digits in batches; shuffled if a ``generator`` is given.
 
         Args:
@@ -122,10 +138,10 @@ class Digits:
             An iterator over ``(images, labels)``: uint8 ``(B, 1, 28, 28)`` and int64 ``(B,)``.
 
         Raises:
-            ValueError: at once, if ``batch_size`` is less than 1.
+            TypeError: at once, if ``batch_size`` is no number.
+            ValueError: at once, if ``batch_size`` is less than 1, or not whole.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        batch_size = whole(batch_size, "batch_size", 1)
         parts = (slice(i, i + batch_size) for i in range(0, len(self), batch_size))
         if generator is None:
             return ((self.images[part], self.labels[part]) for part in parts)
@@ -134,8 +150,18 @@ class Digits:
         return ((self.images[order[part]], self.labels[order[part]]) for part in parts)
 
 
-def to_float(images: torch.Tensor) -> torch.Tensor:
-    """Turn bytes 0 … 255 into float32 pixels in [0, 1]; the shape stays."""
+def to_float(images: Tensor) -> Tensor:
+    """Turn bytes 0 … 255 into float32 pixels in [0, 1]; the shape stays.
+
+    Raises:
+        TypeError: if they are floats, which must not be divided a second time.
+    """
+    images = tensor(images, "images")
+    if images.is_floating_point() or images.dtype == torch.bool:
+        raise TypeError(
+            f"expected bytes 0 … 255, got {kind_of(images)}; "
+            "floats in [0, 1] are pixels as they are, and are not divided by 255 again"
+        )
     return images.float() / 255
 
 
@@ -192,43 +218,142 @@ def uci_digits(split: str = "train") -> Digits:
     _check(split)
     ink, labels = load_digits(return_X_y=True)
     small = torch.from_numpy(ink).float().reshape(-1, 1, 8, 8) / 16
-    large = functional.interpolate(
-        functional.pad(small, (1, 1, 1, 1)), size=(25, 25), mode="bicubic"
-    )
+    large = F.interpolate(F.pad(small, (1, 1, 1, 1)), size=(25, 25), mode="bicubic")
     sharp = (2 * (large - 0.6) + 0.5).clamp(0, 1)
     images = (_centre(sharp) * 255).round().to(torch.uint8)
     digits = Digits(images, torch.from_numpy(labels).long(), "UCI digits")
 
-    one_hot = functional.one_hot(digits.labels, 10)
+    one_hot = F.one_hot(digits.labels, 10)
     left = one_hot.flip(0).cumsum(0).flip(0)  # how many of each digit come from here on
     test = (left * one_hot).sum(1) <= 30
     return digits[test if split == "test" else ~test]
 
 
-def check_digits(digits: Digits, images: str, labels: str) -> None:
-    """Raise a ``ValueError`` unless these digits can be learned from; there is one at least.
+def check_pixels(images: Any, name: str, single: bool = False) -> Tensor:
+    """Pictures for a network, as floats in [0, 1]; refused where they could mean something else.
 
     Args:
-        digits: what somebody wants to train on: images uint8 ``(N, 1, 28, 28)``, labels int64
-            ``(N,)``, from 0 to 9.
+        images: ``(N, 1, 28, 28)`` or ``(1, 28, 28)``, bytes 0 … 255 or floats in [0, 1], as a
+            tensor, an array of NumPy, or a grey picture of Pillow.
+        name: what the message calls them.
+        single: whether there may be only one.
+
+    Returns:
+        ``(N, 1, 28, 28)``; floats keep their dtype.
+
+    Raises:
+        TypeError: if they are no numbers.
+        ValueError: if they have another shape or range, or there are none.
+    """
+    pixels = tensor(images, name)
+    if pixels.shape == (1, 28, 28):
+        pixels = pixels[None]
+    if pixels.shape[1:] != (1, 28, 28) or len(pixels) < 1 or (single and len(pixels) > 1):
+        raise ValueError(
+            f"expected {name} of shape {'(1, 28, 28)' if single else '(N, 1, 28, 28)'}, got "
+            f"{tuple(pixels.shape)}; {_advice_on_shape(pixels.shape, single)}"
+        )
+    low, high = (extreme.item() for extreme in pixels.aminmax())
+    unit = pixels.is_floating_point()
+    advice = _advice_on_range(pixels, low, high)
+    if (0 <= low <= high <= (1 if unit else 255)) and not advice:
+        return pixels if unit else to_float(pixels)
+    raise ValueError(
+        f"expected pixels in {'[0, 1]' if unit else '0 … 255'}, got {pixels.dtype} "
+        f"{low:.3g} … {high:.3g} as {name}; {advice}"
+    )
+
+
+def check_digits(digits: Any, images: str, labels: str) -> Digits:
+    """Digits that can be learned from or measured on; there may be none.
+
+    Args:
+        digits: what was passed: images uint8 ``(N, 1, 28, 28)``, labels int64 ``(N,)``, from 0 to
+            9. Other integers become these where they mean the same.
         images: what the message calls the images: ``"training images"``.
         labels: what it calls the labels.
+
+    Raises:
+        TypeError: if they are no :class:`Digits`.
+        ValueError: if images or labels have another shape, dtype or range.
     """
-    if digits.images.dtype != torch.uint8 or digits.images.shape[1:] != (1, 28, 28):
-        raise ValueError(
-            f"expected {images} as uint8 (N, 1, 28, 28), got "
-            f"{digits.images.dtype} {tuple(digits.images.shape)}; "
-            "floats in [0, 1] become bytes with (images * 255).round().byte()"
+    if not isinstance(digits, Digits):
+        raise TypeError(
+            f"expected Digits, got {kind_of(digits)}; make them with "
+            "data.Digits(images, labels, source)"
         )
-    if digits.labels.dtype != torch.int64 or digits.labels.shape != digits.images.shape[:1]:
+    pixels, classes = digits.images, digits.labels
+    low, high = (e.item() for e in pixels.aminmax()) if pixels.numel() else (0, 0)
+    shaped = pixels.ndim == 4 and pixels.shape[1:] == (1, 28, 28)
+    whole_numbers = not (pixels.is_floating_point() or pixels.dtype == torch.bool)
+    advice = _advice_on_range(pixels, low, high, as_bytes=True)
+    if not shaped or not whole_numbers or low < 0 or high > 255 or advice:
         raise ValueError(
-            f"expected {labels} as int64 ({len(digits.images)},), got "
-            f"{digits.labels.dtype} {tuple(digits.labels.shape)}; use labels.long(), "
-            "one class number for each image"
+            f"expected {images} as uint8 (N, 1, 28, 28), got {pixels.dtype} "
+            f"{tuple(pixels.shape)} from {low:.3g} to {high:.3g}; "
+            + (advice if shaped else _advice_on_shape(pixels.shape))
         )
-    low, high = int(digits.labels.min()), int(digits.labels.max())
+    countable = not (classes.is_floating_point() or classes.dtype == torch.bool)
+    if not countable or classes.shape != pixels.shape[:1]:
+        raise ValueError(
+            f"expected {labels} as int64 ({len(pixels)},), got {classes.dtype} "
+            f"{tuple(classes.shape)}; {_advice_on_labels(classes, len(pixels))}"
+        )
+    low, high = (int(e) for e in classes.aminmax()) if len(classes) else (0, 0)
     if low < 0 or high > 9:
-        raise ValueError(f"the {labels} reach from {low} to {high}; expected the digits 0 ... 9")
+        raise ValueError(
+            f"the {labels} reach from {low} to {high}; expected the digits 0 ... 9"
+            + ("; use labels % 10 if 10 stands for 0" if (low, high) == (1, 10) else "")
+        )
+    return replace(digits, images=pixels.to(torch.uint8), labels=classes.long())
+
+
+def _advice_on_shape(shape: tuple[int, ...], single: bool = False) -> str:
+    """How pictures of this shape become pictures of the expected one."""
+    if not all(shape):
+        return "there are no pictures"
+    if shape == (28, 28):
+        return "a single image gets its two missing axes with image[None, None]"
+    if shape == (1, 28, 28):
+        return "a slice such as digits[5:6] keeps the axis that counts the digits"
+    if shape[-3:] == (1, 28, 28):
+        return "take one of them: images[0]" if single else "lay them all along the first axis"
+    if shape[-2:] == (28, 28) and len(shape) == 3:
+        return "the axis of the channel is missing: images[:, None]"
+    if shape[-1:] == (1,) and len(shape) == 4:
+        return "the axis of the channel comes first: images.permute(0, 3, 1, 2)"
+    if shape[-1] == 784:
+        return "rows of pixels become pictures with images.reshape(-1, 1, 28, 28)"
+    if len(shape) == 4 and 3 in (shape[1], shape[3]):
+        return "make colour pictures grey first: the mean of their three channels"
+    return "a picture of the course has one channel of 28 × 28 pixels"
+
+
+def _advice_on_labels(labels: Tensor, images: int) -> str:
+    """How labels become one int64 for each image."""
+    if labels.ndim == 2 and len(labels) == images:
+        return "use labels.squeeze(1)" if labels.shape[1] == 1 else "use labels.argmax(1)"
+    return "use labels.long(), one class number for each image"
+
+
+def _advice_on_range(pixels: Tensor, low: float, high: float, as_bytes: bool = False) -> str:
+    """What to do about pixels from ``low`` to ``high``; empty if they are what they should be."""
+    faint = 0 < high <= 1.01 / 255
+    if pixels.dtype == torch.bool:
+        return "use images.float() for networks, images.byte() * 255 for Digits"
+    if not pixels.is_floating_point():
+        if high == 1:
+            return "0 and 1 are no bytes: multiply by 255"
+        return "" if low >= 0 and high <= 255 else "leave normalisation to the network"
+    if math.isnan(low):
+        return "some are not numbers"
+    if not (low >= 0 and high <= 255):
+        return "leave normalisation to the network"
+    if high > 1:
+        return "use images.round().byte()" if as_bytes else "divide bytes by 255"
+    if faint:
+        return "they look as if they had been divided by 255 twice; divide once"
+    return "floats in [0, 1] become bytes with (images * 255).round().byte()" if as_bytes else ""
 
 
 def available() -> Literal["folder", "cache", "stand-in", "none"]:
@@ -485,12 +610,12 @@ def _warn_once(message: str) -> None:
 # --- The UCI digits ---
 
 
-def _centre(images: torch.Tensor) -> torch.Tensor:
+def _centre(images: Tensor) -> Tensor:
     """Cut ``(N, 1, 28, 28)`` out of float images so that the centre of mass is at the centre.
 
     The shift is a whole number of pixels, as in MNIST; outside of the images there is no ink.
     """
-    images = functional.pad(images[:, 0], (28, 28, 28, 28))
+    images = F.pad(images[:, 0], (28, 28, 28, 28))
     mass = images.sum((1, 2))
     position = torch.arange(images.shape[-1], dtype=images.dtype)
     window = torch.arange(28) - 14

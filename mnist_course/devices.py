@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import ClassVar, TypeVar
+from weakref import WeakSet
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from mnist_course.arguments import kind_of
+from mnist_course.modules import dtype_of, numbers_of
+
+T = TypeVar("T")
 
 CHOICES = ("auto", "cpu", "cuda", "mps")
 
@@ -19,12 +28,17 @@ def choose_device(name: str | torch.device | None = "auto") -> torch.device:
 
     Args:
         name: ``"auto"`` (or ``None``) takes an NVIDIA GPU where there is one, else Apple's, else
-            the processor; ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"`` takes what it names.
+            the CPU; ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"`` takes what it names.
 
     Raises:
+        TypeError: if ``name`` is neither a text nor a ``torch.device``.
         ValueError: if PyTorch knows no such device, or this machine has none.
     """
-    if name is None or name == "auto":
+    if name is None:
+        name = "auto"
+    if not isinstance(name, (str, torch.device)):
+        raise TypeError(f'a device is named by a text like "cpu", got {kind_of(name)}')
+    if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -67,27 +81,114 @@ def channels_last(model: nn.Module) -> nn.Module:
     memory in both layouts, so for the first convolution it is the weights that decide. No number
     changes.
     """
-    return model.to(memory_format=torch.channels_last)
+    users = Counter(weights.untyped_storage().data_ptr() for weights in model.parameters())
+    for weights in model.parameters():
+        alone = users[weights.untyped_storage().data_ptr()] == 1 and not weights.is_inference()
+        if weights.ndim == 4 and weights.is_contiguous() and alone:
+            weights.data = weights.data.to(memory_format=torch.channels_last)
+    return model
+
+
+class Place:
+    """Where a network computes for a while: its device, its dtype, its layout in memory."""
+
+    # Networks that were seen to fail in the channels-last layout.
+    _plain: ClassVar[WeakSet[nn.Module]] = WeakSet()
+
+    def __init__(self, model: nn.Module, device: torch.device) -> None:
+        self.model, self.device, self.dtype = model, device, dtype_of(model)
+
+    def images(self, images: Tensor) -> Tensor:
+        """Images as the network computes with them."""
+        images = images.to(self.device, self.dtype)
+        if self.model in self._plain:
+            return images.to(memory_format=torch.contiguous_format)
+        return images.contiguous(memory_format=torch.channels_last)
+
+    def compute(self, function: Callable[[], T], undo: Callable[[], None] = lambda: None) -> T:
+        """What ``function`` returns; if it fails because of the layout, once more in the plain one.
+
+        ``x.view(len(x), -1)`` needs numbers that lie in the order of the axes, which after a
+        pooling they do not if they are channels-last. ``x.flatten(1)`` takes both.
+
+        Args:
+            function: something that lets the network compute.
+            undo: puts back what a failed call may have changed.
+        """
+        try:
+            return function()
+        except RuntimeError as error:
+            if self.model in self._plain or not re.search("stride|channels_last", str(error)):
+                raise
+        self._plain.add(self.model)
+        # `contiguous()` would leave weights of one input channel as they are: for it they are both.
+        self.model.to(memory_format=torch.contiguous_format)
+        undo()
+        return function()
 
 
 @contextmanager
-def placed(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Move ``model`` to ``device``, its memory channels-last, and afterwards back as it was."""
-    weights = list(model.parameters())
-    home = weights[0].device if weights else torch.device("cpu")
-    # Inside another `placed` it is channels-last already, and an optimiser relies on it to stay so.
-    # Strides tell; where there is one input channel, `is_contiguous` says yes to both layouts.
-    plain = all(
-        w.stride() == torch.empty_like(w, memory_format=torch.contiguous_format).stride()
-        for w in weights
-    )
+def placed(model: nn.Module, device: torch.device) -> Iterator[Place]:
+    """Move ``model`` to ``device``, its memory channels-last, and afterwards back as it was.
+
+    Raises:
+        ValueError: if the parts of the model lie on several devices.
+    """
+    homes = {values.device for values in numbers_of(model).values()} or {torch.device("cpu")}
+    if len(homes) > 1:
+        raise ValueError(
+            f"the model lies on several devices ({', '.join(sorted(map(str, homes)))}); "
+            "move it to one, with model.to(device)"
+        )
+    # The very memory comes back, and with it its strides, and whoever else looks at it.
+    before = [(weights, weights.data) for weights in model.parameters()]
+    place = Place(model, device)
     try:
-        channels_last(model.to(device))
-        yield
+        model.to(device)
+        # Inside another `placed` it is channels-last already, and stays where it is.
+        if model not in place._plain:
+            channels_last(model)
+        yield place
     finally:
-        model.to(home)
-        if plain:
-            model.to(memory_format=torch.contiguous_format)
+        model.to(homes.pop())
+        for weights, data in before:
+            if weights.data_ptr() != data.data_ptr():
+                with torch.inference_mode(data.is_inference()):
+                    data.copy_(weights.data)
+                weights.data = data
+
+
+def lay_state(optimizer: torch.optim.Optimizer) -> None:
+    """Lay the state of an optimiser out in memory as its weights are, as fused steps expect it."""
+    for weights, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == weights.shape:
+                state[name] = torch.empty_like(weights, dtype=value.dtype).copy_(value)
+
+
+@contextmanager
+def advice_on_memory(batch_size: int) -> Iterator[None]:
+    """Say which batch size to try when a batch does not fit into memory.
+
+    Raises:
+        MemoryError: instead of what PyTorch raises.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        # Without an NVIDIA GPU, running out of memory has no type of its own.
+        known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        if not known and not re.search("allocate memory|out of memory", str(error)):
+            raise
+        if batch_size == 1:
+            raise MemoryError(
+                "a batch of a single digit does not fit into memory; take a smaller network"
+            ) from error
+        raise MemoryError(
+            f"a batch of {batch_size} digits does not fit into memory; "
+            f"try a batch_size of {batch_size // 2} (in training with a lower learning rate), "
+            "or a smaller network"
+        ) from error
 
 
 @functools.cache
@@ -108,24 +209,26 @@ def keep_memory() -> bool:
     return bool(mallopt(mmap_threshold, 32 << 20) and mallopt(trim_threshold, 512 << 20))
 
 
-Update = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Update = Callable[[Tensor, Tensor], Tensor]
+
+_USUAL_CALLS = 3  # of a step, before one is recorded
 
 
-def recorded(update: Update, device: torch.device, warmup: int = 3) -> Update:
+def recorded(update: Update, device: torch.device) -> Update:
     """Record a training step as a CUDA graph, so that one call starts all its kernels at once.
 
     A step of a small network is some hundred kernels of a few microseconds each; starting them
-    one by one takes the processor longer than the GPU needs to run them.
+    one by one takes the CPU longer than the GPU needs to run them.
 
     Args:
         update: a function of tensors of one shape, which waits for nothing and decides nothing by
             the value of a tensor. What it changes (weights, the optimiser's state, gradients) must
             stay where it is in memory, and its optimiser be ``capturable``.
         device: a CUDA device.
-        warmup: how many of the first calls run as usual, before one is recorded.
 
     Returns:
-        A function that does the same. Every call is one step, those of the warm-up too.
+        A function that does the same. Every call is one step; the first three run as usual, to
+        warm up, before one is recorded.
 
     Raises:
         ValueError: if the device is not a CUDA device.
@@ -133,14 +236,14 @@ def recorded(update: Update, device: torch.device, warmup: int = 3) -> Update:
     if device.type != "cuda":
         raise ValueError(f"only an NVIDIA GPU records CUDA graphs, got {str(device)!r}")
     side, graph = torch.cuda.Stream(device), torch.cuda.CUDAGraph()
-    inputs: list[torch.Tensor] = []
-    output: list[torch.Tensor] = []
+    inputs: list[Tensor] = []
+    output: list[Tensor] = []
     calls = 0
 
-    def step(*tensors: torch.Tensor) -> torch.Tensor:
+    def step(*tensors: Tensor) -> Tensor:
         nonlocal calls
         calls += 1
-        if calls <= warmup:
+        if calls <= _USUAL_CALLS:
             side.wait_stream(torch.cuda.current_stream(device))
             with torch.cuda.stream(side):
                 result = update(*tensors)

@@ -6,7 +6,6 @@ answers even while a cell trains. As soon as the kernel is free, PyTorch confirm
 
 from __future__ import annotations
 
-import copy
 from typing import Any, Literal
 
 import matplotlib.pyplot as plt
@@ -14,13 +13,22 @@ import numpy as np
 import torch
 import traitlets
 from matplotlib.figure import Figure
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from mnist_course import plots, pretrained
 from mnist_course.export import UnsupportedLayerError, page_weights
 from mnist_course.figures import LiveFigure, bundle
 from mnist_course.models import Normalize
+from mnist_course.modules import (
+    check_finite,
+    check_logits,
+    check_network,
+    copied,
+    dtype_of,
+    layers_of,
+    watching,
+)
 from mnist_course.samples import Sample, check_samples, to_dataset, write_samples
 from mnist_course.strokes import preprocess
 
@@ -46,6 +54,7 @@ class DigitPad(LiveFigure):
 
     Raises:
         TypeError: if ``model`` is not a network.
+        ValueError: if its weights are not numbers.
         UnsupportedLayerError: if the browser alone should read, and cannot run the network.
     """
 
@@ -74,8 +83,8 @@ class DigitPad(LiveFigure):
 
     @model.setter
     def model(self, model: nn.Module) -> None:
-        if not isinstance(model, nn.Module):
-            raise TypeError(f"expected a network (torch.nn.Module), got {type(model).__name__}")
+        check_network(model)
+        check_finite(model, before="reading")
         try:
             weights = page_weights(model, "float32")
         except UnsupportedLayerError:
@@ -83,7 +92,7 @@ class DigitPad(LiveFigure):
                 raise
             weights = b""
         self._model = model
-        self._reader = copy.deepcopy(model).cpu().eval()
+        self._reader = copied(model).cpu().eval()
         self.weights = weights
 
     def dataset(self) -> TensorDataset:
@@ -135,28 +144,16 @@ _OPS: dict[type[nn.Module], str] = {
 
 
 @torch.no_grad()
-def _read(
-    model: nn.Module, image: torch.Tensor
-) -> tuple[torch.Tensor, list[tuple[str, str, torch.Tensor]]]:
+def _read(model: nn.Module, image: Tensor) -> tuple[Tensor, list[tuple[str, str, Tensor]]]:
     """Logits ``(10,)`` for one picture, and what each layer answered: name, kind, values."""
-    layers: list[tuple[str, str, torch.Tensor]] = []
+    layers: list[tuple[str, str, Tensor]] = []
 
-    def keep(name: str) -> Any:
-        def hook(layer: nn.Module, _: Any, output: Any) -> None:
-            if isinstance(output, torch.Tensor) and output.ndim in (2, 4) and len(output) == 1:
-                layers.append((name, _OPS.get(type(layer), "other"), output[0].float()))
+    def keep(name: str, layer: nn.Module, output: Any) -> None:
+        if isinstance(output, Tensor) and output.ndim in (2, 4) and len(output) == 1:
+            layers.append((name, _OPS.get(type(layer), "other"), output[0].float()))
 
-        return hook
-
-    leaves = [(name, layer) for name, layer in model.named_modules() if not any(layer.children())]
-    handles = [layer.register_forward_hook(keep(name)) for name, layer in leaves]
-    try:
-        logits = model(image)
-    finally:
-        for handle in handles:
-            handle.remove()
-    if logits.shape != (1, 10):
-        raise ValueError(f"expected logits of shape (1, 10), got {tuple(logits.shape)}")
+    with watching(layers_of(model), keep):
+        logits = check_logits(model(image.to(dtype_of(model))), 1)
     return logits[0].float(), layers
 
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import nn
-from torch.nn import functional
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from mnist_course.data import Digits, to_float
-from mnist_course.devices import choose_device, placed
+from mnist_course.arguments import real, tensor, whole
+from mnist_course.data import Digits, check_digits, check_pixels, to_float
+from mnist_course.devices import Place, advice_on_memory, choose_device, placed
+from mnist_course.modules import (
+    answering,
+    check_answers,
+    check_finite,
+    check_logits,
+    check_network,
+    dtype_of,
+)
 
 
 @dataclass(frozen=True)
@@ -20,44 +27,54 @@ class Result:
     """What a network answered on labelled digits.
 
     Attributes:
-        logits: float32, ``(N, 10)``, on the processor.
+        logits: float32, ``(N, 10)``, on the CPU.
         labels: int64, ``(N,)``.
         source: the data set, to be quoted beside any of these numbers.
+
+    Raises:
+        ValueError: if there is not one label for each row of logits.
     """
 
-    logits: torch.Tensor
-    labels: torch.Tensor
+    logits: Tensor
+    labels: Tensor
     source: str
 
+    def __post_init__(self) -> None:
+        if self.logits.ndim != 2 or self.labels.shape != self.logits.shape[:1]:
+            raise ValueError(
+                "expected logits (N, 10) and a label for each row, (N,), got "
+                f"{tuple(self.logits.shape)} and {tuple(self.labels.shape)}"
+            )
+
     @property
-    def predictions(self) -> torch.Tensor:
+    def predictions(self) -> Tensor:
         """The digit with the largest logit; int64, ``(N,)``."""
         return self.logits.argmax(1)
 
     @property
-    def probabilities(self) -> torch.Tensor:
+    def probabilities(self) -> Tensor:
         """The softmax of the logits; float32, ``(N, 10)``."""
         return self.logits.softmax(1)
 
     @property
     def accuracy(self) -> float:
-        """The share of right answers, 0 … 1."""
+        """The share of correct answers, 0 … 1."""
         return (self.predictions == self.labels).double().mean().item()
 
     @property
     def loss(self) -> float:
         """The mean cross-entropy in nats, without label smoothing."""
-        return functional.cross_entropy(self.logits.double(), self.labels).item()
+        return F.cross_entropy(self.logits.double(), self.labels).item()
 
     @property
-    def errors(self) -> torch.Tensor:
-        """Positions of the digits read wrongly, int64; the most confident mistake comes first."""
+    def errors(self) -> Tensor:
+        """Positions of the digits read incorrectly, int64; the most confident mistake is first."""
         wrong = (self.predictions != self.labels).nonzero().squeeze(1)
         confidence = self.probabilities.amax(1)[wrong]
         return wrong[confidence.argsort(descending=True, stable=True)]
 
     @property
-    def confusion(self) -> torch.Tensor:
+    def confusion(self) -> Tensor:
         """How often a digit (row) was read as a digit (column); int64, ``(10, 10)``."""
         return torch.bincount(self.labels * 10 + self.predictions, minlength=100).view(10, 10)
 
@@ -66,19 +83,6 @@ class Result:
             f"Result({self.source}, {len(self.labels):,} digits: "
             f"accuracy {self.accuracy:.2%}, loss {self.loss:.4f})"
         )
-
-
-@contextmanager
-def answering(model: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients; afterwards every layer is back in the mode it was in."""
-    modes = {module: module.training for module in model.modules()}
-    try:
-        with torch.inference_mode():
-            model.eval()
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def evaluate(
@@ -97,63 +101,65 @@ def evaluate(
         digits: the labelled digits.
         device: where to compute; chosen by :func:`~mnist_course.devices.choose_device`.
         batch_size: how many digits are read at once; the answers do not depend on it. Small
-            batches stay in a processor's cache.
+            batches stay in a CPU's cache.
 
     Raises:
-        ValueError: if there are no digits, the device does not exist, or the logits have the
-            wrong shape.
+        TypeError: if an argument is of another type, or the model does not return a tensor.
+        ValueError: if there are no digits, or images, labels, weights or logits cannot be right;
+            the message says which, and what to do.
+        MemoryError: if a batch does not fit into memory; the message says which size to try.
     """
+    check_network(model)
+    check_finite(model, before="reading")
+    digits = check_digits(digits, "images", "labels")
     if not len(digits):
         raise ValueError("there is nothing to evaluate: got 0 digits, expected at least one")
+    batch_size = whole(batch_size, "batch_size", 1)
     device = choose_device(device)
-    with placed(model, device), answering(model):
+    with placed(model, device) as place, answering(model), advice_on_memory(batch_size):
         parts = [
-            model(to_float(images).contiguous(memory_format=torch.channels_last))
+            _logits(model, to_float(images), place)
             for images, _ in digits.to(device).batches(batch_size)
         ]
         logits = torch.cat(parts).float().cpu()
-    if logits.shape != (len(digits), 10):
-        raise ValueError(
-            f"expected logits of shape ({len(digits)}, 10) from the model, "
-            f"got {tuple(logits.shape)}; its last layer must have ten outputs"
-        )
-    # A normal tensor again: an inference tensor could not take part in a later gradient.
-    return Result(logits.clone(), digits.labels.cpu(), digits.source)
+    return Result(check_answers(logits), digits.labels.cpu(), digits.source)
 
 
-def predict(model: nn.Module, images: torch.Tensor, batch_size: int = 250) -> torch.Tensor:
+def _logits(model: nn.Module, images: Tensor, place: Place) -> Tensor:
+    answers = place.compute(lambda: model(place.images(images)))
+    return check_logits(answers, len(images))
+
+
+def predict(model: nn.Module, images: Tensor, batch_size: int = 250) -> Tensor:
     """The probabilities that ``model`` gives to the ten digits.
 
     Args:
-        model: a network from pixels in [0, 1] to logits; it answers in eval mode, where it is.
-        images: ``(N, 1, 28, 28)``: bytes 0 … 255, or floats in [0, 1]; light ink on dark.
+        model: a network from pixels in [0, 1] to logits; it runs in eval mode on its own device.
+        images: ``(N, 1, 28, 28)``, or one of ``(1, 28, 28)``: bytes 0 … 255, or floats in [0, 1];
+            light ink on dark. A tensor, an array of NumPy, or a grey picture of Pillow.
         batch_size: how many are read at once; the answers do not depend on it.
 
     Returns:
         float32, ``(N, 10)``, on the device of the images; each row sums to 1.
 
     Raises:
-        ValueError: if the images have another shape or range, or there are none.
+        TypeError: if an argument is of another type, or the model does not return a tensor.
+        ValueError: if images, weights or logits cannot be right; the message says what to do.
+        MemoryError: if a batch does not fit into memory; the message says which size to try.
     """
-    if images.ndim != 4 or images.shape[1:] != (1, 28, 28) or not len(images):
-        raise ValueError(
-            f"expected images of shape (N, 1, 28, 28), got {tuple(images.shape)}; "
-            "a single image gets its two missing axes with image[None, None]"
-        )
-    if images.dtype != torch.uint8 and not (images.min() >= 0 and images.max() <= 1):
-        raise ValueError(
-            f"expected pixels in [0, 1], got {images.min():.3g} … {images.max():.3g}; "
-            "divide bytes by 255, and leave normalisation to the network"
-        )
-    home = next((tensor.device for tensor in model.parameters()), images.device)
-    with answering(model):
+    check_network(model)
+    check_finite(model, before="reading")
+    images = check_pixels(images, "images")
+    batch_size = whole(batch_size, "batch_size", 1)
+    home = next((weights.device for weights in model.parameters()), images.device)
+    dtype = dtype_of(model)
+    with answering(model), advice_on_memory(batch_size):
         parts = [
-            model((to_float(part) if part.dtype == torch.uint8 else part.float()).to(home))
+            check_logits(model(part.to(home, dtype)), len(part))
             for part in images.split(batch_size)
         ]
-        probabilities = torch.cat(parts).float().softmax(1).to(images.device)
-    # A normal tensor again: an inference tensor could not take part in a later gradient.
-    return probabilities.clone()
+        logits = torch.cat(parts).float()
+    return check_answers(logits).softmax(1).to(images.device)
 
 
 def wilson_interval(right: int, total: int, z: float = 1.96) -> tuple[float, float]:
@@ -168,8 +174,10 @@ def wilson_interval(right: int, total: int, z: float = 1.96) -> tuple[float, flo
         Its lower and its upper end, 0 … 1 (Wilson, 1927).
 
     Raises:
+        TypeError: if an argument is no number.
         ValueError: if the counts are not ``0 <= right <= total`` with at least one answer.
     """
+    right, total, z = whole(right, "right"), whole(total, "total"), real(z, "z")
     if not (total > 0 and 0 <= right <= total):
         raise ValueError(f"expected 0 <= right <= total and total > 0, got {right} of {total}")
     share, weight = right / total, z**2 / total
@@ -183,7 +191,7 @@ def wilson_interval(right: int, total: int, z: float = 1.96) -> tuple[float, flo
 def mcnemar(first: Result, second: Result) -> float:
     """How likely fair coins fall at least as unevenly as two results differ (chapter 15).
 
-    Only digits that one of the two reads rightly and the other does not count: McNemar's test
+    Only digits that one of the two reads correctly and the other does not count: McNemar's test
     (1947), exact and two-sided.
 
     Returns:
@@ -198,14 +206,12 @@ def mcnemar(first: Result, second: Result) -> float:
     only_first, only_second = int((a & ~b).sum()), int((~a & b).sum())
     differ = only_first + only_second
     tail = sum(math.comb(differ, i) for i in range(min(only_first, only_second) + 1))
-    # Whole numbers as long as possible: two to the power of 2000 is no float.
+    # Whole numbers as long as possible: 2**2000 does not fit a float.
     return min(1.0, 2 * tail / 2**differ)
 
 
-def expected_calibration_error(
-    probabilities: torch.Tensor, labels: torch.Tensor, bins: int = 15
-) -> float:
-    """How far confidence and the share of right answers are apart, on average (chapter 15).
+def expected_calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 15) -> float:
+    """How far confidence and the share of correct answers are apart, on average (chapter 15).
 
     The digits are sorted into ``bins`` of equal width by their largest probability; the gaps of the
     bins count by how many digits are in them (Guo and others, 2017).
@@ -220,12 +226,21 @@ def expected_calibration_error(
         The error, 0 … 1.
 
     Raises:
-        ValueError: if there are no digits, or as many labels are not given.
+        TypeError: if an argument is of another type.
+        ValueError: if there are no digits, not one label for each, or numbers that are no
+            probabilities.
     """
+    bins = whole(bins, "bins", 1)
+    probabilities, labels = tensor(probabilities, "probabilities"), tensor(labels, "labels")
     if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or not len(labels):
         raise ValueError(
             "expected probabilities of shape (N, O) and N labels, got "
             f"{tuple(probabilities.shape)} and {tuple(labels.shape)}"
+        )
+    if not (probabilities.min() >= 0 and probabilities.max() <= 1 + 1e-6):
+        raise ValueError(
+            f"expected probabilities from 0 to 1, got {probabilities.min():.3g} … "
+            f"{probabilities.max():.3g}; logits become probabilities with logits.softmax(1)"
         )
     confidence, answers = probabilities.double().max(1)
     place = (confidence * bins).long().clamp(max=bins - 1)

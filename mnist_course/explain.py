@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from mnist_course.evaluate import answering
+from mnist_course.arguments import whole
+from mnist_course.data import check_pixels
+from mnist_course.modules import (
+    answering,
+    check_finite,
+    check_logits,
+    check_network,
+    dtype_of,
+    layers_of,
+    unwrapped,
+    watching,
+)
+
+_STRIDE = 2  # pixels from one window of occlusion to the next
 
 
-def log_odds(logits: torch.Tensor, digit: int) -> torch.Tensor:
+def log_odds(logits: Tensor, digit: int) -> Tensor:
     """``log(p / (1 - p))`` of one class: how far its logit lies above the others together.
 
     Args:
@@ -21,218 +31,208 @@ def log_odds(logits: torch.Tensor, digit: int) -> torch.Tensor:
     Returns:
         ``(N,)``. Unlike the probability it does not saturate where the network is sure.
     """
+    digit = whole(digit, "digit")
     others = torch.cat([logits[:, :digit], logits[:, digit + 1 :]], dim=1)
     return logits[:, digit] - others.logsumexp(1)
 
 
-def occlusion(
-    model: nn.Module, image: torch.Tensor, digit: int, window: int = 6, stride: int = 2
-) -> torch.Tensor:
+def occlusion(model: nn.Module, image: Tensor, digit: int, window: int = 6) -> Tensor:
     """What each pixel is worth to an answer: cover a piece of the picture, and read again.
 
-    A window of paper is laid on every ``stride``-th place; the fall of the digit's log-odds is
-    shared out over the pixels that it covers, and a pixel's worth is the mean over all windows on
-    it (Zeiler and Fergus, 2014, section 4.2, there with the probability). The drawing pad does the
-    same in ``static/occlusion.js``.
+    A window of paper is laid on every second place; the fall of the digit's log-odds is shared out
+    over the pixels that it covers, and a pixel's worth is the mean over all windows on it (Zeiler
+    and Fergus, 2014, section 4.2, there with the probability). The drawing pad does the same in
+    ``static/occlusion.js``.
 
     Args:
-        model: a network from pixels in [0, 1] to logits; it answers in eval mode, where it is.
-        image: float ``(1, 28, 28)`` in [0, 1].
+        model: a network from pixels in [0, 1] to logits; it runs in eval mode on its own device.
+        image: ``(1, 28, 28)``, floats in [0, 1] or bytes.
         digit: the class that is asked about, 0 … 9.
-        window: side of the window in pixels, a multiple of ``stride``.
-        stride: how far apart the windows are, in pixels.
+        window: side of the window in pixels, a multiple of 2.
 
     Returns:
         float32 ``(28, 28)``: positive where the picture speaks for the digit.
 
     Raises:
-        ValueError: if the image has another shape, the digit is none, or the window is no multiple
-            of the stride.
+        TypeError: if an argument is of another type, or the model does not return a tensor.
+        ValueError: if image, digit or model cannot be right, or the window is not a multiple of 2.
     """
-    if image.shape != (1, 28, 28):
-        raise ValueError(f"expected an image of shape (1, 28, 28), got {tuple(image.shape)}")
-    if digit not in range(10):
-        raise ValueError(f"expected a digit from 0 to 9, got {digit!r}")
-    if window < stride or window % stride:
-        raise ValueError(f"expected a window that is a multiple of stride {stride}, got {window}")
-    starts = range(stride - window, 28, stride)
+    image, digit = _checked(model, image, digit)
+    window = whole(window, "window")
+    if window < _STRIDE or window % _STRIDE:
+        raise ValueError(f"expected a window that is a multiple of {_STRIDE}, got {window}")
+    starts = range(_STRIDE - window, 28, _STRIDE)
     masks = torch.zeros(len(starts) ** 2, 28, 28, dtype=torch.bool)
     for number, (top, left) in enumerate((top, left) for top in starts for left in starts):
         masks[number, max(0, top) : top + window, max(0, left) : left + window] = True
-    masks = masks[(masks & (image[0].cpu() > 0)).any(dim=(1, 2))]  # no ink, no fall
+    masks = masks[(masks & (image[0, 0].cpu() > 0)).any(dim=(1, 2))]  # no ink, no fall
     if not len(masks):
-        return torch.zeros(28, 28)
+        return torch.zeros(28, 28, dtype=torch.float32)
     with answering(model):
-        whole = log_odds(model(image[None]), digit)
+        whole_picture = log_odds(_logits(model, image), digit)
         covered = torch.cat(
-            [model(image * ~part[:, None]) for part in masks.to(image.device).split(128)]
+            [_logits(model, image * ~part[:, None]) for part in masks.to(image.device).split(128)]
         )
-    falls = (whole - log_odds(covered, digit)).float().cpu()
-    worth = (falls[:, None, None] * masks).sum(0) / (window // stride) ** 2
-    return worth.clone()
+    falls = (whole_picture - log_odds(covered, digit)).float().cpu()
+    return (falls[:, None, None] * masks).sum(0) / (window // _STRIDE) ** 2
 
 
-def activations(model: nn.Module, image: torch.Tensor) -> dict[str, torch.Tensor]:
+def activations(model: nn.Module, image: Tensor) -> dict[str, Tensor]:
     """What every layer makes of one image (chapter 18).
 
     Args:
-        model: a network from pixels in [0, 1] to logits; it answers in eval mode, where it is.
-        image: float ``(1, 28, 28)`` in [0, 1].
+        model: a network from pixels in [0, 1] to logits; it runs in eval mode on its own device.
+        image: ``(1, 28, 28)``, floats in [0, 1] or bytes.
 
     Returns:
         By the layer's name, in the order of the computation: copies without the batch axis,
         ``(C, H, W)`` or ``(D,)``. What a layer that works in place destroys, is kept as it was. Of
-        a layer that is used more than once, the last output stays.
+        a layer that is used more than once, the last output stays; of one that does not return a
+        tensor with a batch of one first (a recurrent one, for example), nothing does.
 
     Raises:
-        ValueError: if the image has another shape.
+        TypeError: if an argument is of another type, or the model does not return a tensor.
+        ValueError: if image or model cannot be right.
     """
-    _check(image)
-    outputs: dict[str, torch.Tensor] = {}
+    image, _ = _checked(model, image)
+    outputs: dict[str, Tensor] = {}
 
-    def keep(name: str) -> Callable[[nn.Module, object, torch.Tensor], None]:
-        def note(_layer: nn.Module, _inputs: object, output: torch.Tensor) -> None:
+    def keep(name: str, _layer: nn.Module, output: object) -> None:
+        if isinstance(output, Tensor) and output.ndim > 1 and len(output) == 1:
             outputs[name] = output[0].clone()
 
-        return note
-
-    hooks = [
-        layer.register_forward_hook(keep(name))
-        for name, layer in model.named_modules()
-        if not list(layer.children())
-    ]
-    try:
-        with _evaluating(model), torch.no_grad():
-            model(image[None])
-    finally:
-        for hook in hooks:
-            hook.remove()
+    network = unwrapped(model)
+    with watching(layers_of(network), keep), answering(network):
+        _logits(network, image)
     return outputs
 
 
-def input_gradient(model: nn.Module, image: torch.Tensor, digit: int) -> torch.Tensor:
+def input_gradient(model: nn.Module, image: Tensor, digit: int) -> Tensor:
     """How fast a digit's logit rises with each pixel (Simonyan and others, 2014; chapter 18).
 
     Args:
-        model: a network from pixels in [0, 1] to logits; it answers in eval mode, where it is.
-        image: float ``(1, 28, 28)`` in [0, 1].
+        model: a network from pixels in [0, 1] to logits; it runs in eval mode on its own device.
+        image: ``(1, 28, 28)``, floats in [0, 1] or bytes.
         digit: the class that is asked about, 0 … 9.
 
     Returns:
-        ``(28, 28)``, in the dtype of the image and on its device: positive where more ink would
-        speak for the digit.
+        ``(28, 28)``, in the dtype of the image (float32 if it is bytes) and on its device: positive
+        where more ink would speak for the digit.
 
     Raises:
-        ValueError: if the image has another shape, or the digit is none.
+        TypeError: if an argument is of another type, or the model does not return a tensor.
+        ValueError: if image, digit or model cannot be right.
     """
-    _check(image, digit)
-    with _evaluating(model):
-        return _gradient(model, image[None], digit)[0, 0]
+    image, digit = _checked(model, image, digit)
+    with answering(model, gradients=True):
+        return _gradient(model, image, digit)[0, 0]
 
 
 def integrated_gradients(
     model: nn.Module,
-    image: torch.Tensor,
+    image: Tensor,
     digit: int,
     steps: int = 50,
-    baseline: torch.Tensor | None = None,
-) -> torch.Tensor:
+    baseline: Tensor | None = None,
+) -> Tensor:
     """A digit's logit, shared out over the pixels (Sundararajan and others, 2017; chapter 18).
 
     The mean gradient on the straight way from the baseline to the image (the midpoints of
     ``steps`` pieces), times the way.
 
     Args:
-        model: a network from pixels in [0, 1] to logits; it answers in eval mode, where it is.
-        image: float ``(1, 28, 28)`` in [0, 1].
+        model: a network from pixels in [0, 1] to logits; it runs in eval mode on its own device.
+        image: ``(1, 28, 28)``, floats in [0, 1] or bytes.
         digit: the class that is asked about, 0 … 9.
         steps: in how many places the gradient is taken.
         baseline: ``(1, 28, 28)``: where the way begins; blank paper if not given.
 
     Returns:
-        ``(28, 28)``, in the dtype of the image and on its device. With many steps it adds up to
-        the logit of the image minus that of the baseline.
+        ``(28, 28)``, in the dtype of the image (float32 if it is bytes) and on its device. With
+        many steps it adds up to the logit of the image minus that of the baseline.
 
     Raises:
-        ValueError: if the image or the baseline has another shape, the digit is none, or there
-            are no steps.
+        TypeError: if an argument is of another type, or the model does not return a tensor.
+        ValueError: if image, baseline, digit or model cannot be right, or there are no steps.
     """
-    _check(image, digit)
-    start = torch.zeros_like(image) if baseline is None else baseline
-    _check(start)
+    image, digit = _checked(model, image, digit)
+    start = torch.zeros_like(image)
+    if baseline is not None:
+        start = check_pixels(baseline, "a baseline", single=True).to(image)
+    steps = whole(steps, "steps")
     if steps < 1:
         raise ValueError(f"expected at least one step, got {steps}")
     share = (torch.arange(steps, dtype=image.dtype, device=image.device) + 0.5) / steps
     way = start + share.view(-1, 1, 1, 1) * (image - start)
-    with _evaluating(model):
+    with answering(model, gradients=True):
         total = sum(_gradient(model, part, digit).sum(0) for part in way.split(50))
-    worth: torch.Tensor = (image - start) * total / steps
+    worth: Tensor = (image - start)[0] * total / steps
     return worth[0]
 
 
-def grad_cam(model: nn.Module, image: torch.Tensor, digit: int, layer: str) -> torch.Tensor:
+def grad_cam(model: nn.Module, image: Tensor, digit: int, layer: str) -> Tensor:
     """Where the feature maps that raise a digit's logit are active (chapter 18).
 
     Args:
-        model: a network from pixels in [0, 1] to logits; it answers in eval mode, where it is.
-        image: float ``(1, 28, 28)`` in [0, 1].
+        model: a network from pixels in [0, 1] to logits; it runs in eval mode on its own device.
+        image: ``(1, 28, 28)``, floats in [0, 1] or bytes.
         digit: the class that is asked about, 0 … 9.
         layer: the name of a layer whose output is ``(N, C, H, W)``: ``"relu3"``.
 
     Returns:
-        ``(H, W)``, not negative, in the dtype of the image and on its device (Selvaraju and
-        others, 2017, equations 1 and 2).
+        ``(H, W)``, not negative, in the dtype of the image (float32 if it is bytes) and on its
+        device (Selvaraju and others, 2017, equations 1 and 2).
 
     Raises:
-        ValueError: if the image has another shape, the digit is none, or the layer gives no maps.
+        TypeError: if an argument is of another type, or the model does not return a tensor.
+        ValueError: if image, digit or model cannot be right, or the layer gives no maps.
         AttributeError: if the network has no layer of that name.
     """
-    _check(image, digit)
-    kept: list[torch.Tensor] = []
+    image, digit = _checked(model, image, digit)
+    network = unwrapped(model)
+    kept: list[object] = []
 
-    def keep(_layer: nn.Module, _inputs: object, output: torch.Tensor) -> torch.Tensor:
+    def keep(_name: str, _layer: nn.Module, output: object) -> object:
         kept.append(output)
-        return output.clone()  # for the next layer, which may work in place
+        # A copy for the next layer, which may work in place.
+        return output.clone() if isinstance(output, Tensor) else None
 
-    hook = model.get_submodule(layer).register_forward_hook(keep)
-    try:
-        # The image asks for gradients, so that the maps have one even if all weights are frozen.
-        with _evaluating(model), torch.enable_grad():
-            logit = model(image[None].detach().clone().requires_grad_())[0, digit]
-    finally:
-        hook.remove()
-    maps = kept[-1]
-    if maps.ndim != 4:
-        raise ValueError(
-            f"expected a layer with maps (N, C, H, W), {layer!r} gives {tuple(maps.shape)}"
-        )
-    (gradients,) = torch.autograd.grad(logit, maps)
+    # The image asks for gradients, so that the maps have one even if all weights are frozen.
+    with (
+        watching([(layer, network.get_submodule(layer))], keep),
+        answering(network, gradients=True),
+    ):
+        logit = _logits(network, image.detach().clone().requires_grad_())[0, digit]
+        maps = kept[-1] if kept else None
+        if not isinstance(maps, Tensor) or maps.ndim != 4:
+            found = "nothing" if maps is None else tuple(getattr(maps, "shape", [type(maps)]))
+            raise ValueError(f"expected a layer with maps (N, C, H, W), {layer!r} gives {found}")
+        (gradients,) = torch.autograd.grad(logit, maps)
     weights = gradients.mean(dim=(2, 3), keepdim=True)
-    return (weights * maps).sum(1).relu().detach()[0]
+    return (weights * maps).sum(1).relu().detach()[0].to(image)
 
 
-def _check(image: torch.Tensor, digit: int = 0) -> None:
-    if image.shape != (1, 28, 28):
-        raise ValueError(f"expected an image of shape (1, 28, 28), got {tuple(image.shape)}")
+def _checked(model: nn.Module, image: Tensor, digit: int = 0) -> tuple[Tensor, int]:
+    """The image as floats ``(1, 1, 28, 28)`` and the digit as an int, if all can be right."""
+    check_network(model)
+    check_finite(model, before="reading")
+    digit = whole(digit, "digit")
     if digit not in range(10):
-        raise ValueError(f"expected a digit from 0 to 9, got {digit!r}")
+        raise ValueError(f"expected a digit from 0 to 9, got {digit}")
+    return check_pixels(image, "an image", single=True), digit
 
 
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode; afterwards every layer is back in the mode it was in."""
-    modes = {module: module.training for module in model.modules()}
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+def _logits(model: nn.Module, images: Tensor) -> Tensor:
+    """The logits for images of any float dtype, on any device."""
+    home = next((weights.device for weights in model.parameters()), images.device)
+    return check_logits(model(images.to(home, dtype_of(model))), len(images))
 
 
-def _gradient(model: nn.Module, images: torch.Tensor, digit: int) -> torch.Tensor:
+def _gradient(model: nn.Module, images: Tensor, digit: int) -> Tensor:
     """The gradient of one logit with respect to the pixels; no weight gets a gradient."""
-    with torch.enable_grad():
-        images = images.detach().clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(model(images)[:, digit].sum(), images)
+    images = images.detach().clone().requires_grad_()
+    logits = _logits(model, images)
+    if not logits.requires_grad:
+        raise ValueError("the network's answer has no gradient: it does not depend on the pixels")
+    (gradient,) = torch.autograd.grad(logits[:, digit].sum(), images)
     return gradient

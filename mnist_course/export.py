@@ -12,7 +12,6 @@ each, little-endian; the header as JSON; the tensors, which the header places by
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
 import struct
@@ -20,14 +19,22 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import NoneType
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from mnist_course.models import Normalize
+from mnist_course.modules import (
+    answering,
+    check_finite,
+    check_logits,
+    check_network,
+    copied,
+)
 
 MAGIC = b"MNISTNET"
 VERSION = 1
@@ -41,11 +48,18 @@ class UnsupportedLayerError(ValueError):
     """A network has a layer that the pad's engine cannot run."""
 
 
+_FUSE: dict[tuple[type, type], Callable[[Any, Any], nn.Module]] = {
+    (nn.Conv2d, nn.BatchNorm2d): fuse_conv_bn_eval,
+    (nn.Linear, nn.BatchNorm1d): fuse_linear_bn_eval,
+}
+
+
 def fold_batch_norm(model: nn.Module) -> nn.Sequential:
     """A copy of a sequential network, in evaluation mode, without batch norm and dropout.
 
     Batch norm in evaluation mode multiplies each channel by a constant and adds another. Behind a
-    convolution or a linear layer that is the same layer with other weights; elsewhere it stays.
+    convolution or a linear layer that is the same layer with other weights; elsewhere it stays, and
+    so does one without running statistics, which depends on the batch.
 
     Args:
         model: a :class:`torch.nn.Sequential`, which may contain others.
@@ -54,17 +68,19 @@ def fold_batch_norm(model: nn.Module) -> nn.Sequential:
         A flat network on the CPU in float32 that computes what ``model.eval()`` computes.
 
     Raises:
+        TypeError: if ``model`` is no network.
         UnsupportedLayerError: if the network is not sequential.
     """
+    check_network(model)
     layers: dict[str, nn.Module] = {}
     previous = ""
-    for name, layer in _flat(copy.deepcopy(model).cpu().float().eval()):
+    for name, layer in _flat(copied(model).cpu().float().eval()):
         before = layers.get(previous)
-        if isinstance(layer, nn.BatchNorm2d) and type(before) is nn.Conv2d:
-            layers[previous] = fuse_conv_bn_eval(before, layer)
-        elif isinstance(layer, nn.BatchNorm1d) and type(before) is nn.Linear:
-            layers[previous] = fuse_linear_bn_eval(before, layer)
-        elif not isinstance(layer, (nn.Dropout, nn.Dropout2d, nn.Identity)):
+        fuse = _FUSE.get((type(before), type(layer)))
+        plain = _is_plain(layer) and (before is None or _is_plain(before))
+        if fuse and plain and layer.running_mean is not None:
+            layers[previous] = fuse(before, layer)
+        elif not (isinstance(layer, (nn.Dropout, nn.Dropout2d, nn.Identity)) and plain):
             layers[name] = layer
             previous = name
     folded = nn.Sequential()
@@ -89,13 +105,17 @@ def page_weights(
         The file's content.
 
     Raises:
+        TypeError: if ``model`` is no network.
         UnsupportedLayerError: naming the layer, if the pad's engine cannot run the network.
-        ValueError: if a weight is not finite, or too large for half precision.
+        ValueError: if a weight is not finite, or too large for half precision, or the logits have
+            the wrong shape.
     """
+    if dtype not in _STORED:
+        raise ValueError(f"dtype must be one of {', '.join(_STORED)}, got {dtype!r}")
     layers: list[dict[str, Any]] = []
     blob = bytearray()
 
-    def store(tensor: torch.Tensor) -> dict[str, Any]:
+    def store(tensor: Tensor) -> dict[str, Any]:
         with np.errstate(over="ignore"):
             values = tensor.detach().numpy().astype(_STORED[dtype])
         if not np.isfinite(values).all():
@@ -104,15 +124,20 @@ def page_weights(
         blob.extend(values.tobytes())
         return place
 
-    for layer_name, layer in fold_batch_norm(model)._modules.items():
-        describe = _DESCRIBE.get(type(layer))
+    folded = fold_batch_norm(model)
+    for layer_name, layer in folded._modules.items():
+        describe = _DESCRIBE.get(type(layer)) if _is_plain(layer) else None
         description = describe(layer, store) if describe else None
         if description is None:
             raise UnsupportedLayerError(
-                f"the pad's engine cannot run layer {layer_name!r}: {layer}. It knows "
-                f"{', '.join(sorted(kind.__name__ for kind in _DESCRIBE))}, batch norm and dropout."
+                f"the pad's engine cannot run layer {layer_name!r}: "
+                f"{' '.join(repr(layer).split())}. It knows "
+                f"{', '.join(sorted(kind.__name__ for kind in _DESCRIBE))}, batch norm "
+                "and dropout, without hooks."
             )
         layers.append({"name": layer_name, **description})
+    with answering(folded):
+        check_logits(folded(torch.zeros(1, 1, 28, 28, dtype=torch.float32)), 1)
     header = json.dumps(
         {"version": VERSION, "name": name, "input": [1, 28, 28], "layers": layers},
         separators=(",", ":"),
@@ -136,9 +161,13 @@ def to_onnx(model: nn.Module) -> bytes:
         The file's content, which has passed ONNX's own check.
 
     Raises:
+        TypeError: if ``model`` is no network, or does not return a tensor.
+        ValueError: if a weight is not finite, or the logits have the wrong shape.
         RuntimeError: if the packages ``onnx`` and ``onnxscript`` are missing, or the network
             computes something that ONNX cannot express.
     """
+    check_network(model)
+    check_finite(model, before="writing")
     try:
         import onnx
         import onnxscript  # noqa: F401  # the exporter needs it
@@ -146,19 +175,26 @@ def to_onnx(model: nn.Module) -> bytes:
         raise RuntimeError(
             f"writing ONNX needs the package {error.name}: pip install onnx onnxscript"
         ) from error
-    network = copy.deepcopy(model).cpu().float().eval()
-    with _quiet():
-        program = torch.onnx.export(
-            network,
-            # Two digits: torch.export takes a batch of one for one that is always one.
-            (torch.zeros(2, 1, 28, 28),),
-            input_names=["pixels"],
-            output_names=["logits"],
-            dynamic_shapes=({0: torch.export.Dim("n")},),
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
+    network = copied(model).cpu().float().eval()
+    # Two digits: torch.export takes a batch of one for one that is always one.
+    pixels = torch.zeros(2, 1, 28, 28, dtype=torch.float32)
+    with answering(network):
+        check_logits(network(pixels), 2)
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                network,
+                (pixels,),
+                input_names=["pixels"],
+                output_names=["logits"],
+                dynamic_shapes=({0: torch.export.Dim("n")},),
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise RuntimeError(f"ONNX cannot express this network: {reason}") from error
     assert program is not None
     file = program.model_proto
     graph = file.graph
@@ -189,6 +225,8 @@ def _flat(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]
             f"expected a torch.nn.Sequential, got {type(model).__name__}: only in a sequential "
             "network do the layers tell the order in which they run"
         )
+    if _has_hooks(model):
+        raise UnsupportedLayerError("the pad's engine cannot run the hooks of the network")
     for name, layer in model._modules.items():  # unlike named_children, a shared layer each time
         if isinstance(layer, nn.Sequential):
             yield from _flat(layer, f"{prefix}{name}.")
@@ -196,7 +234,20 @@ def _flat(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]
             yield prefix + name, layer
 
 
-Store = Callable[[torch.Tensor], dict[str, Any]]
+def _is_plain(layer: nn.Module) -> bool:
+    """Whether a layer computes what its type says, with the weights that it holds.
+
+    Pruning and weight norm compute the weight in a hook, and a hook may change any output.
+    """
+    weight = getattr(layer, "weight", None)
+    return isinstance(weight, (nn.Parameter, NoneType)) and not _has_hooks(layer)
+
+
+def _has_hooks(layer: nn.Module) -> bool:
+    return bool(layer._forward_hooks or layer._forward_pre_hooks)
+
+
+Store = Callable[[Tensor], dict[str, Any]]
 
 
 def _pair(value: Any) -> list[int]:
@@ -204,8 +255,8 @@ def _pair(value: Any) -> list[int]:
     return [value, value] if isinstance(value, int) else list(value)
 
 
-def _bias(layer: nn.Conv2d | nn.Linear) -> torch.Tensor:
-    return torch.zeros(len(layer.weight)) if layer.bias is None else layer.bias
+def _bias(layer: nn.Conv2d | nn.Linear) -> Tensor:
+    return layer.weight.new_zeros(len(layer.weight)) if layer.bias is None else layer.bias
 
 
 # Each function describes a layer for the engine, or returns None if the engine does not know the

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Literal
 
 import torch
-from torch import nn
-from torch.nn import functional
+from torch import Tensor, nn
+from torch.nn import functional as F
 
+from mnist_course.arguments import real, seed_of, whole
 from mnist_course.augment import Affine, Augmentation, Sequence, Stroke
 from mnist_course.data import Digits, check_digits, to_float
-from mnist_course.devices import choose_device, placed
+from mnist_course.devices import Place, advice_on_memory, choose_device, placed
+from mnist_course.modules import (
+    answering,
+    check_finite,
+    check_logits,
+    check_loss,
+    check_network,
+    check_trainable,
+    copied,
+    dtype_of,
+    unwrapped,
+    watching,
+)
 from mnist_course.train import DivergedError
 
 AUGMENTATION: Augmentation = Sequence((Affine(10, 0.12, 0.15, 1), Stroke(0.3, 0.6)))
@@ -19,15 +31,39 @@ AUGMENTATION: Augmentation = Sequence((Affine(10, 0.12, 0.15, 1), Stroke(0.3, 0.
 
 
 def head_of(model: nn.Module) -> nn.Linear:
-    """The last linear layer, which turns features into logits.
+    """The linear layer that turns features into logits: the last one to run whose output they are.
+
+    The model reads one blank image to find out. A softmax behind the layer does not matter.
 
     Raises:
-        ValueError: if the model has none.
+        TypeError: if the model is no network, or does not return a tensor.
+        ValueError: if it has no such layer.
     """
-    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    if not linear:
-        raise ValueError('the model has no linear layer to call its head; use parts="all"')
-    return linear[-1]
+    check_network(model)
+    check_finite(model, before="reading")
+    ran: list[tuple[nn.Module, Tensor]] = []
+    linear = [
+        (name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear)
+    ]
+    device = next((weights.device for weights in model.parameters()), torch.device("cpu"))
+    blank = torch.zeros(1, 1, 28, 28, dtype=dtype_of(model), device=device)
+    with (
+        torch.random.fork_rng(devices=[]),
+        answering(model),
+        watching(linear, lambda _, layer, output: ran.append((layer, output.clone()))),
+    ):
+        logits = check_logits(unwrapped(model)(blank), 1)
+    expected = logits.double().log_softmax(1)
+    for layer, output in reversed(ran):
+        same = output.shape == logits.shape and torch.allclose(
+            output.double().log_softmax(1), expected, rtol=1e-3, atol=1e-3
+        )
+        if same and isinstance(layer, nn.Linear):
+            return layer
+    raise ValueError(
+        "the model has no linear layer whose output are the logits, to call its head; "
+        'use parts="all"'
+    )
 
 
 def freeze_batch_norm(model: nn.Module) -> None:
@@ -49,27 +85,43 @@ class LowRank(nn.Module):
     Args:
         layer: an ``nn.Conv2d`` or ``nn.Linear``; it is frozen in place.
         rank: columns of ``up`` and rows of ``down``.
+
+    Raises:
+        TypeError: if the rank is no number.
+        ValueError: if the rank does not fit, or the layer computes its weight in each call.
     """
 
     def __init__(self, layer: nn.Conv2d | nn.Linear, rank: int) -> None:
         super().__init__()
+        rank = whole(rank, "rank")
+        if "weight" not in layer._parameters:
+            raise ValueError(
+                f"a {type(layer).__name__} computes its weight in each call (pruning, weight "
+                "norm); make it permanent first, with prune.remove, remove_weight_norm or "
+                "remove_parametrizations of torch.nn.utils"
+            )
         self.layer = layer.requires_grad_(False)
         matrix = layer.weight.flatten(1)
         self.up = nn.Parameter(matrix.new_zeros(len(matrix), rank))
-        # Drawn on the processor, whose random numbers are the same wherever the layer is.
+        # Drawn on the CPU, whose random numbers are the same wherever the layer is.
         down = torch.randn(matrix[:rank].shape, dtype=matrix.dtype).to(matrix.device)
         self.down = nn.Parameter(down / matrix.shape[1] ** 0.5)
         if len(self.down) != rank:
             raise ValueError(f"expected a rank from 1 to {len(matrix)}, got {rank}")
 
-    def weights(self) -> torch.Tensor:
-        """The weights with the change, of the shape of the layer's own."""
+    @property
+    def weight(self) -> Tensor:
+        """The weights with the change; attention, for one, reads them from outside."""
         return self.layer.weight + (self.up @ self.down).view(self.layer.weight.shape)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    @property
+    def bias(self) -> Tensor | None:
+        """The bias of the layer."""
+        return self.layer.bias
+
+    def forward(self, x: Tensor) -> Tensor:
         """What the layer answers with the changed weights."""
-        changed = {"weight": self.weights()}
-        return torch.func.functional_call(self.layer, changed, (x,))
+        return torch.func.functional_call(self.layer, {"weight": self.weight}, (x,))
 
 
 def with_adapters(model: nn.Module, rank: int = 4, seed: int = 0) -> nn.Module:
@@ -79,11 +131,14 @@ def with_adapters(model: nn.Module, rank: int = 4, seed: int = 0) -> nn.Module:
     adapter. Until it is trained the copy answers as ``model`` does.
 
     Raises:
-        ValueError: if ``rank`` is not positive.
+        TypeError: if ``model`` is no network, or an argument no number.
+        ValueError: if ``rank`` is not positive, or a layer computes its weight in each call.
     """
+    check_network(model)
+    rank, seed = whole(rank, "rank"), seed_of(seed)
     if rank < 1:
         raise ValueError(f"expected a rank from 1, got {rank}")
-    adapted = copy.deepcopy(model).requires_grad_(False)
+    adapted = copied(model).requires_grad_(False)
     adapters: dict[nn.Module, LowRank] = {}
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -98,10 +153,11 @@ def with_adapters(model: nn.Module, rank: int = 4, seed: int = 0) -> nn.Module:
 
 def merged(model: nn.Module) -> nn.Module:
     """A copy of ``model`` in which adapters have become part of the weights of plain layers."""
-    plain = copy.deepcopy(model)
+    check_network(model)
+    plain = copied(model)
     for module in plain.modules():
-        if isinstance(module, LowRank):
-            module.layer.weight.data = module.weights().data
+        if isinstance(module, LowRank):  # two layers that shared a weight now have two
+            module.layer.weight = nn.Parameter(module.weight.detach())
     for module in list(plain.modules()):
         for name, adapter in list(module._modules.items()):
             if isinstance(adapter, LowRank):
@@ -128,10 +184,11 @@ def finetune(
 
     Args:
         model: a trained network from pixels in [0, 1] to logits ``(N, 10)``; it stays as it is.
-        new: what to learn; a digit of each kind at least is a good idea.
+        new: what to learn; at least one digit of each kind is a good idea.
         replay: some of the digits that the network was trained on, so that it does not forget
             them: half of each batch comes from here.
-        parts: ``"all"`` trains whatever ``requires_grad``, ``"head"`` only the last linear layer.
+        parts: ``"all"`` trains whatever ``requires_grad``, ``"head"`` only the linear layer
+            whose output are the logits.
         steps: how many batches.
         batch_size: digits in a batch.
         learning_rate: the rate of the first step.
@@ -139,27 +196,34 @@ def finetune(
         device: where to train; chosen by :func:`~mnist_course.devices.choose_device`.
 
     Returns:
-        The fine-tuned copy, in eval mode, on the device where ``model`` is.
+        The fine-tuned copy, in eval mode, on the device where ``model`` is; without the wrapper of
+        ``torch.compile`` or of several devices, if there was one.
 
     Raises:
+        TypeError: if an argument is of another type, or the model does not return a tensor.
         ValueError: if data, parts, steps or device do not fit; the message says why.
         DivergedError: if the weights are no longer finite.
+        MemoryError: if a batch does not fit into memory; the message says which size to try.
     """
-    device = choose_device(device)
-    tuned = copy.deepcopy(model)
+    device, seed = choose_device(device), seed_of(seed)
+    steps, batch_size = whole(steps, "steps"), whole(batch_size, "batch_size")
+    learning_rate = real(learning_rate, "learning_rate")
+    check_network(model)
+    check_finite(model, before="training")
     if parts not in ("head", "all"):
         raise ValueError(f'parts must be "head" or "all", got {parts!r}')
-    part = head_of(tuned) if parts == "head" else tuned
-    trained = [weights for weights in part.parameters() if weights.requires_grad]
-    if not trained:
-        raise ValueError("every parameter is frozen; leave some requires_grad=True")
-    sources = [new] if replay is None else [new, replay]
-    _check(sources, steps, batch_size, learning_rate)
+    sources = _checked([new] if replay is None else [new, replay], steps, batch_size, learning_rate)
     counts = [batch_size] if replay is None else [batch_size - batch_size // 2, batch_size // 2]
+    tuned = copied(model)
+    part = head_of(tuned) if parts == "head" else tuned
+    trained = check_trainable(part.parameters())
 
     with (
-        placed(tuned, device),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        placed(tuned, device) as place,
         torch.random.fork_rng([device] if device.type == "cuda" else []),
+        advice_on_memory(batch_size),
     ):
         torch.manual_seed(seed)
         generator = torch.default_generator
@@ -175,12 +239,9 @@ def finetune(
                 for digits, count in zip(sources, counts, strict=True)
             ]
             images = AUGMENTATION(to_float(torch.cat([pick.images for pick in picks])), generator)
-            logits = tuned(images.contiguous(memory_format=torch.channels_last))
-            loss = functional.cross_entropy(logits, torch.cat([pick.labels for pick in picks]))
-            # Gradients of the trained weights only: nothing is computed for the frozen ones.
-            gradients = torch.autograd.grad(loss, trained)
-            for weights, gradient in zip(trained, gradients, strict=True):
-                weights.grad = gradient
+            labels = torch.cat([pick.labels for pick in picks])
+            optimizer.zero_grad()
+            _backward(tuned, trained, images, labels, place)
             optimizer.step()
         optimizer.zero_grad()
     if not all(weights.isfinite().all() for weights in trained):
@@ -191,13 +252,31 @@ def finetune(
     return tuned.eval()
 
 
-def _check(sources: list[Digits], steps: int, batch_size: int, learning_rate: float) -> None:
+def _backward(
+    model: nn.Module, trained: list[nn.Parameter], images: Tensor, labels: Tensor, place: Place
+) -> None:
+    """Put the gradients of the trained weights in their place; none is computed for the others."""
+    before = torch.get_rng_state()
+
+    def compute() -> None:
+        logits = check_logits(model(place.images(images)), len(images))
+        check_loss(F.cross_entropy(logits, labels)).backward(inputs=trained)
+
+    place.compute(compute, lambda: torch.set_rng_state(before))
+
+
+def _checked(
+    sources: list[Digits], steps: int, batch_size: int, learning_rate: float
+) -> list[Digits]:
+    checked = []
     for digits in sources:
+        source = getattr(digits, "source", "the digits")
+        checked.append(check_digits(digits, f"images of {source}", f"labels of {source}"))
         if not len(digits):
-            raise ValueError(f"there is nothing to learn from: {digits.source} has 0 digits")
-        check_digits(digits, f"images of {digits.source}", f"labels of {digits.source}")
+            raise ValueError(f"there is nothing to learn from: {source} has 0 digits")
     if steps < 1 or batch_size < len(sources) or not learning_rate > 0:
         raise ValueError(
             f"expected at least 1 step, a batch of at least {len(sources)} and a learning rate "
             f"above 0, got {steps}, {batch_size} and {learning_rate:g}"
         )
+    return checked

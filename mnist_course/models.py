@@ -10,24 +10,26 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from mnist_course.arguments import positive, real, several, whole
 from mnist_course.data import MEAN, STD
 
 
 class Normalize(nn.Module):
     """Subtract the mean and divide by the standard deviation of the training pixels."""
 
-    mean: torch.Tensor
-    std: torch.Tensor
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, mean: float = MEAN, std: float = STD) -> None:
         super().__init__()
         # Constants of the data, not weights: they move with the model but are not saved.
+        mean, std = float(real(mean, "mean")), float(positive(std, "std"))
         self.register_buffer("mean", torch.tensor(mean), persistent=False)
         self.register_buffer("std", torch.tensor(std), persistent=False)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Normalise pixels in [0, 1] of any shape."""
         return (x - self.mean) / self.std
 
@@ -44,7 +46,17 @@ def course_network(channels: tuple[int, ...] = (24, 48, 96)) -> nn.Sequential:
 
     Returns:
         A network from pixels ``(N, 1, 28, 28)`` in [0, 1] to logits ``(N, 10)``.
+
+    Raises:
+        TypeError: if ``channels`` are no numbers.
+        ValueError: if there are too many, or one is not positive.
     """
+    channels = _sizes(channels)
+    if not 1 <= len(channels) <= 4:
+        raise ValueError(
+            f"channels must be one to four numbers, got {channels}: a picture of 28 pixels can be "
+            "halved four times"
+        )
     layers: OrderedDict[str, nn.Module] = OrderedDict(normalize=Normalize())
     in_channels, size = 1, 28
     for number, out_channels in enumerate(channels, start=1):
@@ -75,8 +87,12 @@ def fast_network(channels: tuple[int, ...] = (24, 48, 96)) -> nn.Sequential:
 
     Returns:
         A network from pixels ``(N, 1, 28, 28)`` in [0, 1] to logits ``(N, 10)``.
+
+    Raises:
+        TypeError: if ``channels`` are no numbers.
+        ValueError: if there are more or fewer, or one is not positive.
     """
-    a, b, c = channels
+    a, b, c = _sizes(channels, 3)
     return nn.Sequential(
         OrderedDict(
             _block(1, nn.Conv2d(1, a, kernel_size=6, stride=2, bias=False), pool=True, momentum=0.3)
@@ -98,8 +114,12 @@ def accurate_network(channels: tuple[int, ...] = (32, 48, 96, 128)) -> nn.Sequen
 
     Returns:
         A network from pixels ``(N, 1, 28, 28)`` in [0, 1] to logits ``(N, 10)``.
+
+    Raises:
+        TypeError: if ``channels`` are no numbers.
+        ValueError: if there are more or fewer, or one is not positive.
     """
-    a, b, c, d = channels
+    a, b, c, d = _sizes(channels, 4)
     return nn.Sequential(
         OrderedDict(
             _block(1, nn.Conv2d(1, a, kernel_size=6, stride=2, padding=2, bias=False))
@@ -109,6 +129,13 @@ def accurate_network(channels: tuple[int, ...] = (32, 48, 96, 128)) -> nn.Sequen
             | _head(d * 3 * 3)
         )
     )
+
+
+def _sizes(channels: tuple[int, ...], count: int | None = None) -> tuple[int, ...]:
+    sizes = tuple(whole(each, "channels", 1) for each in several(channels, "channels"))
+    if count is not None and len(sizes) != count:
+        raise ValueError(f"channels must be {count} numbers, got {sizes}")
+    return sizes
 
 
 def _block(
@@ -242,7 +269,8 @@ def build(name: str, channels: tuple[int, ...] = ()) -> nn.Module:
     Raises:
         ValueError: if the course has no such network.
     """
-    builder = None if name.startswith("_") or name == "build" else globals().get(name)
+    public = isinstance(name, str) and not name.startswith("_") and name != "build"
+    builder = globals().get(name) if public else None
     if not callable(builder) or builder.__module__ != __name__:
         raise ValueError(f"mnist_course.models has no network {name!r}")
     return builder(channels) if channels else builder()

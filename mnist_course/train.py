@@ -7,204 +7,56 @@ repeated, and an interrupted one resumed, to the last bit.
 
 from __future__ import annotations
 
+import copy
 import functools
-import inspect
 import math
-import re
 import signal
 import sys
+import tempfile
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import nn
-from torch.nn import functional
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
-from mnist_course import models
-from mnist_course.augment import Affine, Augmentation, Shift
+from mnist_course import runs
+from mnist_course.arguments import kind_of, seed_of
 from mnist_course.checkpoints import CheckpointError, load_state, save_state, save_weights
 from mnist_course.data import Digits, check_digits, to_float
 from mnist_course.devices import (
+    Place,
+    advice_on_memory,
     choose_device,
     has_fast_bfloat16,
     keep_memory,
+    lay_state,
     placed,
     recorded,
 )
 from mnist_course.distributed import Team, team
 from mnist_course.evaluate import evaluate
+from mnist_course.modules import (
+    check_finite,
+    check_logits,
+    check_loss,
+    check_network,
+    check_trainable,
+    numbers_of,
+    unwrapped,
+)
+from mnist_course.recipes import RECIPES, Recipe
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = [
-    "RECIPES",
-    "DivergedError",
-    "History",
-    "Recipe",
-    "Row",
-    "choose_device",
-    "fit",
-    "get_recipe",
-    "name_of",
-]
-
-SCHEDULES: dict[str, Callable[[float], float]] = {
-    "constant": lambda done: 1.0,
-    "triangular": lambda done: 1 - done,
-    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
-}
-"""How the learning rate falls from its peak (1) while the share ``done`` grows from 0 to 1."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides how a network is trained, but the data and the seed.
-
-    Attributes:
-        network: the name of a builder in :mod:`mnist_course.models`.
-        channels: its number of feature maps; its own default if empty.
-        epochs: how often the training digits are seen; may be a fraction.
-        batch_size: digits in a step.
-        learning_rate: the peak of the schedule.
-        optimizer: ``"adam"``, ``"adamw"`` or ``"sgd"`` (with Nesterov momentum ``betas[0]``).
-        betas: how slowly the running means of the gradient and of its square change.
-        weight_decay: shrinks weights, but not biases and the weights of batch norm.
-        schedule: how the rate falls: ``"constant"``, ``"triangular"`` (linearly) or ``"cosine"``.
-        warmup: the share of the steps in which the rate rises linearly before that.
-        label_smoothing: the share of probability spread over all ten digits.
-        augmentation: changes each batch of pixels at random; none if ``None``.
-    """
-
-    network: str = "course_network"
-    channels: tuple[int, ...] = ()
-    epochs: float = 3
-    batch_size: int = 128
-    learning_rate: float = 0.005
-    optimizer: str = "adam"
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 0.0
-    schedule: str = "triangular"
-    warmup: float = 0.2
-    label_smoothing: float = 0.0
-    augmentation: Augmentation | None = None
-
-    def __post_init__(self) -> None:
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"unknown schedule {self.schedule!r}; choose of {list(SCHEDULES)}")
-        if self.optimizer not in ("adam", "adamw", "sgd"):
-            raise ValueError(
-                f"unknown optimizer {self.optimizer!r}; choose of ['adam', 'adamw', 'sgd']"
-            )
-        if not (self.epochs > 0 and self.batch_size > 0 and self.learning_rate > 0):
-            raise ValueError(
-                "epochs, batch_size and learning_rate must be positive, got "
-                f"{self.epochs}, {self.batch_size} and {self.learning_rate}"
-            )
-        if not 0 <= self.label_smoothing <= 1:
-            raise ValueError(f"label_smoothing must be 0 to 1, got {self.label_smoothing}")
-
-    def build(self, seed: int = 0) -> nn.Module:
-        """The network with fresh weights drawn from ``seed``.
-
-        Raises:
-            ValueError: if the course has no such network.
-        """
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            return models.build(self.network, self.channels)
-
-    def learning_rate_at(self, step: int, steps: int) -> float:
-        """The learning rate of ``step``, counted from 0, in a training of ``steps`` steps."""
-        progress = (step + 0.5) / steps
-        if progress < self.warmup:
-            return self.learning_rate * progress / self.warmup
-        return self.learning_rate * SCHEDULES[self.schedule](
-            (progress - self.warmup) / (1 - self.warmup)
-        )
-
-    def optimizer_for(self, model: nn.Module, capturable: bool = False) -> torch.optim.Optimizer:
-        """The optimiser for those parameters of ``model`` that are not frozen.
-
-        ``capturable`` keeps all that it changes on the GPU, so that its step can be recorded.
-        """
-        free = [weights for weights in model.parameters() if weights.requires_grad]
-        groups = [
-            {"params": [w for w in free if w.ndim > 1], "weight_decay": self.weight_decay},
-            {"params": [w for w in free if w.ndim <= 1], "weight_decay": 0.0},
-        ]
-        groups = [group for group in groups if group["params"]]
-        if self.optimizer == "sgd":
-            return _uncompiled(torch.optim.SGD)(
-                groups, self.learning_rate, momentum=self.betas[0], nesterov=self.betas[0] > 0
-            )
-        adam = _uncompiled({"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.optimizer])
-        rate: float | torch.Tensor = self.learning_rate
-        if capturable:
-            rate = torch.tensor(rate, device=free[0].device)
-        return adam(groups, rate, betas=self.betas, fused=True, capturable=capturable)
-
-
-@functools.cache
-def _uncompiled(optimizer: type[torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
-    """The same optimiser without PyTorch's compiler.
-
-    Three of its methods are wrapped in functions that import the compiler, a second or two of a
-    first training, to tell it that they are not to be compiled.
-    """
-    bare = {
-        name: inspect.unwrap(getattr(optimizer, name))
-        for name in ("add_param_group", "zero_grad", "step")
-    }
-    return type(optimizer.__name__, (optimizer,), bare | {"step": torch.no_grad()(bare["step"])})
-
-
-_SPRINT = Recipe(
-    network="fast_network",
-    channels=(24, 48, 96),
-    epochs=0.41,
-    batch_size=128,
-    learning_rate=0.02,
-    betas=(0.7, 0.9),
-    schedule="triangular",
-    warmup=0.25,
-    label_smoothing=0.2,
-)
-_FAST = replace(_SPRINT, channels=(32, 64, 128), epochs=1, augmentation=Shift(1))
-# Adam is quick at the start; in the long run SGD that shrinks the weights generalises better.
-_LONGER = replace(_FAST, optimizer="sgd", learning_rate=0.2, betas=(0.9, 0.999), weight_decay=5e-4)
-RECIPES: dict[str, Recipe] = {
-    "sprint": _SPRINT,
-    "fast": _FAST,
-    "standard": replace(_LONGER, epochs=10, augmentation=Affine(8, 0.08, 0.08, 1)),
-    "accurate": replace(
-        _LONGER,
-        network="accurate_network",
-        channels=(32, 48, 96, 128),
-        epochs=18,
-        augmentation=Affine(10, 0.1, 0.1, 1.5),
-    ),
-}
-"""Recipes by name, for two cores. ``sprint`` reads 99 % after two fifths of an epoch, in a second
-or two; ``fast`` takes some seconds, ``standard`` a minute or two, ``accurate`` five to ten."""
-
-
-def get_recipe(name: str) -> Recipe:
-    """The recipe called ``name``.
-
-    Raises:
-        ValueError: if there is none; the message names those there are.
-    """
-    if name not in RECIPES:
-        raise ValueError(f"unknown recipe {name!r}; the recipes are {', '.join(RECIPES)}")
-    return RECIPES[name]
 
 
 class DivergedError(ArithmeticError):
@@ -222,7 +74,7 @@ class Row:
         training_loss: the mean over the steps since the line before, as they were minimised: with
             augmentation and label smoothing, while the weights were changing.
         validation_loss: the mean cross-entropy on the validation digits; nan without any.
-        validation_accuracy: the share of them read rightly, 0 … 1; nan without any.
+        validation_accuracy: the share of them read correctly, 0 … 1; nan without any.
         seconds: time spent by now.
     """
 
@@ -309,22 +161,23 @@ def fit(
     Args:
         model: a network from pixels in [0, 1], ``(N, 1, 28, 28)``, to logits ``(N, 10)``; without
             validation digits, to one logit for each label that occurs. It comes back on the device
-            where it was, in eval mode.
+            where it was, in eval mode, with the gradients that it had.
         training: the digits to learn from.
         validation: digits to measure progress on after every epoch; never learned from.
         recipe: how to train; its network and channels are not used here.
         device: where to train; chosen by :func:`~mnist_course.devices.choose_device`.
         seed: decides the order of the digits, the augmentation and dropout. The same seed gives
-            the same weights, bit for bit, on the same processor with as many threads.
+            the same weights, bit for bit, on the same CPU with as many threads.
         checkpoint_folder: where to write after every epoch ``last.pt`` (all that resuming needs),
             ``last.safetensors`` and ``best.safetensors`` (weights after the last epoch, and after
-            the one with the highest validation accuracy).
-        resume: go on from ``last.pt`` in that folder, as if there had been no break.
+            the whole epoch with the highest validation accuracy).
+        resume: go on from ``last.pt`` in that folder, as if there had been no break. The recipe,
+            the seed, the digits and the network must be the same.
         progress: show a progress bar.
         mixed_precision: compute in bfloat16 where that loses little; ``"auto"`` does so where the
             hardware is quick at it, and then gives other numbers there than elsewhere.
-        cuda_graph: on an NVIDIA GPU, record a step once and replay it, which spares the processor
-            the work of starting every kernel; needs Adam, and a single process. The recorded
+        cuda_graph: on an NVIDIA GPU, record a step once and replay it, which spares the CPU the
+            work of starting every kernel; needs Adam, and a single process. The recorded
             step works on the weights where they lie: ``after_epoch`` must leave them there.
         after_epoch: called with the model and the history after each row; ends the training by
             returning ``True``.
@@ -333,80 +186,89 @@ def fit(
         The history of the whole training, with what was done before it was resumed.
 
     Raises:
+        TypeError: if an argument is of another type, or the model does not return a tensor.
         ValueError: if data, recipe, model or device do not fit; nothing has been changed then.
         CheckpointError: if there is nothing to resume, or something else than this training.
-        DivergedError: if the loss or a weight is no longer finite; the model keeps the last good
-            state.
+        DivergedError: if the loss, a weight or a buffer is no longer finite; the model keeps the
+            last good state.
         MemoryError: if a batch does not fit into memory; the message says which size to try.
         OSError: if a checkpoint cannot be written; the one before is whole, and the model trained.
+            Whether there can be any file in the folder is tried before the first step.
     """
-    device, processes = choose_device(device), team()
-    batch_size = min(recipe.batch_size, len(training))
-    _check(model, training, validation, recipe, processes)
+    # What is asked for.
+    device, processes, seed = choose_device(device), team(), seed_of(seed)
+    training, validation = _digits(training, "training"), _digits(validation, "validation")
+    _check(model, training, recipe, processes)
     bfloat16 = _use_bfloat16(mixed_precision, device)
     recording = _use_graph(cuda_graph, device, recipe, processes)
     keep_memory()
+
+    # How much there is to do.
+    batch_size = min(recipe.batch_size, len(training))
     epoch_steps = len(training) // batch_size
     steps = max(1, round(recipe.epochs * epoch_steps))
     history = History(steps=steps, device=str(device), source=training.source)
 
     with (
         torch.cuda.device(device) if device.type == "cuda" else nullcontext(),
-        placed(model, device),
+        _own_gradients(model),
+        placed(model, device) as place,
         _training_mode(model),
         _own_random_numbers(device),
         _interrupts(processes) as interrupted,
         processes.joined(model) as network,
     ):
-        optimizer = recipe.optimizer_for(model, capturable=recording)
-        run = f"{recipe}, seed {seed}, {len(training)} digits of {training.source}"
-        run = re.sub(" at 0x[0-9a-fA-F]+", "", run)  # where an augmentation lay in memory
-        checkpoints = _Checkpoints(checkpoint_folder, model, optimizer, recipe, history, run)
-        if resume:
-            checkpoints.load(epoch_steps, processes)
+        # The digits, and the batch of a step.
         digits = training.to(device)
-        watch = _Watch(model, recipe, history, device, processes)
-        fewest = 10 if validation else int(training.labels.max()) + 1
-        most = 10 if validation else sys.maxsize
 
-        def update(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        def batch_of(step: int) -> tuple[Tensor, Tensor]:
+            epoch, number = divmod(step, epoch_steps)
+            order = _order(len(digits), seed, epoch, device)
+            batch = order[number * batch_size : (number + 1) * batch_size]
+            images, labels = to_float(digits.images[batch]), digits.labels[batch]
+            generator = _seed_step(seed, step, device)
+            if recipe.augmentation:
+                images = recipe.augmentation(images, generator)
+            return processes.share(images, labels)
+
+        # The network, its optimiser, and one step of them.
+        optimizer = recipe.optimizer_for(model, capturable=recording)
+        outputs = (
+            range(10, 11) if validation else range(int(training.labels.max()) + 1, sys.maxsize)
+        )
+
+        def update(images: Tensor, labels: Tensor) -> Tensor:
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-                logits = network(images.contiguous(memory_format=torch.channels_last))
-            if logits.ndim != 2 or not fewest <= logits.shape[1] <= most:
-                model.load_state_dict(watch.good)
-                raise ValueError(
-                    f"expected logits of shape ({len(labels)}, 10) from the model, "
-                    f"got {tuple(logits.shape)}; its last layer must have ten outputs"
-                )
-            loss = functional.cross_entropy(
-                logits.float(), labels, label_smoothing=recipe.label_smoothing
-            )
+                logits = check_logits(network(place.images(images)), len(labels), outputs)
+            loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
             optimizer.zero_grad()
-            loss.backward()
+            check_loss(loss).backward()
             optimizer.step()
             return loss.detach()
 
         make_step = recorded(update, device) if recording else update
 
-        with _bar(len(history.losses), steps, progress and processes.is_first) as bar:
-            for step in range(len(history.losses), steps):
-                epoch, place = divmod(step, epoch_steps)
-                if place == 0 or step == watch.first:
-                    order = _order(len(digits), seed, epoch).to(device)
-                batch = order[place * batch_size : (place + 1) * batch_size]
-                images, labels = to_float(digits.images[batch]), digits.labels[batch]
-                generator = _seed_step(seed, step, device)
-                if recipe.augmentation:
-                    images = recipe.augmentation(images, generator)
-                images, labels = processes.share(images, labels)
+        # The files, and where an earlier training stopped.
+        checkpoints = _Checkpoints(
+            checkpoint_folder, model, optimizer, recipe, history, epoch_steps
+        )
+        checkpoints.describe(seed, training, validation, place)
+        if resume:
+            checkpoints.load(processes)
+        elif processes.is_first:
+            checkpoints.try_folder()
+        watch = _Watch(model, optimizer, recipe, history, device, processes)
 
+        # The loop.
+        with _bar(len(history.losses), steps, progress and processes.is_first) as bar:
+            for step in range(watch.first, steps):
                 _set_learning_rate(optimizer, recipe.learning_rate_at(step, steps))
-                with _advice_on_memory(batch_size):
-                    loss = make_step(images, labels)
-                watch.see(loss)
+                with advice_on_memory(batch_size):
+                    watch.see(watch.take(step, make_step, batch_of, place))
                 bar.update()
 
-                if place + 1 == epoch_steps or step + 1 == steps or interrupted:
+                ends_epoch = (step + 1) % epoch_steps == 0
+                if ends_epoch or step + 1 == steps or interrupted:
                     watch.check()
                     row = processes.from_first(partial(watch.row, step, epoch_steps, validation))
                     history.rows.append(row)
@@ -421,39 +283,41 @@ def fit(
     return history
 
 
-def _check(
-    model: nn.Module,
-    training: Digits,
-    validation: Digits | None,
-    recipe: Recipe,
-    processes: Team,
-) -> None:
-    """Raise a ``ValueError`` that says which of the arguments of :func:`fit` cannot work."""
-    for name, digits in (("training", training), ("validation", validation)):
-        if digits is None:
-            continue
-        if not len(digits):
-            raise ValueError(f"the {name} data are empty; expected at least one digit")
-        check_digits(digits, f"{name} images", f"{name} labels")
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+def _digits(digits: Digits | None, name: str) -> Any:
+    """Digits to learn from or to measure on, or None."""
+    if digits is None and name == "validation":
+        return None
+    digits = check_digits(digits, f"{name} images", f"{name} labels")
+    if not len(digits):
+        raise ValueError(f"the {name} data are empty; expected at least one digit")
+    return digits
+
+
+def _check(model: nn.Module, training: Digits, recipe: Recipe, processes: Team) -> None:
+    """Raise an error that says which of the arguments of :func:`fit` cannot work."""
+    if not isinstance(recipe, Recipe):
+        raise TypeError(
+            f"expected a Recipe, got {kind_of(recipe)}; those with a name are in train.RECIPES"
+        )
+    check_network(model)
+    check_finite(model, before="training")
+    check_trainable(model.parameters())
     batch_size = min(recipe.batch_size, len(training))
     if batch_size % processes.size:
         raise ValueError(
             f"a batch of {batch_size} digits cannot be shared equally by {processes.size} "
             "processes; choose their number so that it divides the batch size"
         )
-    if norms and batch_size == 1:
+    if batch_size == 1 and any(isinstance(layer, _BatchNorm) for layer in model.modules()):
         raise ValueError(
             "a batch of one image has no spread for batch norm to divide by; "
             "train with a batch_size and data of two or more"
         )
-    if not all(weights.isfinite().all() for weights in model.parameters()):
-        raise ValueError("the model's weights are not all finite before training; build it afresh")
-    if not any(weights.requires_grad for weights in model.parameters()):
-        raise ValueError("every parameter of the model is frozen; leave some requires_grad=True")
 
 
 def _use_bfloat16(wanted: bool | Literal["auto"], device: torch.device) -> bool:
+    if wanted not in (True, False, "auto"):
+        raise ValueError(f'mixed_precision must be True, False or "auto", got {wanted!r}')
     if wanted == "auto":
         return has_fast_bfloat16(device)
     if wanted and not has_fast_bfloat16(device):
@@ -461,7 +325,7 @@ def _use_bfloat16(wanted: bool | Literal["auto"], device: torch.device) -> bool:
             f"{device} has no fast bfloat16 arithmetic; training takes longer than in float32",
             stacklevel=3,
         )
-    return wanted
+    return bool(wanted)
 
 
 def _use_graph(wanted: bool, device: torch.device, recipe: Recipe, processes: Team) -> bool:
@@ -479,49 +343,49 @@ def _use_graph(wanted: bool, device: torch.device, recipe: Recipe, processes: Te
 
 def _set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     for group in optimizer.param_groups:
-        if isinstance(group["lr"], torch.Tensor):
+        if isinstance(group["lr"], Tensor):
             group["lr"].fill_(rate)  # a recorded step reads it where it lies
         else:
             group["lr"] = rate
 
 
 @contextmanager
-def _advice_on_memory(batch_size: int) -> Iterator[None]:
+def _own_gradients(model: nn.Module) -> Iterator[None]:
+    """Record gradients, wherever this is called; the caller's own are there again afterwards."""
+    before = [(weights, weights.grad) for weights in model.parameters()]
     try:
-        yield
-    except RuntimeError as error:
-        # Without a GPU, running out of memory has no type of its own.
-        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
-            raise
-        raise MemoryError(
-            f"a batch of {batch_size} digits does not fit into memory; "
-            f"try a batch_size of {max(1, batch_size // 2)} (and a lower learning rate), "
-            "or a smaller network"
-        ) from error
+        for weights, _ in before:
+            weights.grad = None
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        for weights, gradient in before:
+            weights.grad = gradient
 
 
 @contextmanager
 def _training_mode(model: nn.Module) -> Iterator[None]:
-    """Training mode, but a frozen batch norm keeps and uses its statistics; then eval mode."""
-    model.train()
-    for module in model.modules():
-        weights = list(module.parameters(recurse=False))
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and weights:
-            module.train(any(w.requires_grad for w in weights))
+    """Training mode, but a frozen norm keeps and uses its statistics; then eval mode."""
     try:
+        model.train()
+        for module in model.modules():
+            weights = list(module.parameters(recurse=False))
+            if isinstance(module, _NormBase) and weights:
+                module.train(module.training and any(w.requires_grad for w in weights))
         yield
     finally:
         model.eval()
 
 
-def _order(n: int, seed: int, epoch: int) -> torch.Tensor:
+@functools.lru_cache(maxsize=1)  # every step of an epoch asks
+def _order(n: int, seed: int, epoch: int, device: torch.device) -> Tensor:
     """The order of the digits in an epoch: the same whenever it is asked for."""
     generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) * 2 % 2**63)
-    return torch.randperm(n, generator=generator)
+    return torch.randperm(n, generator=generator, device="cpu").to(device)
 
 
 def _seed_step(seed: int, step: int, device: torch.device) -> torch.Generator:
-    """Seed all random numbers of a step; returns the generator on the processor."""
+    """Seed all random numbers of a step; returns the generator on the CPU."""
     number = ((seed * 1_000_003 + step) * 2 + 1) % 2**63
     if device.type == "cuda":
         torch.cuda.manual_seed(number)
@@ -552,13 +416,16 @@ def _interrupts(processes: Team) -> Iterator[_Flag]:
     """Turn the first Ctrl-C into a flag, so that a step is never left half done.
 
     The second one interrupts at once. Python gives signals to the main thread only. Of several
-    processes each would see its flag at another step, and wait for the others for ever.
+    processes each would see its flag at another step, and wait for the others for ever. A handler
+    that was not set from Python (None) could not be put back, and a process that ignores Ctrl-C,
+    as one in the background does, goes on to ignore it.
     """
     flag = _Flag()
-    if processes.size > 1 or threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGINT)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if processes.size > 1 or not in_main_thread or before in (None, signal.SIG_IGN):
         yield flag
         return
-    before = signal.getsignal(signal.SIGINT)
 
     def first(*_: Any) -> None:
         flag.up = True
@@ -568,7 +435,8 @@ def _interrupts(processes: Team) -> Iterator[_Flag]:
     try:
         yield flag
     finally:
-        signal.signal(signal.SIGINT, before)
+        if signal.getsignal(signal.SIGINT) is first:  # and not what after_epoch has set since
+            signal.signal(signal.SIGINT, before)
 
 
 def _bar(done: int, steps: int, show: bool) -> Any:
@@ -593,24 +461,59 @@ class _Watch:
     def __init__(
         self,
         model: nn.Module,
+        optimizer: torch.optim.Optimizer,
         recipe: Recipe,
         history: History,
         device: torch.device,
         processes: Team,
     ) -> None:
-        self.model, self.recipe, self.history, self.device = model, recipe, history, device
-        self.processes = processes
+        self.model, self.optimizer, self.recipe, self.history = model, optimizer, recipe, history
+        self.device, self.processes = device, processes
         self.every = self.EVERY if device.type == "cpu" else self.EVERY_ON_GPU
         self.first = len(history.losses)
-        self.recent: list[torch.Tensor] = []
+        self.recent: list[Tensor] = []
         before = history.rows[-1].seconds if history.rows else 0.0
         self.started = time.perf_counter() - before
+        # A buffer that holds infinities from the start, as a mask does, may keep them.
+        self.finite = [name for name, x in numbers_of(model).items() if x.isfinite().all()]
         self._keep()
 
     def _keep(self) -> None:
-        self.good = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.good = {name: x.detach().clone() for name, x in numbers_of(self.model).items()}
 
-    def see(self, loss: torch.Tensor) -> None:
+    def restore(self) -> None:
+        """Put the model back into the last state in which everything was finite."""
+        with torch.no_grad():
+            for name, x in numbers_of(self.model).items():
+                if name in self.good and x.shape == self.good[name].shape:
+                    x.copy_(self.good[name])
+
+    def take(
+        self,
+        step: int,
+        update: Callable[[Tensor, Tensor], Tensor],
+        batch_of: Callable[[int], tuple[Tensor, Tensor]],
+        place: Place,
+    ) -> Tensor:
+        """Make a step, and return its loss.
+
+        The first one shows whether the network can compute at all, and in which layout of memory.
+        If it cannot, nothing has changed.
+        """
+        if step > self.first:
+            return update(*batch_of(step))
+
+        def undo() -> None:
+            self.restore()
+            lay_state(self.optimizer)
+
+        try:
+            return place.compute(lambda: update(*batch_of(step)), undo)
+        except BaseException:
+            undo()
+            raise
+
+    def see(self, loss: Tensor) -> None:
         """Note the loss of the next step, and look at it now and then."""
         self.recent.append(loss)
         if len(self.recent) == self.every:
@@ -620,7 +523,7 @@ class _Watch:
         """Take the recent losses into the history.
 
         Raises:
-            DivergedError: if one of them, or a weight, is not finite.
+            DivergedError: if one of them, a weight or a buffer is not finite.
         """
         losses = self.processes.mean(torch.stack(self.recent)).tolist() if self.recent else []
         self.recent.clear()
@@ -628,14 +531,19 @@ class _Watch:
             if not math.isfinite(loss):
                 self._stop(f"the loss is {loss}")
             self.history.losses.append(loss)
-        if not torch.stack([w.isfinite().all() for w in self.model.parameters()]).all():
-            self._stop("a weight is no longer finite")
+        now = numbers_of(self.model)
+        names = [name for name in self.finite if name in now]
+        fine = torch.stack([now[name].isfinite().all() for name in names])
+        if not fine.all():
+            name = names[int((~fine).nonzero()[0])]
+            kind = "weight" if isinstance(now[name], nn.Parameter) else "buffer"
+            self._stop(f"a {kind} ({name}) is no longer finite")
         self._keep()
 
     def _stop(self, what: str) -> None:
         step = min(len(self.history.losses), self.history.steps - 1)
         rate = self.recipe.learning_rate_at(step, self.history.steps)
-        self.model.load_state_dict(self.good)
+        self.restore()
         self.history.stopped = f"diverged: {what}"
         raise DivergedError(
             f"at step {step + 1} of {self.history.steps} {what}; "
@@ -669,11 +577,31 @@ class _Checkpoints:
         optimizer: torch.optim.Optimizer,
         recipe: Recipe,
         history: History,
-        run: str,
+        epoch_steps: int,
     ) -> None:
         self.folder = None if folder is None else Path(folder)
-        self.model, self.optimizer, self.history, self.run = model, optimizer, history, run
+        self.model, self.optimizer, self.recipe = unwrapped(model), optimizer, recipe
+        self.history, self.epoch_steps = history, epoch_steps
         self.metadata = {} if folder is None else name_of(model, recipe)
+
+    def describe(
+        self, seed: int, training: Digits, validation: Digits | None, place: Place
+    ) -> None:
+        """Note what this training is, so that no other one is resumed by mistake."""
+        if self.folder is not None:
+            self.run = runs.describe(self.model, self.recipe, seed, training, validation)
+            self.answers = partial(runs.answers_of, self.model, training[:16], place)
+
+    def try_folder(self) -> None:
+        """Fail now, and not after the first epoch, if nothing can be written to the folder."""
+        if self.folder is None:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            raise OSError(f"cannot write into {self.folder}: {error}") from error
 
     def save(self) -> None:
         """Write the state after the last row, and the best weights if it is the best."""
@@ -681,6 +609,7 @@ class _Checkpoints:
             return
         state = {
             "run": self.run,
+            "answers": self.answers(),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "rows": [asdict(row) for row in self.history.rows],
@@ -691,54 +620,75 @@ class _Checkpoints:
 
     def _save_weights(self, folder: Path) -> None:
         save_weights(self.model, folder / "last.safetensors", **self.metadata)
-        scores = [row.validation_accuracy for row in self.history.rows]
-        measured = self.history.rows and self.history.rows[-1].step == len(self.history.losses)
-        if measured and not scores[-1] < max(scores):
-            save_weights(self.model, folder / "best.safetensors", **self.metadata)
+        best, whole = folder / "best.safetensors", self._whole(self.history.rows)
+        if not whole:
+            best.unlink(missing_ok=True)  # of a training that was here before
+        elif whole[-1].step == len(self.history.losses):
+            scores = [row.validation_accuracy for row in whole]
+            if not scores[-1] < max(scores):
+                save_weights(self.model, best, **self.metadata)
 
-    def load(self, epoch_steps: int, processes: Team) -> None:
+    def _whole(self, rows: list[Row]) -> list[Row]:
+        """The rows of whole epochs, and of the end, but not that of an interruption."""
+        return [r for r in rows if r.step % self.epoch_steps == 0 or r.step == self.history.steps]
+
+    def load(self, processes: Team) -> None:
         """Put model, optimiser and history back into the state of ``last.pt``."""
         if self.folder is None:
             raise ValueError("resume=True needs the checkpoint_folder to resume from")
         path = self.folder / "last.pt"
         state = processes.from_first(lambda: load_state(path))
-        if state.get("run") != self.run:
+        try:
+            self._check(state, path)
+        except (AttributeError, IndexError, KeyError, TypeError) as error:
             raise CheckpointError(
-                f"{path} is from another training ({state.get('run')}); "
-                f"this one is {self.run}: resume with the same recipe, seed and data"
-            )
-        if _shapes(state["model"]) != _shapes(self.model.state_dict()):
-            raise CheckpointError(f"{path} holds another network; build the one it was made with")
-        settings = self.optimizer.state_dict()["param_groups"]
-        if _sizes(state["optimizer"]["param_groups"]) != _sizes(settings):
-            raise CheckpointError(
-                f"{path} was written while other parameters were frozen; freeze the same ones"
-            )
+                f"{path} is not what fit has written ({type(error).__name__}: {error}); "
+                "delete it and train again"
+            ) from error
+        before = copy.deepcopy(self.model.state_dict())
         self.model.load_state_dict(state["model"])
+        if not runs.same_answers(self.answers(), state["answers"]):
+            self.model.load_state_dict(before)
+            raise CheckpointError(f"{path} holds another network; build the one it was made with")
         # The settings stay: they belong to this device, and to a step that is recorded or is not.
-        momenta = state["optimizer"]["state"]
+        momenta, settings = state["optimizer"]["state"], self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": momenta, "param_groups": settings})
-        rows = [Row(**row) for row in state["rows"]]
+        lay_state(self.optimizer)
         # The line of an interrupted epoch gives way to the line of the whole one.
-        whole = [r for r in rows if r.step % epoch_steps == 0 or r.step == self.history.steps]
-        self.history.rows.extend(whole)
+        self.history.rows.extend(self._whole([Row(**row) for row in state["rows"]]))
         self.history.losses.extend(state["losses"])
         if processes.is_first:  # who wrote last.pt may have been killed before writing these
             self._save_weights(self.folder)
 
-
-def _shapes(state: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
-    return {name: value.shape for name, value in state.items()}
-
-
-def _sizes(groups: list[dict[str, Any]]) -> list[int]:
-    return [len(group["params"]) for group in groups]
+    def _check(self, state: dict[str, Any], path: Path) -> None:
+        """Raise a ``CheckpointError`` unless all of a state belongs to this training."""
+        differ = runs.differences(state["run"], self.run)
+        groups, settings = state["optimizer"]["param_groups"], self.optimizer.param_groups
+        shapes = {name: x.shape for name, x in self.model.state_dict().items()}
+        if list(differ) == ["layers"]:
+            problem = "holds another network; build the one it was made with"
+        elif differ:
+            problem = (
+                f"is from another training: {', '.join(differ.values())}. "
+                "Resume with the same recipe, seed and data"
+            )
+        elif [len(group["params"]) for group in groups] != [len(g["params"]) for g in settings]:
+            problem = "was written while other parameters were frozen; freeze the same ones"
+        elif {name: x.shape for name, x in state["model"].items()} != shapes:
+            problem = "holds damaged weights; delete it and train again"
+        elif not runs.is_state_of(state["optimizer"]["state"], self.recipe, self.model):
+            problem = "holds a damaged state of the optimiser; delete it and train again"
+        elif not runs.is_history(state["rows"], state["losses"], self.history.steps):
+            problem = "holds a damaged history; delete it and train again"
+        else:
+            return
+        raise CheckpointError(f"{path} {problem}")
 
 
 def name_of(model: nn.Module, recipe: Recipe) -> dict[str, str]:
     """The name of the network for the header of its file, if it is the one of the recipe."""
-    named = recipe.build()
+    model, named = unwrapped(model), recipe.build()
     # Layers without weights count, too: with another pooling it is another network.
-    if str(model) != str(named) or _shapes(model.state_dict()) != _shapes(named.state_dict()):
+    if str(model) != str(named) or runs.shapes_of(model) != runs.shapes_of(named):
         return {}
     return {"network": recipe.network, "channels": ",".join(map(str, recipe.channels))}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mnist_course import models
 from mnist_course.checks._returning import Verdict, compare, right, run, wrong
-from mnist_course.train import Recipe
+from mnist_course.recipes import Recipe
 
 __all__ = [
     "adagrad_step",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mnist_course import measurements
-from mnist_course.train import Recipe
+from mnist_course.recipes import Recipe
 from tests.chapters.definitions import definitions
 
 chapter = definitions("optimisers")

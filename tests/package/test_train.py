@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from mnist_course import checkpoints, data, devices, train
+from mnist_course import checkpoints, data, devices, recipes, train
 from mnist_course.augment import Affine, Sequence, Shift, Stroke
 from mnist_course.evaluate import evaluate
 from tests.made_up import digits
@@ -74,7 +74,7 @@ def test_it_learns():
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
 def test_every_optimizer_and_schedule_learns(optimizer):
-    for schedule in train.SCHEDULES:
+    for schedule in recipes.SCHEDULES:
         recipe = replace(SMALL, augmentation=None, optimizer=optimizer, schedule=schedule)
         history = fit(recipe.build(), recipe)
         assert history.rows[-1].training_loss < history.rows[0].training_loss
@@ -117,7 +117,7 @@ def test_the_learning_rate_rises_to_its_peak_and_falls():
     assert 0 < rates[-1] < 0.01
 
 
-@pytest.mark.parametrize("schedule", train.SCHEDULES)
+@pytest.mark.parametrize("schedule", recipes.SCHEDULES)
 def test_a_learning_rate_is_positive_in_a_training_of_any_length(schedule):
     recipe = train.Recipe(schedule=schedule, warmup=0.5)
     for steps in (1, 2, 3, 50):
@@ -524,7 +524,7 @@ def test_less_data_than_a_batch_is_one_batch():
 
 def test_an_unknown_recipe_names_the_known_ones():
     with pytest.raises(ValueError, match=r"'slow'; .*sprint, fast, standard"):
-        train.get_recipe("slow")
+        recipes.get_recipe("slow")
 
 
 @pytest.mark.parametrize(
@@ -555,13 +555,13 @@ def test_a_recipe_of_an_unknown_network_is_refused():
 def test_a_device_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert train.choose_device("auto") == train.choose_device(None) == torch.device("cpu")
+    assert devices.choose_device("auto") == devices.choose_device(None) == torch.device("cpu")
     for name in ("cuda", "cuda:1", "mps"):
         with pytest.raises(ValueError, match=f"no device '{name}'.*'cpu'"):
-            train.choose_device(name)
+            devices.choose_device(name)
     for name in ("gpu", "tpu", "meta", ""):
         with pytest.raises(ValueError, match="choose one of auto, cpu, cuda, mps"):
-            train.choose_device(name)
+            devices.choose_device(name)
 
 
 @pytest.mark.parametrize("fast", [True, False])

@@ -1,0 +1,152 @@
+"""Numbers and arrays as people pass them, turned into what the package computes with.
+
+A learning rate may come from NumPy, a seed from a tensor, labels from a column of pandas. Each is
+turned into one plain type where a function takes it, or refused with a message that names its type.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_WIDE = (torch.uint16, torch.uint32, torch.uint64)  # PyTorch computes little with these
+
+
+def kind_of(value: Any) -> str:
+    """What a message calls a value: its type, and its dtype and shape where it has them."""
+    name = type(value).__name__
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return f"{name} of {value.dtype} {tuple(value.shape)}"
+    return f"{name} of length {len(value)}" if isinstance(value, (list, tuple)) else name
+
+
+def real(value: Any, name: str) -> int | float:
+    """A Python number, from one of Python or NumPy, or from a tensor with one element.
+
+    Args:
+        value: what was passed.
+        name: what the message calls it.
+
+    Raises:
+        TypeError: if it is no real number; a truth value and a text are none.
+        ValueError: if it is not finite.
+    """
+    plain = _plain(value, name)
+    if not math.isfinite(plain):
+        raise ValueError(f"{name} must be finite, got {plain}")
+    return plain
+
+
+def positive(value: Any, name: str) -> int | float:
+    """A Python number above 0, as :func:`real`.
+
+    Raises:
+        TypeError: if it is no real number.
+        ValueError: if it is not finite, or not above 0.
+    """
+    plain = _plain(value, name)
+    if not 0 < plain < math.inf:
+        raise ValueError(f"{name} must be positive, and finite, got {plain}")
+    return plain
+
+
+def _plain(value: Any, name: str) -> int | float:
+    plain = value
+    if hasattr(value, "item"):
+        with suppress(RuntimeError, ValueError):  # more than one number, or none
+            plain = value.item()
+    if isinstance(plain, bool) or not isinstance(plain, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {kind_of(value)}")
+    return int(plain) if isinstance(plain, numbers.Integral) else float(plain)
+
+
+def whole(value: Any, name: str, least: int | None = None) -> int:
+    """A Python int, from any whole number: 64, 64.0, NumPy's or a tensor's.
+
+    Args:
+        value: what was passed.
+        name: what the message calls it.
+        least: the smallest that is allowed.
+
+    Raises:
+        TypeError: if it is no number.
+        ValueError: if it is not whole, not finite, or too small.
+    """
+    plain = real(value, name)
+    if plain != int(plain):
+        raise ValueError(f"{name} must be a whole number, got {plain}")
+    if least is not None and plain < least:
+        raise ValueError(f"{name} must be at least {least}, got {int(plain)}")
+    return int(plain)
+
+
+def several(values: Any, name: str) -> list[Any]:
+    """The numbers in a list, a tuple, an array or a tensor.
+
+    Raises:
+        TypeError: if it is none of these.
+    """
+    if isinstance(values, (Tensor, np.ndarray)) and values.ndim == 1:
+        return list(values)
+    if isinstance(values, (list, tuple, range)):
+        return list(values)
+    raise TypeError(f"{name} must be several numbers, like (8, 16), got {kind_of(values)}")
+
+
+def seed_of(value: Any) -> int:
+    """A seed that PyTorch's generators take.
+
+    Raises:
+        TypeError: if it is no number.
+        ValueError: if it is not whole, or needs more than 64 bits.
+    """
+    seed = whole(value, "seed")
+    if not -(2**63) <= seed < 2**64:
+        raise ValueError(f"seed must be from -2**63 to 2**64 - 1, got {seed}")
+    return seed
+
+
+def tensor(values: Any, name: str) -> Tensor:
+    """Numbers as a tensor, from NumPy, pandas, lists, or a grey picture of Pillow.
+
+    Args:
+        values: what was passed; a tensor comes back as it is, and an array of NumPy shares its
+            memory with the tensor if it may be written to.
+        name: what the message calls it.
+
+    Returns:
+        The tensor, in the dtype of the numbers; a picture of Pillow is uint8 ``(1, H, W)``.
+
+    Raises:
+        TypeError: if these are no numbers.
+    """
+    if isinstance(values, Tensor):
+        if values.is_complex():
+            raise TypeError(f"expected {name} as real numbers, got {kind_of(values)}")
+        return values.long() if values.dtype in _WIDE else values
+    picture = type(values).__module__.startswith("PIL.")
+    if picture and values.mode != "L":
+        raise TypeError(
+            f"expected {name} in grey, got a Pillow image of mode {values.mode!r}; "
+            'use image.convert("L")'
+        )
+    try:
+        array = np.asarray(values)
+    except Exception as error:  # whatever the object raises when it is asked for its numbers
+        raise TypeError(f"expected {name} as a tensor, got {kind_of(values)}") from error
+    if array.dtype.kind not in "biuf":
+        raise TypeError(
+            f"expected {name} as numbers, got {kind_of(values)}; "
+            "texts that hold numbers become numbers with .astype(int)"
+        )
+    if array.dtype.kind == "f" and array.itemsize > 8:  # wider than what PyTorch has
+        array = array.astype(np.float64)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    result = tensor(torch.from_numpy(np.require(array, requirements=["C", "W"])), name)
+    return result[None] if picture else result

@@ -1,0 +1,227 @@
+"""Anybody's network: checked, watched and copied, and left as it was.
+
+What is here works for every :class:`torch.nn.Module`: a network of a learner, with layers that
+return several tensors, weights that are shared or computed, hooks, and wrappers around it.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mnist_course.arguments import kind_of
+
+
+def check_network(model: Any) -> None:
+    """Raise unless ``model`` is a network that can compute.
+
+    Raises:
+        TypeError: if it is no ``torch.nn.Module``.
+        ValueError: if it has weights that hold no numbers yet; the message names the first.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"expected a network (torch.nn.Module), got {kind_of(model)}")
+    for name, values in itertools.chain(model.named_parameters(), model.named_buffers()):
+        if nn.parameter.is_lazy(values):
+            raise ValueError(
+                f"{name} has no shape yet; let the network read once: "
+                "model(torch.zeros(1, 1, 28, 28))"
+            )
+        if values.is_meta:
+            raise ValueError(f"{name} holds no numbers, it is on the device 'meta'; load weights")
+
+
+def check_finite(model: nn.Module, before: str) -> None:
+    """Raise a ``ValueError`` if a weight is not finite, or a buffer is not a number.
+
+    Args:
+        model: the network.
+        before: what is to be done with it: ``"training"``.
+    """
+    good = {f"{name} holds nan or inf": w.isfinite().all() for name, w in model.named_parameters()}
+    # A buffer may hold infinities on purpose, to mask what attention must not see.
+    good |= {f"{name} holds nan": ~b.isnan().any() for name, b in model.named_buffers()}
+    bad = [text for text, fine in good.items() if not fine]
+    if bad:
+        raise ValueError(
+            f"the model's weights are not all finite before {before}: {bad[0]}; "
+            "build it afresh, or load weights that are"
+        )
+
+
+def check_trainable(weights: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    """Those weights that may be trained.
+
+    Raises:
+        ValueError: if all are frozen, or an optimiser cannot compute with one.
+    """
+    free = [w for w in weights if w.requires_grad]
+    if not free:
+        raise ValueError("every parameter is frozen; leave some requires_grad=True")
+    for w in free:
+        if w.dtype == torch.float16 or not w.is_floating_point():
+            raise ValueError(
+                f"weights of {w.dtype} are too coarse to be trained; train model.float(), "
+                "and compute in half precision with mixed_precision=True"
+            )
+        if w.is_inference():
+            raise ValueError(
+                "a weight was made under torch.inference_mode() and cannot be trained; "
+                "train copy.deepcopy(model)"
+            )
+    return free
+
+
+def check_logits(logits: Any, images: int, outputs: range = range(10, 11)) -> Tensor:
+    """The logits that a network answered, ``(images, 10)``.
+
+    Args:
+        logits: what the network returned.
+        images: how many images it was given.
+        outputs: how many logits there may be for each.
+
+    Raises:
+        TypeError: if they are no tensor.
+        ValueError: if they have another shape.
+    """
+    expected = f"expected logits of shape ({images}, 10)"
+    if not isinstance(logits, Tensor):
+        raise TypeError(
+            f"{expected} from the model, got {kind_of(logits)}; it must return one tensor"
+        )
+    if logits.ndim != 2 or len(logits) != images or logits.shape[1] not in outputs:
+        advice = "its last layer must have ten outputs"
+        if logits.ndim != 2:
+            advice = "its answer must have two axes: see nn.Flatten()"
+        elif logits.shape[1] in outputs:
+            advice = "it must answer every image"
+        raise ValueError(f"{expected}, got {tuple(logits.shape)} from the model; {advice}")
+    return logits
+
+
+def check_loss(loss: Tensor) -> Tensor:
+    """A loss that can be made smaller.
+
+    Raises:
+        ValueError: if it does not depend on a weight that may be trained.
+    """
+    if not loss.requires_grad:
+        raise ValueError(
+            "the loss does not depend on any weight that is trained: the network computes its "
+            "answer under torch.no_grad(), detaches it, or does not use these weights"
+        )
+    return loss
+
+
+def check_answers(logits: Tensor) -> Tensor:
+    """Logits of a network, unless one has no place on a scale.
+
+    Raises:
+        ValueError: if one is nan or +inf, so that there is no softmax.
+    """
+    bad = (logits.isnan() | logits.isposinf()).any(1)
+    if bad.any():
+        raise ValueError(
+            f"the network answered nan or inf to {int(bad.sum()):,} of {len(logits):,} images; "
+            "its weights are damaged, or its numbers overflow"
+        )
+    return logits
+
+
+def dtype_of(model: nn.Module) -> torch.dtype:
+    """In which dtype a network takes its images: that of its weights, or float32 if they differ."""
+    kinds = {w.dtype for w in model.parameters() if w.is_floating_point()}
+    return kinds.pop() if len(kinds) == 1 else torch.float32
+
+
+def numbers_of(model: nn.Module) -> dict[str, Tensor]:
+    """Every parameter and buffer by name; what is shared is there once."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network inside ``torch.compile`` and the wrappers for several devices."""
+    while True:
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = model.module
+        elif isinstance(compiled := model._modules.get("_orig_mod"), nn.Module):
+            model = compiled
+        else:
+            return model
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A deep copy of a network, without wrappers.
+
+    PyTorch does not copy tensors that carry a graph: weights that are computed in every call
+    (pruning, weight norm) and whatever a network remembers of its last one. Here they are copied
+    without it.
+    """
+    model = unwrapped(model)
+    held = (each for module in model.modules() for each in _tensors(vars(module)))
+    with torch.inference_mode(False):
+        without_graph = {id(x): x.detach().clone() for x in held if not x.is_leaf}
+        return copy.deepcopy(model, without_graph)
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """The tensors in lists, tuples and dicts of them."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple, dict)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(part)
+
+
+@contextmanager
+def answering(model: nn.Module, gradients: bool = False) -> Iterator[None]:
+    """Eval mode; afterwards every layer is back in the mode it was in.
+
+    Without gradients, but not in inference mode: a tensor that the network makes at its first call,
+    and keeps, can then take part in a later training.
+
+    Args:
+        model: the network.
+        gradients: whether gradients are recorded, wherever this is called.
+    """
+    modes = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        with torch.inference_mode(False), torch.set_grad_enabled(gradients):
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def layers_of(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The layers that contain no others, by name, in the order in which they were registered."""
+    return [(name, layer) for name, layer in model.named_modules() if not list(layer.children())]
+
+
+@contextmanager
+def watching(
+    layers: Iterable[tuple[str, nn.Module]], note: Callable[[str, nn.Module, Any], Any]
+) -> Iterator[None]:
+    """Call ``note(name, layer, output)`` whenever one of the layers has answered.
+
+    What ``note`` returns takes the place of the output, unless it is ``None``.
+    """
+    handles = []
+    try:
+        for name, layer in layers:
+            handles.append(
+                layer.register_forward_hook(
+                    lambda layer, _, output, name=name: note(name, layer, output)
+                )
+            )
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,141 @@
+"""What a training is, so that only the same one is resumed, and only from a state that is whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mnist_course.data import Digits, to_float
+from mnist_course.devices import Place
+from mnist_course.modules import answering, unwrapped
+from mnist_course.recipes import Recipe
+
+
+def describe(
+    model: nn.Module, recipe: Recipe, seed: int, training: Digits, validation: Digits | None
+) -> str:
+    """The settings of a training, as JSON: recipe, seed, and digests of digits and layers.
+
+    Layers are described by what they print; what a network does between them its answers tell
+    (:func:`answers_of`).
+    """
+    text = "".join(
+        f"{name} {type(layer).__name__ if list(layer.children()) else layer}\n"
+        for name, layer in unwrapped(model).named_modules()
+        if name
+    )
+    shapes = str(shapes_of(unwrapped(model)))
+    settings = {
+        **{each.name: getattr(recipe, each.name) for each in fields(recipe)},
+        "seed": seed,
+        "training digits": _digest(training),
+        "validation digits": None if validation is None else _digest(validation),
+        "layers": _hash((_without_addresses(text) + shapes).encode()),
+    }
+    # An object, like an augmentation, is what it prints.
+    return json.dumps(settings, default=lambda setting: _without_addresses(repr(setting)))
+
+
+def differences(theirs: str, ours: str) -> dict[str, str]:
+    """What differs between two descriptions, by the name of the setting."""
+    try:
+        before, now = json.loads(theirs), json.loads(ours)
+        names = {**now, **before}
+    except (ValueError, TypeError):
+        return {"version": "it was written by another version of the course"}
+    return {
+        name: f"{name} was {before.get(name)} and is now {now.get(name)}"
+        for name in names
+        if before.get(name) != now.get(name)
+    }
+
+
+def shapes_of(model: nn.Module) -> dict[str, Any]:
+    """Shape and dtype of all that a network saves, by name."""
+    return {
+        name: (tuple(getattr(x, "shape", ())), str(getattr(x, "dtype", type(x))))
+        for name, x in model.state_dict().items()
+    }
+
+
+@torch.no_grad()
+def answers_of(model: nn.Module, digits: Digits, place: Place) -> Tensor:
+    """The logits for a few digits, on the CPU, with the same random numbers at every call."""
+    torch.manual_seed(0)
+    images = to_float(digits.images).to(place.device)
+    with answering(model):
+        return place.compute(lambda: model(place.images(images))).float().cpu()
+
+
+def same_answers(found: Any, expected: Tensor) -> bool:
+    """Whether two networks answered alike; on another device one rounds a little differently."""
+    if not isinstance(found, Tensor) or found.shape != expected.shape:
+        return False
+    return bool((found - expected).abs().max() <= 0.01 * expected.abs().max().clamp(min=1e-6))
+
+
+def is_state_of(momenta: Any, recipe: Recipe, model: nn.Module) -> bool:
+    """Whether this is what an optimiser of the recipe remembers of these weights.
+
+    A fused step writes to what it is given without a look at its size.
+    """
+    expected = _state_after_a_step(recipe, model)
+    # A weight that never had a gradient has no state; but one of them at least has had.
+    return bool(momenta) == bool(expected) and all(
+        momenta[number].keys() == expected[number].keys()
+        and all(_alike(value, expected[number][key]) for key, value in momenta[number].items())
+        for number in momenta
+    )
+
+
+def is_history(rows: list[dict[str, Any]], losses: list[Any], steps: int) -> bool:
+    """Whether these are the rows and losses of a training that was at most ``steps`` long."""
+    ends = [row["step"] for row in rows]
+    return (
+        all(isinstance(number, (int, float)) for row in rows for number in row.values())
+        and all(isinstance(loss, float) and math.isfinite(loss) for loss in losses)
+        and ends == sorted(set(ends))
+        and 0 < ends[0] <= ends[-1] == len(losses) <= steps
+    )
+
+
+def _state_after_a_step(recipe: Recipe, model: nn.Module) -> dict[int, dict[str, Any]]:
+    twin = nn.ParameterList(
+        nn.Parameter(torch.zeros_like(weights, device="cpu"), weights.requires_grad)
+        for weights in model.parameters()
+    )
+    optimizer = recipe.optimizer_for(twin)
+    for weights in twin.parameters():
+        weights.grad = torch.zeros_like(weights) if weights.requires_grad else None
+    optimizer.step()
+    return optimizer.state_dict()["state"]
+
+
+def _alike(found: Any, expected: Any) -> bool:
+    if not isinstance(found, Tensor) or not isinstance(expected, Tensor):
+        return type(found) is type(expected)
+    same = (found.shape, found.dtype) == (expected.shape, expected.dtype)
+    return same and bool(found.isfinite().all())
+
+
+def _digest(digits: Digits) -> str:
+    content = b"".join(
+        x.cpu().contiguous().numpy().tobytes() for x in (digits.images, digits.labels)
+    )
+    return f"{len(digits)} of {digits.source} ({_hash(content)})"
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=6).hexdigest()
+
+
+def _without_addresses(text: str) -> str:
+    """The text without where things lay in memory, which is elsewhere in every process."""
+    return re.sub(" at 0x[0-9a-fA-F]+", "", text)
