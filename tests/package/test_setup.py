@@ -12,7 +12,7 @@ import yaml
 from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).resolve().parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 def name_of(requirement: str) -> str:
@@ -20,7 +20,7 @@ def name_of(requirement: str) -> str:
 
 
 def pinned() -> dict[str, str]:
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pairs = (line.split("==") for line in lines if "==" in line)
     return {name_of(name): version for name, version in pairs}
 
@@ -49,7 +49,7 @@ def test_the_tested_versions_run_on_the_oldest_python_that_is_promised() -> None
 
 
 def test_the_conda_environment_installs_what_pyproject_names() -> None:
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     assert environment["name"] == PROJECT["name"]
     python = next(d for d in environment["dependencies"] if str(d).startswith("python="))
     assert f">={python.removeprefix('python=')}" == PROJECT["requires-python"]
@@ -64,7 +64,7 @@ def test_the_conda_environment_installs_what_pyproject_names() -> None:
 def tracked() -> list[Path]:
     try:
         listed = subprocess.run(
-            ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+            ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
         ).stdout
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("not a git checkout")
