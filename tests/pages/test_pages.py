@@ -169,6 +169,8 @@ def test_the_address_of_the_project_has_one_home() -> None:
     urls = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
     assert set(urls.values()) <= {address, CONFIG["html"]["baseurl"]}
     assert CONFIG["html"]["baseurl"] == f"https://{owner}.github.io/{name}/"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"git clone (\S+)", readme) == [address]
 
 
 def test_the_reference_describes_every_module() -> None:
@@ -201,12 +203,15 @@ def test_the_workflow_does_what_make_does() -> None:
     steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
     commands = [line for step in steps for line in step.get("run", "").splitlines()]
     assert {"make test", "make book SERVE=0"} <= set(commands)
-    targets = set(
-        re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    )
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    recipes = re.findall(r"^\t\$\(PY\) (.*)", makefile.replace("$*", "test"), re.MULTILINE)
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
     for command in commands:
-        make, target, *settings = command.split()
-        assert make == "make" and target in targets
+        program, target, *settings = command.split()
+        if program == "python":  # where there is no make
+            assert command.removeprefix("python ") in recipes
+            continue
+        assert program == "make" and target in targets
         assert all(re.fullmatch(r"[A-Z]+=\S+", setting) for setting in settings)
     assert all(step["uses"].startswith("actions/") for step in steps if "uses" in step)
     (upload,) = [s for s in steps if "upload-pages-artifact" in s.get("uses", "")]
