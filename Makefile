@@ -1,11 +1,14 @@
-# Each target does its own set-up; each can be repeated and does nothing twice.
-#   make book    install, build the book, serve it         (SERVE=0: only build)
-#   make lab     install, open JupyterLab on the chapters
-#   make test    install, run every check and test
-#   make pdf     install, build the book, print it to build/reading-digits.pdf  (with Chromium)
-#   make epub    install, build the book, write build/reading-digits.epub
+# Each target installs what it needs and nothing else; each can be repeated and does nothing twice.
+#   make lab        open the chapters in JupyterLab
+#   make book       build the book and serve it         (SERVE=0: only build)
+#   make pdf        build the book, print it to build/reading-digits.pdf    (with Chromium)
+#   make epub       build the book, write build/reading-digits.epub
+#   make check      style, types, pairs, the package's own tests: for the loop of editing
+#   make test       every check and test                (CHAPTER=04 or CHAPTER=convolution: one chapter's)
+#   make style      mend what can be mended by itself: order, spacing, quotes
 #   make chapters   execute the chapters whose text changed
 # Elsewhere than .venv:  make VENV=/path/to/venv …   Another Python:  make PYTHON=python3.12 …
+# Without make:  CONTRIBUTING.md has the same commands.
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -13,42 +16,49 @@ PORT   ?= 8000
 SERVE  ?= 1
 PY     := $(VENV)/bin/python
 
-.PHONY: book pdf epub serve lab test chapters style clean
+.PHONY: lab book pdf epub check test style chapters clean
 .DEFAULT_GOAL := book
+.NOTPARALLEL:
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+# $(VENV)/.book says that the extra "book" of pyproject.toml is installed, and so do its sisters.
+$(VENV)/.%: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "The course needs Python 3.11 or newer; say which: make PYTHON=python3.12 …" >&2; exit 1; }
-	@echo "Installing into $(VENV): PyTorch, JupyterLab and the book's tools, several GB; once, some minutes."
+	@echo "Installing PyTorch and what '$*' needs into $(VENV); once, some minutes."
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[lab,book,pdf,test]'
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$*]"
 	@touch $@
 
-book: $(VENV)/.installed
+lab: $(VENV)/.lab
+	$(PY) -m jupyter lab notebooks
+
+book: $(VENV)/.book
 	$(PY) -m tools.book
 ifneq ($(SERVE),0)
 	$(PY) -m tools.serve --port $(PORT)
 endif
 
-pdf: $(VENV)/.installed
-	@sh tools/browser.sh
+pdf: $(VENV)/.pdf
+	$(PY) -m tools.browser
 	$(PY) -m tools.pdf
 
-epub: $(VENV)/.installed
+epub: $(VENV)/.book
 	$(PY) -m tools.epub
 
-lab: $(VENV)/.installed
-	$(PY) -m jupyter lab notebooks
-
-chapters: $(VENV)/.installed
+chapters: $(VENV)/.lab $(VENV)/.book
 	$(PY) -m tools.chapters run
 
-style: $(VENV)/.installed
-	$(PY) -m ruff check --fix --quiet && $(PY) -m ruff format --quiet && $(PY) -m mypy
+check: $(VENV)/.test
+	$(PY) -m pytest -n 2 --dist worksteal tests/package tests/chapters/test_pairs.py
 
-test: $(VENV)/.installed
-	@sh tools/browser.sh
-	OMP_NUM_THREADS=1 $(PY) -m pytest --nbval -n 2 --dist loadfile
+test: export OMP_NUM_THREADS = 1
+test: $(VENV)/.test
+	$(PY) -m tools.browser
+	$(PY) -m pytest --nbval -n 2 --dist loadfile $(if $(CHAPTER),--chapter $(CHAPTER))
+
+style: $(VENV)/.test
+	$(PY) -m ruff check --fix --quiet
+	$(PY) -m ruff format --quiet
 
 clean:
 	rm -rf build

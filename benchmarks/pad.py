@@ -67,7 +67,7 @@ def pen_strokes() -> list[dict[str, Any]]:
     path = Path(os.environ.get("MNIST_COURSE_DATA", "")) / "pendigits" / "train.jsonl"
     if not path.exists():
         raise SystemExit("this needs pen strokes: set MNIST_COURSE_DATA to a folder with pendigits")
-    with path.open() as lines:
+    with path.open(encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 
 
@@ -109,7 +109,8 @@ def in_browser(digits: list[dict[str, Any]]) -> dict[str, float]:
         tags = "".join(f'<script src="{script.name}"></script>' for script in scripts)
         page_path = folder / "pad.html"
         page_path.write_text(
-            f"<!doctype html><html><head>{tags}</head><body>{DigitPad().html()}</body></html>"
+            f"<!doctype html><html><head>{tags}</head><body>{DigitPad().html()}</body></html>",
+            encoding="utf-8",
         )
         browser = playwright.chromium.launch(executable_path=executable(), args=FLAGS)
         opened, loaded = [], []  # milliseconds to the first answer
@@ -180,7 +181,7 @@ def in_lab() -> dict[str, float]:
 def main() -> None:
     digits = pen_strokes()
     path = measurements.save("pad", {**accuracy(digits), **in_browser(digits[:60]), **in_lab()})
-    print(path.read_text())
+    print(path.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def describe_machine() -> dict[str, Any]:
 
     name = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         name = next((line.split(": ")[1] for line in lines if line.startswith("model name")), name)
     return {
         "processor": name,
@@ -48,7 +48,7 @@ def save(name: str, numbers: dict[str, Any]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     written = path.with_suffix(".part")
     here = {"machine": describe_machine()}
-    written.write_text(json.dumps(here | numbers | here, indent=2) + "\n")
+    written.write_text(json.dumps(here | numbers | here, indent=2) + "\n", encoding="utf-8")
     return written.replace(path)
 
 
@@ -65,5 +65,5 @@ def load(name: str) -> dict[str, Any]:
             f"there are no results called {name!r} (known: {known}); "
             f"make them with python -m benchmarks.{name}, in a checkout of the course"
         )
-    numbers: dict[str, Any] = json.loads(path.read_text())
+    numbers: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return numbers

@@ -34,7 +34,7 @@ def browser() -> Iterator:
     """A headless Chromium; tests that use it are skipped where there is none."""
     path = executable()
     if path is None:
-        pytest.skip("no Chromium or Chrome on this machine: see tools/browser.sh")
+        pytest.skip("no Chromium or Chrome on this machine: run python -m tools.browser")
     expect.set_options(timeout=20_000)  # milliseconds
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=path, headless=True, args=FLAGS)

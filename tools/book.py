@@ -58,14 +58,14 @@ def fetch_mathjax() -> bool:
 
 def configuration(has_mathjax: bool) -> Path:
     """Write the configuration of this build: the project's, less what could not be fetched."""
-    settings = yaml.safe_load((ROOT / "_config.yml").read_text())
+    settings = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     # Paths in it count from the folder of the file.
     settings["sphinx"]["local_extensions"] = {"tools.pages": str(ROOT)}
     if not has_mathjax:
         del settings["sphinx"]["config"]["mathjax_path"]
         del settings["sphinx"]["config"]["mathjax3_config"]
     path = BUILD / "config.yml"
-    path.write_text(yaml.safe_dump(settings))
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
     return path
 
 

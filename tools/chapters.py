@@ -81,7 +81,7 @@ def notebook_path(source: Path) -> Path:
 
 def colab_cell() -> NotebookNode:
     """The cell that lets a chapter run on Colab; the page does not show it."""
-    repository = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]
+    repository = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]
     code = COLAB.format(packages=" ".join(COLAB_LACKS), **repository)
     return nbformat.v4.new_code_cell(code, metadata={"tags": ["remove-cell"]})
 

@@ -130,7 +130,7 @@ def mathml(formulas: list[tuple[str, bool]], mathjax: Path) -> list[str]:
     """
     result = subprocess.run(
         ["node", str(SCRIPT), str(mathjax.resolve())],
-        input=json.dumps(formulas), capture_output=True, text=True, encoding="utf-8",
+        input=json.dumps(formulas), capture_output=True, encoding="utf-8",
     )  # fmt: skip
     if result.returncode:
         raise ValueError(result.stderr.strip())

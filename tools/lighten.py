@@ -24,13 +24,13 @@ def lighten(site: Path) -> None:
     """Lighten a built site, in place."""
     pages = sorted(site.rglob("*.html"))
     for page in pages:
-        text = page.read_text()
+        text = page.read_text(encoding="utf-8")
         if (lighter := lighten_page(text, page.name)) != text:
-            page.write_text(lighter)
+            page.write_text(lighter, encoding="utf-8")
     for source_map in site.rglob("*.map"):
         source_map.unlink()
     scripts = (site / "_static" / "scripts").glob("*-theme.js")
-    lighten_icons(site, "".join(path.read_text() for path in (*pages, *scripts)))
+    lighten_icons(site, "".join(path.read_text(encoding="utf-8") for path in (*pages, *scripts)))
 
 
 def lighten_page(text: str, name: str = "") -> str:
@@ -54,13 +54,16 @@ def lighten_icons(site: Path, text: str) -> None:
     names = set(re.findall(r"fa-[a-z][\w-]*", text))
     css = ICON_RULE.sub(
         lambda rule: rule[0] if names & set(re.findall(r"fa-[\w-]+", rule[1])) else "",
-        style.read_text(),
+        style.read_text(encoding="utf-8"),
     )
-    sheets = [css, *(p.read_text() for p in site.rglob("_static/**/*.css") if p != style)]
+    sheets = [
+        css,
+        *(p.read_text(encoding="utf-8") for p in site.rglob("_static/**/*.css") if p != style),
+    ]
     icons = {int(m[1], 16) if m[1] else ord(m[0]) for m in ICON.finditer("".join(sheets))}
     (site / FONTS / "icons.woff").write_bytes(subset(site / FONTS / "fa-solid-900.ttf", icons))
     source = 'src:url(../vendor/fontawesome/webfonts/icons.woff) format("woff")'
-    style.write_text(ICON_FONT.sub(source, css))
+    style.write_text(ICON_FONT.sub(source, css), encoding="utf-8")
 
 
 def subset(font: Path, characters: set[int]) -> bytes:

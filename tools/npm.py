@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -14,12 +15,13 @@ def fetch(name: str, version: str, cache: Path) -> Path | None:
     folder = cache / f"{name}-{version}"
     if folder.exists():  # it appears when it is whole
         return folder
+    npm = shutil.which("npm") or "npm"  # on Windows a script, which starts only by its full name
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as scratch:
         try:
             packed = subprocess.run(
-                ["npm", "pack", "--silent", "--json", f"{name}@{version}"],
-                cwd=scratch, check=True, capture_output=True, text=True, timeout=120,
+                [npm, "pack", "--silent", "--json", f"{name}@{version}"],
+                cwd=scratch, check=True, capture_output=True, encoding="utf-8", timeout=120,
             )  # fmt: skip
             with tarfile.open(Path(scratch, json.loads(packed.stdout)[0]["filename"])) as package:
                 package.extractall(scratch, filter="data")

@@ -169,7 +169,7 @@ def document(of: Book, site: Path) -> str:
     return DOCUMENT.format(
         language=of.language,
         title=html.escape(of.title),
-        style="\n".join([onefile.style(), STYLE.read_text(), *map(_sheet, pages)]),
+        style="\n".join([onefile.style(), STYLE.read_text(encoding="utf-8"), *map(_sheet, pages)]),
         mathjax=folder.joinpath("es5", "startup.js").as_uri() if folder else MATHJAX_URL,
         body="\n".join([*front, *(page.html() for page in pages)]),
     )

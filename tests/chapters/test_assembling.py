@@ -205,7 +205,8 @@ def test_a_whole_model_needs_its_class_in_the_program_that_loads_it(tmp_path, mo
     torch.save(Net(), tmp_path / "model.pt")
     script = tmp_path / "other.py"
     script.write_text(
-        f"import torch\ntorch.load({str(tmp_path / 'model.pt')!r}, weights_only=False)"
+        f"import torch\ntorch.load({str(tmp_path / 'model.pt')!r}, weights_only=False)",
+        encoding="utf-8",
     )
     with pytest.raises(AttributeError, match="Can't get attribute 'Net' on <module '__main__'"):
         runpy.run_path(str(script), run_name="__main__")

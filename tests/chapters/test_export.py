@@ -107,7 +107,7 @@ def test_the_warm_up_does_not_count():
 
 
 def test_the_program_reads_a_one_wherever_it_stands_and_in_either_shape(tmp_path):
-    (tmp_path / "read_digit.py").write_text(chapter["PROGRAM"])
+    (tmp_path / "read_digit.py").write_text(chapter["PROGRAM"], encoding="utf-8")
     (tmp_path / "digits.onnx").write_bytes(export.to_onnx(pretrained.load()))
     places = {"tall.png": (10, 90), "corner.png": (0, 0), "large.png": (100, 250)}
     for name, (top, left) in places.items():

@@ -167,10 +167,10 @@ def test_the_page_teaches_the_same(tmp_path):
     lesson = handwriting(28, 20)
     model = base64.b64encode(page_weights(network, "float32")).decode()
     script, given_to_it = tmp_path / "teach.mjs", tmp_path / "lesson.json"
-    script.write_text(SCRIPT % {"static": STATIC.as_uri()})
-    given_to_it.write_text(json.dumps({"model": model, "digits": lesson}))
+    script.write_text(SCRIPT % {"static": STATIC.as_uri()}, encoding="utf-8")
+    given_to_it.write_text(json.dumps({"model": model, "digits": lesson}), encoding="utf-8")
     answer = subprocess.run(
-        [NODE, script, given_to_it], capture_output=True, text=True, timeout=120, check=False
+        [NODE, script, given_to_it], capture_output=True, encoding="utf-8", timeout=120, check=False
     )
     assert answer.returncode == 0, answer.stderr
     page = json.loads(answer.stdout)

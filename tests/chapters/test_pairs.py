@@ -33,7 +33,7 @@ def test_no_notebook_is_without_text() -> None:
 
 
 def test_the_table_of_contents_names_every_chapter() -> None:
-    contents = (chapters.ROOT / "_toc.yml").read_text()
+    contents = (chapters.ROOT / "_toc.yml").read_text(encoding="utf-8")
     missing = [s.stem for s in chapters.sources() if f"notebooks/{s.stem}" not in contents]
     assert not missing
 
@@ -45,7 +45,7 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, nbformat.N
     with pytest.MonkeyPatch.context() as patch:
         settle(patch, house)
         source = house / "book" / "01-small.md"
-        source.write_text(TEXT)
+        source.write_text(TEXT, encoding="utf-8")
         chapters.run(source)
         notebook = nbformat.read(chapters.notebook_path(source), as_version=4)
     return house, notebook
@@ -63,7 +63,7 @@ def pair(executed, tmp_path, monkeypatch):
     """The text of the small chapter, a copy of its notebook, and a way to write that copy back."""
     settle(monkeypatch, tmp_path)
     source = tmp_path / "book" / "01-small.md"
-    source.write_text(TEXT)
+    source.write_text(TEXT, encoding="utf-8")
     notebook = copy.deepcopy(executed[1])
 
     def found(changed: nbformat.NotebookNode) -> str:
@@ -87,9 +87,9 @@ def test_before_the_first_code_stands_the_cell_for_colab(pair) -> None:
     ]  # fmt: skip
     assert notebook.cells[1].metadata == {"tags": ["remove-cell"]}
     assert notebook.cells[1].outputs == []
-    source.write_text(HEADER)
+    source.write_text(HEADER, encoding="utf-8")
     assert [cell.cell_type for cell in chapters.read(source).cells] == ["markdown"]
-    source.write_text(TEXT)
+    source.write_text(TEXT, encoding="utf-8")
     del notebook.cells[1]
     assert "differs from 01-small.md" in found(notebook)
 
@@ -160,7 +160,7 @@ def test_a_chapter_that_fails_leaves_its_notebook_as_it_was(pair, capsys) -> Non
     source, notebook, found = pair
     found(notebook)
     before = chapters.notebook_path(source).read_bytes()
-    source.write_text(HEADER + "\n```{code-cell} python\n1 / 0\n```\n")
+    source.write_text(HEADER + "\n```{code-cell} python\n1 / 0\n```\n", encoding="utf-8")
     assert chapters.main(["run", "01"]) == 1
     assert "ZeroDivisionError" in capsys.readouterr().err
     assert chapters.notebook_path(source).read_bytes() == before

@@ -51,7 +51,7 @@ def test_train_writes_weights_that_evaluate_and_predict_read(tmp_path, capsys, p
     answer = capsys.readouterr().out
     assert "10 of 10 steps on made-up digits (cpu)" in answer
     assert str(out / "last.safetensors") in answer
-    assert (out / "history.csv").read_text().startswith("epoch,step,")
+    assert (out / "history.csv").read_text(encoding="utf-8").startswith("epoch,step,")
 
     weights = ["--weights", str(out / "best.safetensors")]
     assert cli.main(["evaluate", *weights, "--device", "cpu"]) == 0
@@ -102,7 +102,7 @@ def test_evaluate_measures_the_network_of_the_course_by_default(capsys):
 def drawn(tmp_path) -> Path:
     """A file of thirty digits, as the drawing pad saves it."""
     path = tmp_path / "my-digits.json"
-    path.write_text(samples.write_samples(handwriting(7, 30)))
+    path.write_text(samples.write_samples(handwriting(7, 30)), encoding="utf-8")
     return path
 
 
@@ -141,7 +141,7 @@ def test_finetune_teaches_a_network_drawn_digits(tmp_path, capsys, drawn):
 def test_a_file_that_holds_no_drawn_digits_is_an_error_in_one_line(tmp_path, capsys, text, reason):
     path = tmp_path / "my-digits.json"
     if text:
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     new = tmp_path / "new.safetensors"
     assert cli.main(["finetune", "--digits", str(path), "--output", str(new)]) == 1
     assert reason in error_of(capsys)
@@ -184,7 +184,7 @@ def test_export_without_onnx_says_what_to_install(tmp_path, capsys, monkeypatch)
 
 
 def write_text(path: Path) -> None:
-    path.write_text("not a picture")
+    path.write_text("not a picture", encoding="utf-8")
 
 
 def write_blank(path: Path) -> None:

@@ -362,7 +362,9 @@ def test_without_network_a_process_falls_back_once_and_soon(
 def test_without_a_cache_folder_mnist_is_used_from_memory(
     mirrors: list[Mirror], cache: Path
 ) -> None:
-    cache.parent.parent.parent.joinpath("cache").write_text("a file where a folder should be")
+    cache.parent.parent.parent.joinpath("cache").write_text(
+        "a file where a folder should be", encoding="utf-8"
+    )
     with pytest.warns(DataWarning, match="could not be kept in") as caught:
         for split in SIZES:
             digits = data.load(split)

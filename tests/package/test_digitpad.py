@@ -117,7 +117,7 @@ def test_saved_digits_become_a_data_set_and_a_file(tmp_path):
     assert labels.tolist() == list(range(10))
     torch.testing.assert_close(images[3, 0], torch.from_numpy(IMAGE))
     path = tmp_path / "my-digits.json"
-    path.write_text(pad.to_json())
+    path.write_text(pad.to_json(), encoding="utf-8")
     assert read_samples(path) == SAMPLES
     assert torch.equal(to_dataset(read_samples(path)).tensors[0], images)
 
@@ -148,7 +148,7 @@ def test_digits_that_are_not_digits_are_refused_with_the_reason(tmp_path, change
         pad.samples = digits
     assert pad.samples == []
     path = tmp_path / "my-digits.json"
-    path.write_text(json.dumps({"version": 1, "digits": digits}))
+    path.write_text(json.dumps({"version": 1, "digits": digits}), encoding="utf-8")
     with pytest.raises(SamplesError, match=reason):
         read_samples(path)
 
@@ -170,6 +170,6 @@ def test_digits_that_are_not_digits_are_refused_with_the_reason(tmp_path, change
 )
 def test_files_that_hold_no_digits_are_refused_with_the_reason(tmp_path, text, reason):
     path = tmp_path / "my-digits.json"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(SamplesError, match=reason):
         read_samples(path)

@@ -61,7 +61,9 @@ def run_fit(folder: Path, **options) -> tuple[nn.Module, train.History]:
 def torchrun(tmp_path: Path, code: str, processes: int = 2) -> subprocess.CompletedProcess[str]:
     """Run ``code`` in several processes; it finds the folder of the test in ``folder``."""
     script = tmp_path / "script.py"
-    script.write_text(f"from pathlib import Path\nfolder = Path({str(tmp_path)!r})\n{code}")
+    script.write_text(
+        f"from pathlib import Path\nfolder = Path({str(tmp_path)!r})\n{code}", encoding="utf-8"
+    )
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",

@@ -19,14 +19,14 @@ def test_what_was_saved_is_loaded_with_the_machine_that_made_it(tmp_path, monkey
 
 def test_unknown_results_name_the_known_ones_and_the_script(tmp_path, monkeypatch):
     monkeypatch.setattr(measurements, "FOLDER", tmp_path)
-    (tmp_path / "pad.json").write_text("{}")
+    (tmp_path / "pad.json").write_text("{}", encoding="utf-8")
     with pytest.raises(FileNotFoundError, match=r"known: pad.*python -m benchmarks\.speed"):
         measurements.load("speed")
 
 
 @pytest.mark.parametrize("path", sorted(measurements.FOLDER.glob("*.json")), ids=lambda p: p.stem)
 def test_every_committed_result_says_where_it_was_measured_and_has_its_script(path):
-    machine = json.loads(path.read_text())["machine"]
+    machine = json.loads(path.read_text(encoding="utf-8"))["machine"]
     assert {"processor", "cores", "threads", "gpu", "torch", "date"} <= machine.keys()
     assert (measurements.FOLDER.parent / f"{path.stem}.py").exists()
 

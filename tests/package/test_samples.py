@@ -44,7 +44,7 @@ def test_what_is_written_can_be_read_again_or_is_not_written(tmp_path):
     most = MOST_BYTES // len(write_samples([{"label": 1, "strokes": [stroke] * 10, "time": 5}]))
     samples = [{"label": 1, "strokes": [stroke] * 10, "time": 5}] * (most + 1)
     path = tmp_path / "my-digits.json"
-    path.write_text(write_samples(samples[1:]))
+    path.write_text(write_samples(samples[1:]), encoding="utf-8")
     assert read_samples(path) == samples[1:]
     with pytest.raises(SamplesError, match="larger than 4 MB together"):
         write_samples(samples)

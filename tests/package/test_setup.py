@@ -1,5 +1,6 @@
-"""The set-up keeps its promises: one list of requirements, tested versions, no stray files."""
+"""The set-up keeps its promises: tested versions, the same commands and bytes on every system."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -10,29 +11,25 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+from tests import one_chapter
+from tools import browser, chapters
+from tools.wheels import PYTHONS, SYSTEMS, needed, pinned, required
 
 ROOT = Path(__file__).resolve().parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-
-
-def name_of(requirement: str) -> str:
-    return re.split(r"[<>=!~\[; ]", requirement)[0].lower().replace("_", "-")
-
-
-def pinned() -> dict[str, str]:
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
-    pairs = (line.split("==") for line in lines if "==" in line)
-    return {name_of(name): version for name, version in pairs}
-
-
-def requirements() -> list[str]:
-    extras = PROJECT["optional-dependencies"]
-    return PROJECT["dependencies"] + [r for extra in extras.values() for r in extra]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 def test_every_requirement_has_a_tested_version() -> None:
-    missing = [r for r in requirements() if name_of(r) not in pinned()]
+    missing = [str(r) for r in required() if canonicalize_name(r.name) not in pinned()]
     assert not missing, f"add to constraints.txt: {missing}"
+
+
+def test_what_is_pinned_is_what_some_system_needs() -> None:
+    """Of what is not pinned pip takes the newest, which nobody has tried."""
+    environments = (system.environment(python) for system in SYSTEMS for python in PYTHONS)
+    assert set().union(*map(needed, environments)) == pinned().keys()
 
 
 def test_the_tested_versions_run_on_the_oldest_python_that_is_promised() -> None:
@@ -41,7 +38,7 @@ def test_the_tested_versions_run_on_the_oldest_python_that_is_promised() -> None
     too_new = {
         installed.name: needed
         for installed in distributions()
-        if tested.get(name_of(installed.name)) == installed.version
+        if tested.get(canonicalize_name(installed.name)) == installed.version
         and (needed := installed.metadata["Requires-Python"])
         and oldest not in SpecifierSet(needed)
     }
@@ -49,22 +46,152 @@ def test_the_tested_versions_run_on_the_oldest_python_that_is_promised() -> None
 
 
 def test_the_conda_environment_installs_what_pyproject_names() -> None:
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     assert environment["name"] == PROJECT["name"]
     python = next(d for d in environment["dependencies"] if str(d).startswith("python="))
     assert f">={python.removeprefix('python=')}" == PROJECT["requires-python"]
     (pip,) = [d["pip"] for d in environment["dependencies"] if isinstance(d, dict)]
     extras = re.search(r"\.\[(.*)\]", " ".join(pip))
-    assert extras and set(extras[1].split(",")) == set(PROJECT["optional-dependencies"])
+    assert extras and extras[1] == "lab"  # what the chapters need, and no tool to build or test
     assert "--constraint constraints.txt" in pip
     # The project itself, editable: chapters read the results of benchmarks beside the package.
     assert any(line.startswith("--editable .[") for line in pip)
 
 
+# --- the same commands, with make and without -----------------------------------------------------
+
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def test_every_command_of_make_can_be_given_without_make() -> None:
+    described = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    modules = set(re.findall(r"^\t\$\(PY\) -m (\S+)", MAKEFILE, re.MULTILINE))
+    assert modules >= {"jupyter", "pip", "pytest", "tools.book", "tools.chapters"}
+    assert [name for name in sorted(modules) if f"python -m {name}" not in described] == []
+    targets = re.search(r"^\.PHONY: (.*)", MAKEFILE, re.MULTILINE)[1].split()
+    assert [t for t in targets if f"`make {t}`" not in described] == ["clean"]
+
+
+def test_each_target_installs_an_extra_that_there_is() -> None:
+    extras = set(re.findall(r"\$\(VENV\)/\.([a-z]+)\b", MAKEFILE))
+    assert extras - {"venv"} == set(PROJECT["optional-dependencies"])
+
+
+def test_the_readme_names_the_tested_pytorch() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = dict(re.findall(r"\b(torch|torchvision)==([\d.]*\d)", text))
+    assert named == {name: pinned()[name] for name in ("torch", "torchvision")}
+
+
+@pytest.mark.parametrize("name", ["04", "convolution", "04-convolution-by-hand"])
+def test_a_chapter_is_its_notebook_its_pair_and_its_tests(name: str) -> None:
+    assert one_chapter.belonging_to(name) == [
+        "notebooks/04-convolution-by-hand.ipynb",
+        f"{one_chapter.PAIR}[04-convolution-by-hand]",
+        "tests/chapters/test_convolution.py",
+        "tests/checks/test_convolution.py",
+    ]
+
+
+def test_the_tests_of_every_chapter_belong_to_one() -> None:
+    named = {each for source in chapters.sources() for each in one_chapter.belonging_to(source)}
+    files = {
+        path for folder in ("chapters", "checks") for path in (ROOT / "tests" / folder).iterdir()
+    }
+    tests = {path.relative_to(ROOT).as_posix() for path in files if path.name.startswith("test_")}
+    # Two files are about the pipeline.
+    assert tests - named == {f"tests/chapters/test_{name}.py" for name in ("comparison", "pairs")}
+
+
+# --- the same on every system ---------------------------------------------------------------------
+
+FOLDERS = ("mnist_course", "tools", "tests", "benchmarks")
+CODE = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
+CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(?::[^\n]*\n)*(.*?)^```", re.DOTALL | re.MULTILINE)
+OTHER_MODULES = ("Image", "tarfile")  # whose open() takes bytes
+
+
+def text_without_encoding(code: str) -> list[str]:
+    """Calls that read or write a text file and leave its encoding to the system."""
+    calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
+    found = []
+    for call in calls:
+        *owner, name = ast.unparse(call.func).rsplit(".", 1)
+        modes = [a.value for a in call.args if isinstance(a, ast.Constant)]
+        binary = any(isinstance(mode, str) and "b" in mode and len(mode) <= 3 for mode in modes)
+        is_text = name in {"read_text", "write_text"} or (
+            name == "open" and not binary and not set(owner) & set(OTHER_MODULES)
+        )
+        if is_text and "encoding" not in {keyword.arg for keyword in call.keywords}:
+            found.append(ast.unparse(call))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("open('a.txt')", 1),
+        ("path.open('w')", 1),
+        ("path.read_text()", 1),
+        ("(folder / 'a').write_text('ä')", 1),
+        ("open('a', 'rb'); path.open('wb'); path.read_bytes(); Image.open(path)", 0),
+        ("path.read_text(encoding='utf-8')", 0),
+    ],
+)
+def test_a_missing_encoding_is_found(code: str, found: int) -> None:
+    assert len(text_without_encoding(code)) == found
+
+
+def test_text_files_are_opened_as_utf_8() -> None:
+    """Windows would take its code page, and either misread them or fail."""
+    cells = {path: path.read_text(encoding="utf-8") for path in CODE}
+    for source in chapters.sources():
+        body = "\n".join(CELL.findall(source.read_text(encoding="utf-8")))
+        cells[source] = re.sub(r"^[%!].*", "", body, flags=re.MULTILINE)
+    found = {p.name: calls for p, code in cells.items() if (calls := text_without_encoding(code))}
+    assert found == {}
+
+
+def test_lines_end_alike_on_every_system() -> None:
+    tracked()  # skips where there is no Git
+    listed = subprocess.run(
+        ["git", "ls-files", "--eol"], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
+    ).stdout
+    rows = [line.split(maxsplit=2) for line in listed.splitlines()]
+    assert {kind for kind, *_ in rows} <= {"i/lf", "i/none", "i/-text"}
+    assert all("attr/text=auto eol=lf" in rest for *_, rest in rows)
+
+
+def test_no_path_is_one_of_a_single_system() -> None:
+    """Ruff finds ``os.path`` and its like; here are calls and fixed places that Windows lacks."""
+    lines = {
+        f"{path.name}: {line.strip()}"
+        for path in CODE
+        if path != Path(__file__)
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.search(r"os\.(fork|sep|getuid|uname)\b|[\"']/(tmp|dev|etc|usr)\b", line)
+    }
+    assert lines == set()
+
+
+@pytest.mark.parametrize("place", browser.PLACES, ids=lambda place: place.name)
+def test_a_browser_is_found_where_a_system_keeps_it(place: Path, monkeypatch) -> None:
+    monkeypatch.setattr(browser.shutil, "which", lambda _: None)
+    monkeypatch.setattr(browser.Path, "exists", lambda path: path == place)
+    assert browser.executable() == str(place)
+    monkeypatch.setattr(browser.Path, "exists", lambda _: False)
+    assert browser.executable() is None
+    monkeypatch.setattr(browser.shutil, "which", lambda name: f"bin/{name}" * (name == "chromium"))
+    assert browser.executable() == "bin/chromium"
+
+
+# --- what is in the repository --------------------------------------------------------------------
+
+
 def tracked() -> list[Path]:
     try:
         listed = subprocess.run(
-            ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+            ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
         ).stdout
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("not a git checkout")

@@ -102,7 +102,7 @@ def test_pen_strokes_look_like_mnist():
         pytest.skip("no pen strokes: MNIST_COURSE_DATA has no pendigits/train.jsonl")
     from mnist_course import data
 
-    with pen.open() as lines:
+    with pen.open(encoding="utf-8") as lines:
         drawn = [preprocess(json.loads(line)["strokes"]) for line in islice(lines, 300)]
     mnist = data.to_float(data.load("test").images).numpy()
     assert np.mean(drawn) == pytest.approx(mnist.mean(), rel=0.15)

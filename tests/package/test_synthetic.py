@@ -38,9 +38,9 @@ def test_what_is_written_can_be_saved_and_read_again(writer, tmp_path):
     digits = handwriting(writer, 20)
     assert check_samples(digits) == digits
     path = tmp_path / "my-digits.json"
-    path.write_text(write_samples(digits))
+    path.write_text(write_samples(digits), encoding="utf-8")
     assert read_samples(path) == digits
-    assert json.loads(path.read_text())["digits"][3]["label"] == 3
+    assert json.loads(path.read_text(encoding="utf-8"))["digits"][3]["label"] == 3
 
 
 @writers

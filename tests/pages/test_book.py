@@ -204,7 +204,9 @@ def told(visits: dict[str, Visit], part: str) -> dict[str, Any]:
 
 @pytest.mark.browser
 def test_every_page_of_the_book_was_visited(visits) -> None:
-    listed = set(re.findall(r"(?:root|file): (\S+)", (book.ROOT / "_toc.yml").read_text()))
+    listed = set(
+        re.findall(r"(?:root|file): (\S+)", (book.ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    )
     assert {f"{name}.html" for name in listed} | {"search.html", "genindex.html"} <= set(visits)
 
 
@@ -431,14 +433,14 @@ def test_icons_and_scripts_that_a_page_needs_stay(tmp_path: Path) -> None:
 
 
 def article(path: Path) -> str:
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     return text[text.index("<article") : text.index("</article")]
 
 
 def test_every_figure_says_what_it_shows() -> None:
     poor = []
     for name in names():
-        html = (SITE / name).read_text()
+        html = (SITE / name).read_text(encoding="utf-8")
         if "<article" not in html:
             continue
         for tag in re.findall(r'<img\b(?! src="_static/minus)[^>]*>', article(SITE / name)):
@@ -464,7 +466,12 @@ def test_all_links_stay_in_the_book_and_lead_somewhere() -> None:
     identifiers: dict[Path, set[str]] = {}
     for name in [*names(), "index.html"]:
         path = SITE / name
-        text = re.sub(r"<(script|style)\b[^>]*>.+?</\1>", "", path.read_text(), flags=re.DOTALL)
+        text = re.sub(
+            r"<(script|style)\b[^>]*>.+?</\1>",
+            "",
+            path.read_text(encoding="utf-8"),
+            flags=re.DOTALL,
+        )
         for link in re.findall(r'\b(?:href|src)="([^"]+)"|url=([^"]+)"', text):
             parts = urlsplit("".join(link))
             if parts.scheme or parts.netloc:
@@ -474,7 +481,9 @@ def test_all_links_stay_in_the_book_and_lead_somewhere() -> None:
                 lost.append(f"{name}: {link}")
             elif parts.fragment and target.suffix == ".html":
                 if target not in identifiers:
-                    identifiers[target] = set(re.findall(r'\bid="([^"]+)"', target.read_text()))
+                    identifiers[target] = set(
+                        re.findall(r'\bid="([^"]+)"', target.read_text(encoding="utf-8"))
+                    )
                 if parts.fragment not in identifiers[target]:
                     lost.append(f"{name}: {link}")
     assert not lost
@@ -486,8 +495,8 @@ def test_formulas_fall_back_to_the_network_without_npm(tmp_path, monkeypatch) ->
     monkeypatch.setenv("PATH", "")
     assert book.fetch_mathjax() is False
     assert not (tmp_path / "static" / "mathjax").exists()
-    assert "mathjax_path" not in book.configuration(has_mathjax=False).read_text()
-    assert "mathjax_path" in book.configuration(has_mathjax=True).read_text()
+    assert "mathjax_path" not in book.configuration(has_mathjax=False).read_text(encoding="utf-8")
+    assert "mathjax_path" in book.configuration(has_mathjax=True).read_text(encoding="utf-8")
 
 
 def test_the_server_says_where_it_is_and_stops_on_ctrl_c() -> None:

@@ -41,7 +41,7 @@ def options_of(text: str) -> dict:
 @needs_node
 def test_arithmetic_of_the_modules() -> None:
     tests = ROOT / "tests" / "pages" / "js" / "figures.test.mjs"
-    done = subprocess.run([str(NODE), "--test", str(tests)], capture_output=True, text=True)
+    done = subprocess.run([str(NODE), "--test", str(tests)], capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stdout
     assert int(re.search(r"# pass (\d+)", done.stdout)[1]) > 0
 
@@ -193,7 +193,7 @@ def test_layers_that_cannot_be_shown_are_refused(layers, error, message: str) ->
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "dom.js").write_text("export const one = 1;\nconst hidden = 7;\n")
+    (tmp_path / "dom.js").write_text("export const one = 1;\nconst hidden = 7;\n", encoding="utf-8")
     return tmp_path
 
 
@@ -202,20 +202,25 @@ def run_module(source: str, tmp_path: Path) -> str:
     path.write_text(f"{source}", encoding="utf-8")
     code = f"import figure from {json.dumps(path.as_uri())}; console.log(figure.render())"
     return subprocess.run(
-        [str(NODE), "--input-type=module", "-e", code], capture_output=True, text=True, check=True
+        [str(NODE), "--input-type=module", "-e", code],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
     ).stdout.strip()
 
 
 @needs_node
 def test_a_bundle_is_a_module_with_its_imports_inside(folder: Path) -> None:
     (folder / "two.js").write_text(
-        'import { one } from "./dom.js";\nexport function two() { return one + one; }\n'
+        'import { one } from "./dom.js";\nexport function two() { return one + one; }\n',
+        encoding="utf-8",
     )
     # `hidden` and `two` are names in other modules, too, and must not meet.
     (folder / "figure.js").write_text(
         'import { one } from "./dom.js";\nimport {\n  two,\n} from "./two.js";\n'
         "const hidden = 10;\nexport class Kept {}\n"
-        "export default { render() { return one + two() + hidden; } };\n"
+        "export default { render() { return one + two() + hidden; } };\n",
+        encoding="utf-8",
     )
     bundle = figures.bundle("figure", folder)
     assert not re.search(r"^import", bundle, re.MULTILINE)
@@ -243,7 +248,9 @@ def test_a_bundle_is_a_module_with_its_imports_inside(folder: Path) -> None:
 def test_what_the_bundler_does_not_understand_is_an_error(
     folder: Path, source: str, message: str
 ) -> None:
-    (folder / "figure.js").write_text(f"{source}export default {{ render() {{}} }};\n")
+    (folder / "figure.js").write_text(
+        f"{source}export default {{ render() {{}} }};\n", encoding="utf-8"
+    )
     with pytest.raises(ValueError, match=message):
         figures.bundle("figure", folder)
 
@@ -257,7 +264,9 @@ def test_a_module_without_a_default_export_is_no_widget(folder: Path) -> None:
 def test_the_page_script_is_one_classic_script_with_every_figure(tmp_path: Path) -> None:
     path = page_script.write(tmp_path / "new" / "folder")
     assert path.name == "course.js" and path.read_bytes().isascii()
-    mounted = set(re.findall(r'"([\w-]+)": modules\["\1"\]\.mount', path.read_text()))
+    mounted = set(
+        re.findall(r'"([\w-]+)": modules\["\1"\]\.mount', path.read_text(encoding="utf-8"))
+    )
     assert mounted >= set(MAKERS)
     assert mounted == {
         path.stem

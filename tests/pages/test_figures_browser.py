@@ -119,7 +119,8 @@ def test_a_figure_that_fails_leaves_its_picture(browser, site: Path) -> None:
         '<div data-figure="kernel-playground" data-options="{">first picture</div>'
         '<div data-figure="kernel-playground" data-options="{}">second picture</div>'
         '<div data-figure="no-such-figure">third picture</div>'
-        '<div data-figure="output-size">fourth picture</div>'
+        '<div data-figure="output-size">fourth picture</div>',
+        encoding="utf-8",
     )
     page = browser.new_page()
     messages: list[str] = []

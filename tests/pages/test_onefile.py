@@ -22,7 +22,7 @@ OPF = "{http://www.idpf.org/2007/opf}"
 
 
 def listed() -> list[tuple[str, str]]:
-    toc = yaml.safe_load((book.ROOT / "_toc.yml").read_text())
+    toc = yaml.safe_load((book.ROOT / "_toc.yml").read_text(encoding="utf-8"))
     return list(onefile.contents(toc))
 
 
@@ -36,7 +36,9 @@ def titles(site: Path) -> list[str]:
     """The titles of all pages in the order of the book, from the built pages."""
     found = []
     for _, name in listed():
-        heading = re.search(r"<h1>(.*?)<a class=\"headerlink", (site / f"{name}.html").read_text())
+        heading = re.search(
+            r"<h1>(.*?)<a class=\"headerlink", (site / f"{name}.html").read_text(encoding="utf-8")
+        )
         assert heading, name
         found.append(re.sub(r"<[^>]+>", "", heading[1]).replace("&amp;", "&"))
     return found
@@ -44,7 +46,7 @@ def titles(site: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def formula_count(site: Path) -> int:
-    texts = [(site / f"{name}.html").read_text() for _, name in listed()]
+    texts = [(site / f"{name}.html").read_text(encoding="utf-8") for _, name in listed()]
     return sum(len(re.findall(r'<(?:span|div) class="[^"]*\bmath\b', text)) for text in texts)
 
 
@@ -141,7 +143,7 @@ def printed(site: Path, tmp_path_factory: pytest.TempPathFactory):
     """The PDF, read; printing refuses what is wider than a sheet."""
     pypdf = pytest.importorskip("pypdf")
     if browsers.executable() is None:
-        pytest.skip("no Chromium or Chrome on this machine: see tools/browser.sh")
+        pytest.skip("no Chromium or Chrome on this machine: run python -m tools.browser")
     if book.mathjax_package() is None:
         pytest.skip("MathJax could not be had from npm, so formulas need the network")
     target = tmp_path_factory.mktemp("pdf") / "book.pdf"
@@ -265,7 +267,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "root": "book/index",
         "parts": [{"caption": "P", "chapters": [{"file": "notebooks/01-one"}]}],
     }
-    (tmp_path / "_toc.yml").write_text(yaml.safe_dump(toc))
+    (tmp_path / "_toc.yml").write_text(yaml.safe_dump(toc), encoding="utf-8")
     write_page(tmp_path, "book/index", HOME)
     write_page(tmp_path, "notebooks/01-one", CHAPTER.format(tex="c", more=""))
     monkeypatch.setattr(book, "ROOT", tmp_path)
@@ -275,7 +277,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def write_page(site: Path, name: str, text: str) -> None:
     path = site / f"{name}.html"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
 
 
 def read(site: Path) -> list[onefile.Page]:
@@ -349,7 +351,7 @@ def test_printing_refuses_what_is_wider_than_the_sheet(browser, small) -> None:
         page = browser.new_page(viewport={"width": pdf.WIDTH, "height": 900})
         page.emulate_media(media="print")
         source = small / "book.html"
-        source.write_text(pdf.document(onefile.about(), small))
+        source.write_text(pdf.document(onefile.about(), small), encoding="utf-8")
         page.goto(source.as_uri())
         wider = page.evaluate(pdf.CUT)
         page.close()

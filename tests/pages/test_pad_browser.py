@@ -32,11 +32,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the scripts, and pages with one pad, two pads, or bad weights."""
     folder = tmp_path_factory.mktemp("site")
     page_script.write(folder)
-    weights = page_weights.write(folder).read_text()
+    weights = page_weights.write(folder).read_text(encoding="utf-8")
     middle = len(weights) // 2
-    (folder / "damaged.js").write_text(weights[:middle] + "ABCD" + weights[middle + 4 :])
-    (folder / "foreign.js").write_text("globalThis.MNIST_COURSE_WEIGHTS = '<img src=x>';")
-    (folder / "none.js").write_text("")
+    (folder / "damaged.js").write_text(
+        weights[:middle] + "ABCD" + weights[middle + 4 :], encoding="utf-8"
+    )
+    (folder / "foreign.js").write_text(
+        "globalThis.MNIST_COURSE_WEIGHTS = '<img src=x>';", encoding="utf-8"
+    )
+    (folder / "none.js").write_text("", encoding="utf-8")
     pad = DigitPad().html()
     pages = {
         "one": ("course-weights.js", pad),

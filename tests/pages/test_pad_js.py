@@ -87,12 +87,12 @@ def test_the_pad_computes_in_javascript_what_python_computes(tmp_path: Path):
         ],
     }
     path = tmp_path / "fixture.json"
-    path.write_text(json.dumps(fixture))
+    path.write_text(json.dumps(fixture), encoding="utf-8")
     result = subprocess.run(
         [NODE, "--test", "--test-reporter=tap", TEST],
         env={"PAD_FIXTURE": str(path), "PATH": ""},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=300,
     )
     assert result.returncode == 0, result.stdout + result.stderr

@@ -22,8 +22,8 @@ import mnist_course
 from tools import book, chapters, page_card, pages
 
 ROOT, SITE = book.ROOT, book.HTML
-CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
-CONTENTS = yaml.safe_load((ROOT / "_toc.yml").read_text())
+CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+CONTENTS = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
 PARTS = {part["caption"].split(" · ")[0]: part["chapters"] for part in CONTENTS["parts"]}
 FILES = [CONTENTS["root"], *(entry["file"] for part in PARTS.values() for entry in part)]
 
@@ -49,14 +49,14 @@ def test_a_sum_of_minutes_reads_well(tmp_path, minutes: list[int], said: str) ->
     written = []
     for number, each in enumerate(minutes):
         path = tmp_path / f"{number:02}-x.md"
-        path.write_text(f"*About {each} minutes.* You need nothing.\n")
+        path.write_text(f"*About {each} minutes.* You need nothing.\n", encoding="utf-8")
         written.append(pages.Chapter(f"notebooks/{path.stem}", path))
     assert pages.summary(written) == said
 
 
 def test_a_chapter_without_minutes_and_a_part_that_is_none_are_errors(tmp_path) -> None:
     silent = tmp_path / "07-x.md"
-    silent.write_text("# A chapter\n")
+    silent.write_text("# A chapter\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r'07-x.md says "About … minutes" 0 times'):
         _ = pages.Chapter("notebooks/07-x", silent).minutes
     with pytest.raises(ValueError, match=r"no part 'Part IX' in _toc.yml; the parts are Welcome"):
@@ -166,13 +166,17 @@ def test_the_card_has_the_size_that_cards_have(tmp_path) -> None:
 def test_the_address_of_the_project_has_one_home() -> None:
     address = CONFIG["repository"]["url"]
     owner, name = urlsplit(address).path.strip("/").split("/")
-    urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
     assert set(urls.values()) <= {address, CONFIG["html"]["baseurl"]}
     assert CONFIG["html"]["baseurl"] == f"https://{owner}.github.io/{name}/"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"git clone (\S+)", readme) == [address]
 
 
 def test_the_reference_describes_every_module() -> None:
-    text = "".join(path.read_text() for path in (ROOT / "book").glob("reference*.md"))
+    text = "".join(
+        path.read_text(encoding="utf-8") for path in (ROOT / "book").glob("reference*.md")
+    )
     described = re.findall(r"^\.\. automodule:: (\S+)$", text, re.MULTILINE)
     modules = pkgutil.walk_packages(mnist_course.__path__, "mnist_course.")
     assert sorted(described) == sorted(m.name for m in modules if "__main__" not in m.name)
@@ -181,7 +185,9 @@ def test_the_reference_describes_every_module() -> None:
 def test_everything_public_says_what_it_does() -> None:
     silent = []
     for found in pkgutil.walk_packages(mnist_course.__path__, "mnist_course."):
-        tree = ast.parse(Path(importlib.util.find_spec(found.name).origin).read_text())
+        tree = ast.parse(
+            Path(importlib.util.find_spec(found.name).origin).read_text(encoding="utf-8")
+        )
         silent += [
             f"{found.name}.{node.name}"
             for node in tree.body
@@ -193,14 +199,19 @@ def test_everything_public_says_what_it_does() -> None:
 
 
 def test_the_workflow_does_what_make_does() -> None:
-    workflow = yaml.safe_load((ROOT / ".github/workflows/book.yml").read_text())
+    workflow = yaml.safe_load((ROOT / ".github/workflows/book.yml").read_text(encoding="utf-8"))
     steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
     commands = [line for step in steps for line in step.get("run", "").splitlines()]
     assert {"make test", "make book SERVE=0"} <= set(commands)
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    recipes = re.findall(r"^\t\$\(PY\) (.*)", makefile.replace("$*", "test"), re.MULTILINE)
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
     for command in commands:
-        make, target, *settings = command.split()
-        assert make == "make" and target in targets
+        program, target, *settings = command.split()
+        if program == "python":  # where there is no make
+            assert command.removeprefix("python ") in recipes
+            continue
+        assert program == "make" and target in targets
         assert all(re.fullmatch(r"[A-Z]+=\S+", setting) for setting in settings)
     assert all(step["uses"].startswith("actions/") for step in steps if "uses" in step)
     (upload,) = [s for s in steps if "upload-pages-artifact" in s.get("uses", "")]
@@ -233,7 +244,7 @@ def test_on_colab_it_fetches_the_project_and_what_colab_lacks(monkeypatch) -> No
     assert f"--branch {CONFIG['repository']['branch']} " in clone
     assert magic == "pip" and "/content/course" in install.split()
     assert sys.path == ["/content/course", "elsewhere"]
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     lab = {re.split("[<>=]", each)[0] for each in extras["optional-dependencies"]["lab"]}
     assert set(chapters.COLAB_LACKS) <= lab
 
@@ -330,7 +341,7 @@ def test_the_index_is_in_the_contents_and_holds_terms_and_names(site) -> None:
 
 
 def test_search_finds_words_of_text_code_and_glossary(site) -> None:
-    script = (site / "searchindex.js").read_text()
+    script = (site / "searchindex.js").read_text(encoding="utf-8")
     index = json.loads(script.removeprefix("Search.setIndex(").removesuffix(")"))
 
     def found(word: str) -> set[str]:
