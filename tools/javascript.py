@@ -32,9 +32,8 @@ FOLDERS = (ROOT / "mnist_course" / "static", ROOT / "tests" / "pages" / "js")
 def fetch(cache: Path = BUILD / "cache") -> dict[str, Path] | None:
     """The folder of each package; None where one of them, or Node.js, cannot be had."""
     found = {name: npm.fetch(name, version, cache) for name, version in PACKAGES.items()}
-    return (
-        {name: folder for name, folder in found.items() if folder} if all(found.values()) else None
-    )
+    folders = {name: folder for name, folder in found.items() if folder}
+    return folders if len(folders) == len(found) else None
 
 
 def problems(

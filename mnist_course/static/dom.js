@@ -98,7 +98,7 @@ export function presetSelect(presets) {
  *
  * @param {HTMLInputElement} field
  */
-export function numberIn(field) {
+export function numberOf(field) {
   const valid = field.value !== "" && field.validity.valid;
   set(field, { "aria-invalid": valid ? null : "true" });
   return valid ? field.valueAsNumber : null;

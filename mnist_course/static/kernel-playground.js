@@ -6,7 +6,7 @@ import {
   frame,
   h,
   mix,
-  numberIn,
+  numberOf,
   onArrows,
   onPoint,
   paint,
@@ -195,7 +195,7 @@ class Playground {
     preset.addEventListener("change", () => this.take(preset.value));
     cells.forEach((cell, index) =>
       cell.addEventListener("input", () => {
-        const weight = numberIn(cell);
+        const weight = numberOf(cell);
         if (weight === null) return;
         this.kernel[index] = weight;
         preset.value = "";
@@ -203,7 +203,7 @@ class Playground {
       }),
     );
     bias.addEventListener("input", () => {
-      const value = numberIn(bias);
+      const value = numberOf(bias);
       if (value === null) return;
       this.bias = value;
       this.compute();

@@ -1,6 +1,6 @@
 // A list of layers to edit: kind, kernel size, stride, padding and dilation of each.
 
-import { button, h, numberIn, select, set } from "./dom.js";
+import { button, h, numberOf, select, set } from "./dom.js";
 import { CONV, NAMES, POOL } from "./stacks.js";
 
 /** @import { StackLayer, Windows } from "./types" */
@@ -98,7 +98,7 @@ export class StackEditor {
       "aria-label": `${layerName}, ${label}`,
     });
     input.addEventListener("input", () => {
-      const value = numberIn(input);
+      const value = numberOf(input);
       if (value === null) return;
       layer[name] = value;
       this.edited(false);
