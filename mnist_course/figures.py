@@ -40,10 +40,15 @@ STATIC = Path(__file__).parent / "static"
 _IMPORT = re.compile(r'^import \{([\w\s,]+)\} from "\./([\w-]+)\.js";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async function|function\*?|const|class) (\w+))", re.MULTILINE)
 _DEFAULT = re.compile(r"^export default (?=\{)", re.MULTILINE)
-# Comments on lines of their own, and behind code where no quotation mark follows; indentation.
+# Comments on lines of their own, types before an expression, comments behind code where no
+# quotation mark follows; indentation.
 _COMMENT = re.compile(
-    r"^[ \t]*/\*\*(?s:.*?)\*/\n|^[ \t]*//.*\n|[ \t]+// [^\"'`\n]*$|^[ \t]+", re.MULTILINE
+    r"^[ \t]*/\*\*(?:[^*]|\*(?!/))*\*/\n|/\*\* @type \{[^*\n]*\} \*/ ?"
+    r"|^[ \t]*//.*\n|[ \t]+// [^\"'`\n]*$|^[ \t]+",
+    re.MULTILINE,
 )
+# Line breaks that say nothing: behind what opens or parts, and before what closes.
+_BREAK = re.compile(r"(?<=[{(\[,;])\n|\n(?=[})\]\n])")
 _UNKNOWN = re.compile(r"^\s*(?:import|export)\b.*|\bimport\s*\(.*|\bimport\.meta\b.*", re.MULTILINE)
 
 
@@ -98,7 +103,9 @@ def read_module(name: str, folder: Path = STATIC) -> Module:
             'import { names } from "./module.js"; and export before function, const, class '
             "or default {"
         )
-    body = _COMMENT.sub("", body)
+    body = _BREAK.sub("", _COMMENT.sub("", body))
+    if comment := re.search(r"(?<!:)//.*", body):
+        raise ValueError(f"{name}.js: cannot take out the comment {comment[0]!r}; give it a line")
     return Module(imports, (*exports, "defaultExport") if defaults else exports, body)
 
 

@@ -11,21 +11,23 @@ from pathlib import Path
 
 
 def fetch(name: str, version: str, cache: Path) -> Path | None:
-    """The unpacked package in ``cache``, fetched once; none where it cannot be had."""
+    """The unpacked package in ``cache``, fetched once; None where it cannot be had."""
     folder = cache / f"{name}-{version}"
     if folder.exists():  # it appears when it is whole
         return folder
     npm = shutil.which("npm") or "npm"  # on Windows a script, which starts only by its full name
-    cache.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as scratch:
         try:
             packed = subprocess.run(
                 [npm, "pack", "--silent", "--json", f"{name}@{version}"],
                 cwd=scratch, check=True, capture_output=True, encoding="utf-8", timeout=120,
             )  # fmt: skip
+            unpacked = Path(scratch, "unpacked")
             with tarfile.open(Path(scratch, json.loads(packed.stdout)[0]["filename"])) as package:
-                package.extractall(scratch, filter="data")
-            Path(scratch, "package").replace(folder)
+                package.extractall(unpacked, filter="data")
+            (top,) = unpacked.iterdir()  # most packages call it "package", but not all
+            top.replace(folder)
         except (OSError, subprocess.SubprocessError, ValueError, LookupError, tarfile.TarError):
-            return folder if folder.exists() else None  # somebody else may have been first
+            return folder if folder.exists() else None  # another process may have been first
     return folder

@@ -1,7 +1,7 @@
 """Write ``course-weights.js``: the course's trained network, for the pads in the book.
 
 A page that was opened from a disk may load scripts but no other files, so the weights are a script:
-one string of base64, which ``mnist_course/static/digitpad.js`` reads when a page has a pad. Beside
+one string of base64, which ``mnist_course/static/kernel.js`` reads when a page has a pad. Beside
 them stand a few digits in several hands, on which a network that was taught in the page is tried.
 
     python -m tools.page_weights OUTDIR

@@ -1,213 +1,236 @@
-// A sheet to draw on with mouse, finger, pen or keyboard: it keeps strokes, not pixels.
+// A sheet to draw on with mouse, finger, pen or keyboard.
 
-import { arrowStep, clamp, h, watchTheme } from "./dom.js";
+import { arrowStep, brush, h, watchTheme } from "./dom.js";
+import { Drawing, FIELD } from "./drawing.js";
+import { clamp } from "./numbers.js";
 
-export const FIELD = 280; // width and height of the sheet in its own units, at any size on screen
-export const PENS = { thin: 10, medium: 22, broad: 34 }; // width of the line on the sheet
+/** @import { Point, Stroke } from "./types" */
+
+/** Width of the line on the sheet; medium is about what the prepared picture will have. */
+export const PENS = { thin: 10, medium: 22, broad: 34 };
 const STEP = 4; // how far an arrow key moves the pen, in units
-const MOST_POINTS = 2000; // of one stroke
 
-const round = (value) => Math.round(value * 10) / 10;
+export class Sheet {
+  drawing = new Drawing();
+  /** Id of the pointer that draws. @type {number | null} */
+  pointer = null;
+  /** The keyboard's pen. */
+  pen = { x: FIELD / 2, y: FIELD / 4, shown: false };
+  penWidth = PENS.medium;
+  stopZoom = () => {};
 
-/**
- * @param {{label: string, description: string, onChange: function(boolean): void}} options
- *   `description` is the id of the element that says how to draw; `onChange(done)` is called after
- *   each change, with `done` false while a stroke is being drawn
- * @returns {object} `element`, and methods that change and tell what is drawn
- */
-export function inkSheet({ label, description, onChange }) {
-  const element = h("canvas", { class: "dp-sheet", tabindex: 0, role: "application", "aria-label": label, "aria-describedby": description,
-    "aria-roledescription": "drawing area" });
-  const context = element.getContext("2d");
-  // Every state of the sheet, for undo: lists of strokes that share their strokes.
-  let history = [[]], now = 0;
-  let stroke = null; // the one being drawn
-  let pointer = null; // id of the pointer that draws it
-  let penWidth = PENS.medium; // about what the prepared picture will have
-  const pen = { x: FIELD / 2, y: FIELD / 4, shown: false }; // the keyboard's
-
-  const strokes = () => history[now];
-
-  function push(next) {
-    history = [...history.slice(0, now + 1), next].slice(-200);
-    now = history.length - 1;
+  /**
+   * @param {{label: string, description: string, onChange: (done: boolean) => void}} options
+   *   `description` is the id of the element that says how to draw; `onChange(done)` is called after
+   *   each change, with `done` false while a stroke is being drawn
+   */
+  constructor({ label, description, onChange }) {
+    this.onChange = onChange;
+    this.element = h("canvas", {
+      class: "dp-sheet",
+      tabindex: 0,
+      role: "application",
+      "aria-label": label,
+      "aria-describedby": description,
+      "aria-roledescription": "drawing area",
+    });
+    this.listen();
+    this.stopTheme = watchTheme(() => this.draw());
+    this.size = new ResizeObserver(() => this.fit());
+    this.size.observe(this.element);
+    this.watchZoom();
   }
 
-  function begin(x, y) {
-    stroke = [[round(x), round(y)]];
-    push([...strokes(), stroke]);
-    changed(false);
+  /** @returns {Stroke[]} */
+  get strokes() {
+    return this.drawing.strokes;
   }
 
-  function extend(x, y) {
-    const last = stroke[stroke.length - 1];
-    const point = [round(x), round(y)];
-    if (stroke.length < MOST_POINTS && (point[0] !== last[0] || point[1] !== last[1])) stroke.push(point);
+  undo() {
+    this.go(-1);
   }
 
-  function end() {
-    stroke = pointer = null;
-    changed(true);
+  redo() {
+    this.go(1);
   }
 
-  function changed(done) {
-    draw();
-    onChange(done);
+  clear() {
+    if (this.strokes.length) this.set([]);
   }
 
-  function draw() {
-    const scale = element.width / FIELD;
-    const style = getComputedStyle(element);
+  /** Draw these strokes in place of what is there; undo brings that back. @param {Stroke[]} strokes */
+  set(strokes) {
+    this.pointer = null;
+    this.drawing.set(strokes);
+    this.changed(true);
+  }
+
+  /** How broad the strokes are shown: they themselves have no width. @param {string} name one of PENS */
+  setPen(name) {
+    this.penWidth = PENS[/** @type {keyof typeof PENS} */ (name)];
+    this.draw();
+  }
+
+  destroy() {
+    this.size.disconnect();
+    this.stopTheme();
+    this.stopZoom();
+  }
+
+  /** @param {number} steps */
+  go(steps) {
+    if (this.pointer !== null) return;
+    this.drawing.go(steps);
+    this.changed(true);
+  }
+
+  /** @param {boolean} done */
+  changed(done) {
+    this.draw();
+    this.onChange(done);
+  }
+
+  // ---------------------------------------------------------------- what is seen
+
+  draw() {
+    const context = brush(this.element);
+    const style = getComputedStyle(this.element);
+    const colour = (/** @type {string} */ name) => style.getPropertyValue(`--cl-${name}`);
+    const scale = this.element.width / FIELD;
     context.setTransform(scale, 0, 0, scale, 0, 0);
     context.clearRect(0, 0, FIELD, FIELD);
-    context.lineWidth = penWidth;
+    context.lineWidth = this.penWidth;
     context.lineCap = context.lineJoin = "round";
-    context.strokeStyle = style.getPropertyValue("--cl-ink");
-    for (const points of strokes()) {
+    context.strokeStyle = colour("ink");
+    for (const [first, ...others] of this.strokes) {
       context.beginPath();
-      context.moveTo(...points[0]);
+      context.moveTo(...first);
       // A line of no length still gets its round ends: a dot.
-      for (const point of points.length > 1 ? points : [...points, points[0]]) context.lineTo(...point);
+      for (const point of others.length ? others : [first]) context.lineTo(...point);
       context.stroke();
     }
-    if (!strokes().length && !pen.shown) {
+    const { x, y, shown } = this.pen;
+    if (!this.strokes.length && !shown) {
       context.font = "15px system-ui, sans-serif";
       context.textAlign = "center";
-      context.fillStyle = style.getPropertyValue("--cl-muted");
+      context.fillStyle = colour("muted");
       context.fillText("Draw here", FIELD / 2, FIELD / 2 + 5);
     }
-    if (pen.shown) {
+    if (shown) {
       context.lineWidth = 3;
-      context.strokeStyle = style.getPropertyValue("--cl-mark");
+      context.strokeStyle = colour("mark");
       context.beginPath();
-      context.arc(pen.x, pen.y, stroke ? 5 : 9, 0, 2 * Math.PI);
+      context.arc(x, y, this.drawing.stroke ? 5 : 9, 0, 2 * Math.PI);
       context.stroke();
     }
   }
 
   /** Give the canvas as many pixels as the screen shows. */
-  function fit() {
-    const pixels = Math.round(element.clientWidth * (globalThis.devicePixelRatio || 1));
-    if (pixels > 0 && pixels !== element.width) element.width = element.height = pixels;
-    draw();
+  fit() {
+    const pixels = Math.round(this.element.clientWidth * (globalThis.devicePixelRatio || 1));
+    if (pixels > 0 && pixels !== this.element.width) this.element.width = this.element.height = pixels;
+    this.draw();
   }
 
-  const place = (event) => {
-    const box = element.getBoundingClientRect();
-    return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height].map((part) => clamp(part, 0, 1) * FIELD);
-  };
+  /** Fit again whenever the page is shown at another size. */
+  watchZoom() {
+    const zoom = matchMedia(`(resolution: ${globalThis.devicePixelRatio}dppx)`);
+    const again = () => this.watchZoom();
+    zoom.addEventListener("change", again, { once: true });
+    this.stopZoom = () => zoom.removeEventListener("change", again);
+    this.fit();
+  }
 
-  const stopping = new AbortController();
-  const on = (target, name, react) => target.addEventListener(name, react, { signal: stopping.signal });
+  // ---------------------------------------------------------------- pointers and keys
 
-  on(element, "pointerdown", (event) => {
-    if (event.button !== 0 || pointer !== null) return; // another button, a second finger
+  listen() {
+    const { element } = this;
+    element.addEventListener("pointerdown", (event) => this.down(event));
+    element.addEventListener("pointermove", (event) => this.move(event));
+    const up = (/** @type {PointerEvent} */ event) => event.pointerId === this.pointer && this.end();
+    element.addEventListener("pointerup", up);
+    element.addEventListener("pointercancel", up);
+    element.addEventListener("lostpointercapture", up);
+    element.addEventListener("contextmenu", (event) => event.preventDefault()); // a long press draws
+    element.addEventListener("keydown", (event) => {
+      if (this.pointer !== null || !this.key(event)) return;
+      event.preventDefault();
+      event.stopPropagation();
+    });
+    element.addEventListener("blur", () => {
+      if (this.drawing.stroke && this.pointer === null) this.end();
+      this.pen.shown = false;
+      this.draw();
+    });
+  }
+
+  /** Where a pointer is, in units. @param {PointerEvent} event @returns {Point} */
+  place(event) {
+    const { left, top, width, height } = this.element.getBoundingClientRect();
+    return [((event.clientX - left) / width) * FIELD, ((event.clientY - top) / height) * FIELD];
+  }
+
+  /** @param {PointerEvent} event */
+  down(event) {
+    if (event.button !== 0 || this.pointer !== null) return; // another button, a second finger
     event.preventDefault(); // no text selection, no emulated mouse
-    element.focus({ preventScroll: true, focusVisible: false });
-    if (stroke) end(); // the keyboard's
-    pen.shown = false;
-    pointer = event.pointerId;
+    this.element.focus({ preventScroll: true, .../** @type {object} */ ({ focusVisible: false }) });
+    if (this.drawing.stroke) this.end(); // of the keyboard
+    this.pen.shown = false;
+    this.pointer = event.pointerId;
     try {
-      element.setPointerCapture(pointer); // the stroke goes on outside the sheet
+      this.element.setPointerCapture(this.pointer); // the stroke goes on outside the sheet
     } catch {
       // The pointer is gone already, or was made by a script.
     }
-    begin(...place(event));
-  });
-  on(element, "pointermove", (event) => {
-    if (event.pointerId !== pointer) return;
-    const between = event.getCoalescedEvents?.() ?? [];
-    for (const each of between.length ? between : [event]) extend(...place(each));
-    changed(false);
-  });
-  for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) {
-    on(element, name, (event) => {
-      if (event.pointerId === pointer) end();
-    });
+    this.drawing.begin(...this.place(event));
+    this.changed(false);
   }
-  on(element, "contextmenu", (event) => event.preventDefault()); // a long press draws
 
-  on(element, "keydown", (event) => {
-    const control = event.ctrlKey || event.metaKey;
-    const letter = event.key.toLowerCase();
+  /** @param {PointerEvent} event */
+  move(event) {
+    if (event.pointerId !== this.pointer) return;
+    const between = event.getCoalescedEvents?.() ?? [];
+    for (const each of between.length ? between : [event]) this.drawing.extend(...this.place(each));
+    this.changed(false);
+  }
+
+  end() {
+    this.pointer = null;
+    this.drawing.end();
+    this.changed(true);
+  }
+
+  /** Do what a key asks for. Returns whether it asks for anything. @param {KeyboardEvent} event */
+  key(event) {
     const step = arrowStep(event);
-    if (pointer !== null) return;
-    if (step) move(step[1] * STEP, step[0] * STEP);
-    else if (event.key === " " || event.key === "Enter") event.repeat || lift();
-    else if (control && letter === "z") event.shiftKey ? sheet.redo() : sheet.undo();
-    else if (control && letter === "y") sheet.redo();
-    else if (!control && !event.altKey && (event.key === "Backspace" || event.key === "Delete")) sheet.clear();
-    else return;
-    event.preventDefault();
-    event.stopPropagation();
-  });
-  on(element, "blur", () => {
-    if (stroke && pointer === null) end();
-    pen.shown = false;
-    draw();
-  });
+    const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    const control = event.ctrlKey || event.metaKey;
+    if (step) this.movePen(step[1] * STEP, step[0] * STEP);
+    else if (name === " " || name === "Enter") event.repeat || this.lift();
+    else if (control && name === "z") event.shiftKey ? this.redo() : this.undo();
+    else if (control && name === "y") this.redo();
+    else if (!control && !event.altKey && (name === "Backspace" || name === "Delete")) this.clear();
+    else return false;
+    return true;
+  }
 
-  function move(dx, dy) {
+  /** @param {number} dx @param {number} dy */
+  movePen(dx, dy) {
+    const { pen, drawing } = this;
     pen.shown = true;
     pen.x = clamp(pen.x + dx, 0, FIELD);
     pen.y = clamp(pen.y + dy, 0, FIELD);
-    if (stroke) extend(pen.x, pen.y);
-    if (stroke) changed(false);
-    else draw();
+    if (!drawing.stroke) return this.draw();
+    drawing.extend(pen.x, pen.y);
+    this.changed(false);
   }
 
-  function lift() {
-    pen.shown = true;
-    if (stroke) end();
-    else begin(pen.x, pen.y);
+  /** Set the keyboard's pen down, or lift it. */
+  lift() {
+    this.pen.shown = true;
+    if (this.drawing.stroke) return this.end();
+    this.drawing.begin(this.pen.x, this.pen.y);
+    this.changed(false);
   }
-
-  const size = new ResizeObserver(fit);
-  size.observe(element);
-  const stopTheme = watchTheme(draw);
-  let zoom = null;
-  function watchZoom() {
-    zoom?.removeEventListener("change", watchZoom);
-    zoom = matchMedia(`(resolution: ${globalThis.devicePixelRatio}dppx)`);
-    zoom.addEventListener("change", watchZoom);
-    fit();
-  }
-  watchZoom();
-
-  function go(step) {
-    if (pointer !== null) return;
-    stroke = null;
-    now = clamp(now + step, 0, history.length - 1);
-    changed(true);
-  }
-
-  const sheet = {
-    element,
-    strokes,
-    canUndo: () => now > 0,
-    canRedo: () => now < history.length - 1,
-    undo: () => go(-1),
-    redo: () => go(1),
-    clear() {
-      if (strokes().length) sheet.set([]);
-    },
-    /** How broad the strokes are shown, as one of PENS: the strokes themselves have no width. */
-    setPen(name) {
-      penWidth = PENS[name];
-      draw();
-    },
-    /** Draw these strokes in place of what is there; undo brings that back. */
-    set(next) {
-      stroke = pointer = null;
-      push(next);
-      changed(true);
-    },
-    destroy() {
-      stopping.abort();
-      size.disconnect();
-      stopTheme();
-      zoom.removeEventListener("change", watchZoom);
-    },
-  };
-  return sheet;
 }

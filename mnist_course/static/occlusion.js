@@ -2,12 +2,20 @@
 // loses. This is the twin of explain.occlusion in Python.
 
 import { forward } from "./engine.js";
+import { range } from "./numbers.js";
 import { SIZE } from "./strokes.js";
+
+/** @import { Model } from "./types" */
 
 export const WINDOW = 6; // pixels, the side of the piece that is covered
 export const STEP = 2; // pixels from one piece to the next, so that nine pieces cover each pixel
 
-/** log(p / (1 - p)) of one class: how far its logit lies above those of all others together. */
+/**
+ * log(p / (1 - p)) of one class: how far its logit lies above those of all others together.
+ *
+ * @param {ArrayLike<number>} logits
+ * @param {number} digit
+ */
 export function logOdds(logits, digit) {
   const others = Array.from(logits).filter((_, each) => each !== digit);
   const largest = Math.max(...others);
@@ -21,7 +29,7 @@ export function logOdds(logits, digit) {
  *
  * A generator, so that a page stays alive: it yields after each reading, and returns the result.
  *
- * @param {object} model from parseModel
+ * @param {Model} model
  * @param {Float32Array} image 784 pixels
  * @param {number} digit the class that is asked about
  * @returns {Generator<void, Float32Array>} 784 numbers: positive speaks for the digit
@@ -31,10 +39,7 @@ export function* occlusion(model, image, digit) {
   const whole = logOdds(forward(model, image).logits, digit);
   for (let top = STEP - WINDOW; top < SIZE; top += STEP) {
     for (let left = STEP - WINDOW; left < SIZE; left += STEP) {
-      const pixels = [];
-      for (let row = Math.max(0, top); row < Math.min(SIZE, top + WINDOW); row++) {
-        for (let column = Math.max(0, left); column < Math.min(SIZE, left + WINDOW); column++) pixels.push(row * SIZE + column);
-      }
+      const pixels = pixelsUnder(top, left);
       if (!pixels.some((k) => image[k] > 0)) continue;
       const covered = image.slice();
       for (const k of pixels) covered[k] = 0;
@@ -44,4 +49,11 @@ export function* occlusion(model, image, digit) {
     }
   }
   return worth;
+}
+
+/** The pixels of the picture under a window. @param {number} top @param {number} left */
+function pixelsUnder(top, left) {
+  const columns = range(Math.max(0, left), Math.min(SIZE, left + WINDOW));
+  const rows = range(Math.max(0, top), Math.min(SIZE, top + WINDOW));
+  return rows.flatMap((row) => columns.map((column) => row * SIZE + column));
 }

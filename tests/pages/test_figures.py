@@ -227,6 +227,21 @@ def test_a_bundle_is_a_module_with_its_imports_inside(folder: Path) -> None:
     assert run_module(bundle, folder) == "13"
 
 
+@needs_node
+def test_comments_and_types_are_left_out_of_a_bundle_and_code_is_not(folder: Path) -> None:
+    (folder / "figure.js").write_text(
+        "/** @typedef {{a: number}} Thing */\n\n"
+        "/**\n * Two lines * with / signs.\n */\n"
+        "const list = [\n  /** @type {any} */ (1).toFixed(), // behind code\n"
+        "  // on its own\n  /** @type {number[]} */\n  'https://x.example/',\n];\n"
+        "/** @type {any} */ (list).push(2);\n/** A sentence. */\n"
+        "export default { render() { return list.join(); } };\n"
+    )
+    bundle = figures.bundle("figure", folder)
+    assert "/*" not in bundle and "behind" not in bundle and "own" not in bundle
+    assert run_module(bundle, folder) == "1,https://x.example/,2"
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -241,6 +256,7 @@ def test_a_bundle_is_a_module_with_its_imports_inside(folder: Path) -> None:
         ("export let one = 1;\n", "cannot bundle"),
         ('  export const one = 1;\n', "cannot bundle"),
         ("export default function render() {}\n", "cannot bundle"),
+        ("const name = 1; // of 'one'\n", "cannot take out the comment"),
         ('import { hidden } from "./dom.js";\n', "hidden, which dom.js does not export"),
         ('import { mount } from "./figure.js";\n', "figure -> figure"),
     ],

@@ -1,10 +1,9 @@
 // The arithmetic of the interactive figures, against the plainest loops that compute the same.
-// Run with: node --test tests/js/figures.test.mjs
+// Run with: node --test tests/pages/js/figures.test.mjs
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { clamp, count, format, mix, outputSize, range, whole } from "../../../mnist_course/static/dom.js";
 import {
   PRESETS,
   correlate,
@@ -12,25 +11,24 @@ import {
   products,
   relu,
   weightText,
-} from "../../../mnist_course/static/kernel-playground.js";
-import { explain, span, taps, unread } from "../../../mnist_course/static/output-size.js";
+} from "../../../mnist_course/static/correlate.js";
+import { mix } from "../../../mnist_course/static/dom.js";
+import { clamp, count, format, outputSize, range, whole } from "../../../mnist_course/static/numbers.js";
 import {
+  CONV,
+  POOL,
   STACKS,
   dependencies,
   problem,
   receptiveFields,
   sizes,
-} from "../../../mnist_course/static/receptive-field.js";
+} from "../../../mnist_course/static/stacks.js";
+import { explain, span, taps, unread } from "../../../mnist_course/static/windows.js";
+import { generator, lastOf } from "./helpers.mjs";
 
-/** Random numbers in [0, 1) that are the same in every run. */
-function generator(seed) {
-  let state = seed;
-  return () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 32;
-  };
-}
+/** @import { Row, StackLayer } from "../../../mnist_course/static/types" */
 
+/** @param {() => number} random @param {number} low @param {number} high */
 const integer = (random, low, high) => low + Math.floor(random() * (high - low + 1));
 
 /** Every combination of sizes worth trying: n, k, s, p, d. */
@@ -42,7 +40,7 @@ function* settings() {
       }
 }
 
-/** Windows, found by laying them on the padded row one after the other. */
+/** Windows, found by laying them on the padded row one after the other. @param {Row} row */
 function windows({ n, k, s, p, d }) {
   const found = [];
   for (let start = -p; start + d * (k - 1) < n + p; start += s) {
@@ -132,7 +130,7 @@ test("pixels that no window reads are dropped behind the last window, or skipped
     const all = windows(each);
     if (!all.length) continue;
     const read = new Set(all.flat());
-    const end = all.at(-1)[0] + span(each);
+    const end = lastOf(all)[0] + span(each);
     const missed = range(0, each.n).filter((pixel) => !read.has(pixel));
     const { dropped, skipped } = unread(each);
     assert.deepEqual(
@@ -159,9 +157,15 @@ test("the explanation says why nothing fits, what is lost, and what is only padd
   );
 });
 
-/** The units of the last layer that are not zero when only one pixel is: all weights are one. */
+/**
+ * The units of the last layer that are not zero when only one pixel is: all weights are one.
+ *
+ * @param {StackLayer[]} layers
+ * @param {number} n
+ * @param {number} pixel
+ */
 function answers(layers, n, pixel) {
-  let row = range(0, n).map((each) => (each === pixel ? 1 : 0));
+  let row = range(0, n).map((each) => Number(each === pixel));
   for (const layer of layers) {
     row = windows({ ...layer, n: row.length }).map((window) =>
       window.reduce((sum, place) => sum + (row[place] ?? 0), 0),
@@ -176,13 +180,13 @@ test("a unit depends on exactly the pixels that change it", () => {
   while (tried < 200) {
     const n = integer(random, 4, 16);
     const layers = range(0, integer(random, 1, 4)).map(() => ({
-      kind: "conv",
+      ...CONV,
       k: integer(random, 1, 4),
       s: integer(random, 1, 3),
       p: integer(random, 0, 2),
       d: integer(random, 1, 2),
     }));
-    const units = sizes(layers, n).at(-1);
+    const units = lastOf(sizes(layers, n));
     if (!units) continue;
     tried += 1;
     const changes = range(0, n).map((pixel) => answers(layers, n, pixel));
@@ -199,40 +203,45 @@ test("the recursion gives the first and the last pixel of what a unit far from t
   for (let tried = 0; tried < 200; tried += 1) {
     const n = 200;
     const layers = range(0, integer(random, 1, 4)).map(() => ({
-      kind: "conv",
+      ...CONV,
       k: integer(random, 1, 4),
       s: integer(random, 1, 2),
       p: integer(random, 0, 3),
       d: integer(random, 1, 2),
     }));
-    const { r, j, start } = receptiveFields(layers).at(-1);
-    const unit = Math.floor(sizes(layers, n).at(-1) / 2);
+    const { r, j, start } = lastOf(receptiveFields(layers));
+    const unit = Math.floor(lastOf(sizes(layers, n)) / 2);
     const pixels = dependencies(layers, n, layers.length, unit)[0];
     assert.equal(pixels[0], start + unit * j);
-    assert.equal(pixels.at(-1), start + unit * j + r - 1);
+    assert.equal(lastOf(pixels), start + unit * j + r - 1);
   }
 });
 
 test("two 3 x 3 convolutions see as much as one 5 x 5; the course's network sees 22 x 22", () => {
-  const last = (name) => receptiveFields(STACKS[name]).at(-1);
+  const last = (/** @type {string} */ name) => lastOf(receptiveFields(STACKS[name]));
   assert.deepEqual(last("Two 3 × 3 convolutions"), last("One 5 × 5 convolution"));
   assert.deepEqual(last("The course's network"), { r: 22, j: 8, start: -7 });
   assert.deepEqual(sizes(STACKS["The course's network"], 28), [28, 28, 14, 14, 7, 7, 3]);
 });
 
 test("stacks that PyTorch would refuse are refused with the reason", () => {
-  const conv = { kind: "conv", k: 3, s: 1, p: 0, d: 1 };
+  const conv = { ...CONV, p: 0 };
   assert.equal(problem([conv], 3), "");
   assert.match(problem([conv, conv], 3), /Layer 2 \(convolution\).*spans 3 places.*only 1/);
-  assert.match(problem([{ kind: "pool", k: 2, s: 2, p: 2, d: 1 }], 8), /at most half/);
+  assert.match(problem([{ ...POOL, p: 2 }], 8), /at most half/);
   for (const stack of Object.values(STACKS)) assert.equal(problem(stack, 28), "");
 });
 
 test("a weight has at most three decimals, none that are zero, and keeps all its other zeros", () => {
-  assert.deepEqual(
-    [100, -10, 0.5, -1 / 9, 1.25, 0, 1e40].map(weightText),
-    ["100", "\u221210", "0.5", "\u22120.111", "1.25", "0", "1e+40"],
-  );
+  assert.deepEqual([100, -10, 0.5, -1 / 9, 1.25, 0, 1e40].map(weightText), [
+    "100",
+    "\u221210",
+    "0.5",
+    "\u22120.111",
+    "1.25",
+    "0",
+    "1e+40",
+  ]);
 });
 
 test("numbers are written with a true minus sign, and zero has none", () => {

@@ -1,0 +1,141 @@
+// What a pad has behind it: a kernel, in JupyterLab, or the weights beside a page.
+
+import { size } from "./engine.js";
+
+/** @import { Activation, KernelAnswer, Question, Shelf, WidgetModel } from "./types" */
+
+/** The weights beside the page, or null. */
+export function pageWeights() {
+  const text = globalThis.MNIST_COURSE_WEIGHTS;
+  if (typeof text !== "string") return null;
+  try {
+    return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  } catch {
+    return new Uint8Array(1); // not base64: parseModel says what is wrong
+  }
+}
+
+/** Bytes as they come through a widget's channel. @param {ArrayBuffer | ArrayBufferView} view */
+const bytesOf = (view) =>
+  ArrayBuffer.isView(view)
+    ? new Uint8Array(view.buffer, view.byteOffset, view.byteLength)
+    : new Uint8Array(view);
+
+/**
+ * The activations in a kernel's answer, one after the other in `values`.
+ *
+ * @param {Omit<Activation, "data">[]} layers
+ * @param {Float32Array} values
+ */
+function activationsIn(layers, values) {
+  let end = 0;
+  return layers.map(({ name, op, shape }) => {
+    const begin = end;
+    end += size(shape);
+    return { name, op, shape, data: values.subarray(begin, end) };
+  });
+}
+
+/**
+ * The digits that a kernel keeps.
+ *
+ * @param {WidgetModel} model
+ * @returns {Shelf}
+ */
+const kernelShelf = (model) => ({
+  place: "in the kernel",
+  get: () => model.get("samples"),
+  set(digits) {
+    model.set("samples", digits);
+    model.save_changes();
+    return true;
+  },
+  watch(changed) {
+    model.on("change:samples", changed);
+    return () => model.off("change:samples", changed);
+  },
+});
+
+/**
+ * The kernel behind a widget. One question is under way at a time; of those that come meanwhile
+ * only the last is asked, so that a busy kernel is never behind by more than one drawing.
+ */
+export class Kernel {
+  view = Math.random().toString(36).slice(2); // answers go to every view of a widget
+  /** @type {{number: number, at: number} | null} */
+  asked = null;
+  /** @type {Question | null} */
+  next = null;
+
+  /** @param {WidgetModel} model */
+  constructor(model) {
+    this.model = model;
+    this.shelf = kernelShelf(model);
+  }
+
+  /** Who reads. @returns {"both" | "browser" | "kernel"} */
+  get engine() {
+    return this.model.get("engine");
+  }
+
+  /** The network's weights, of which there are none where the page cannot run it. */
+  get weights() {
+    return bytesOf(this.model.get("weights") ?? new ArrayBuffer());
+  }
+
+  /** @param {Question} question */
+  ask(question) {
+    if (this.asked) this.next = question;
+    else this.send(question);
+  }
+
+  /** @param {Question} question */
+  send({ number, image, layers }) {
+    this.asked = { number, at: performance.now() };
+    const content = { type: "read", view: this.view, number, layers };
+    this.model.send(content, undefined, [image.slice().buffer]);
+  }
+
+  /**
+   * What a message from the kernel says, if it is the answer to what was asked.
+   *
+   * @param {any} message
+   * @param {ArrayBufferView[]} buffers
+   * @returns {KernelAnswer | null}
+   */
+  receive(message, buffers) {
+    const { view, asked } = this;
+    if (!asked || message?.type !== "answer") return null;
+    if (message.view !== view || message.number !== asked.number) return null;
+    const { number, at } = asked;
+    this.asked = null;
+    if (this.next) this.send(this.next);
+    this.next = null;
+    if (message.error) return { number, error: message.error };
+    const values = new Float32Array(bytesOf(buffers[0]).slice().buffer);
+    const activations = message.layers && activationsIn(message.layers, values.subarray(10));
+    return { number, probs: values.subarray(0, 10), activations, ms: performance.now() - at };
+  }
+
+  /**
+   * Call a function whenever the kernel answers, has other weights, or another engine is to read.
+   * Returns a function that stops it.
+   *
+   * @param {{answer: (answer: KernelAnswer) => void, weights: () => void, engine: () => void}} react
+   */
+  watch({ answer, weights, engine }) {
+    /** @param {any} message @param {ArrayBufferView[]} buffers */
+    const received = (message, buffers) => {
+      const said = this.receive(message, buffers);
+      if (said) answer(said);
+    };
+    this.model.on("msg:custom", received);
+    this.model.on("change:weights", weights);
+    this.model.on("change:engine", engine);
+    return () => {
+      this.model.off("msg:custom", received);
+      this.model.off("change:weights", weights);
+      this.model.off("change:engine", engine);
+    };
+  }
+}

@@ -1,0 +1,254 @@
+// The types that the modules share, for `python -m tools.javascript`. Nothing here runs.
+
+// ---------------------------------------------------------------- drawings
+
+/** x to the right and y downwards, in any unit. */
+export type Point = [x: number, y: number];
+export type Stroke = Point[];
+
+/** A drawn digit, as samples.py has it. */
+export interface Sample {
+  label: number;
+  strokes: Stroke[];
+  /** When it was saved, in milliseconds since 1970. */
+  time: number;
+}
+
+// ---------------------------------------------------------------- networks
+
+/** [channels, rows, columns] of feature maps, or [numbers]. */
+export type Shape = number[];
+/** A setting for rows and for columns. */
+export type Pair = [number, number];
+
+interface Named {
+  name: string;
+  input: Shape;
+  output: Shape;
+}
+
+export interface NormalizeLayer extends Named {
+  op: "normalize";
+  mean: number;
+  std: number;
+}
+
+export interface AffineLayer extends Named {
+  op: "affine";
+  scale: Float32Array;
+  shift: Float32Array;
+}
+
+export interface ConvLayer extends Named {
+  op: "conv";
+  kernel: Pair;
+  stride: Pair;
+  padding: Pair;
+  dilation: Pair;
+  groups: number;
+  /** [output channels, input channels of a group, rows, columns] */
+  weight: Float32Array;
+  bias: Float32Array;
+  plan: Plan;
+}
+
+export interface PoolLayer extends Named {
+  op: "maxpool" | "avgpool";
+  kernel: Pair;
+  stride: Pair;
+  padding: Pair;
+}
+
+export interface LinearLayer extends Named {
+  op: "linear";
+  /** [outputs, inputs] */
+  weight: Float32Array;
+  bias: Float32Array;
+}
+
+export interface GeluLayer extends Named {
+  op: "gelu";
+  /** Whether it is the approximation by tanh. */
+  tanh: boolean;
+}
+
+export interface PlainLayer extends Named {
+  op: "relu" | "globalavgpool" | "flatten";
+}
+
+export type Layer =
+  NormalizeLayer | AffineLayer | ConvLayer | PoolLayer | LinearLayer | GeluLayer | PlainLayer;
+
+/** A network, as parseModel reads it. */
+export interface Model {
+  name: string;
+  input: Shape;
+  layers: Layer[];
+}
+
+/** Where a convolution finds its numbers, in memory that all convolutions of a network share. */
+export interface Plan extends Tiles {
+  /** Values of a window: input channels of a group × rows × columns. */
+  length: number;
+  /** How many tiles there are, in windows and in output channels of a group. */
+  quads: number;
+  octets: number;
+  /** Where its kernels, the windows and the sums begin. */
+  kernels: number;
+  windows: number;
+  sums: number;
+  /** For each value of each window its index in the input, or -1 for the padding. */
+  sources: Int32Array;
+}
+
+export interface Tiles {
+  memory: Float32Array;
+  tile: (w: number, x: number, y: number, end: number) => void;
+}
+
+/** What a layer made of a picture. */
+export interface Activation {
+  name: string;
+  op: string;
+  shape: Shape;
+  data: Float32Array;
+}
+
+/** [channel, row, column] in feature maps. */
+export type Place = [channel: number, row: number, column: number];
+
+/** The part of each map that a number is computed from. */
+export interface Window {
+  top: number;
+  left: number;
+  rows: number;
+  columns: number;
+  /** From one value to the next. */
+  stepRow: number;
+  stepColumn: number;
+}
+
+/** What one map has to do with a number. */
+export interface Part {
+  channel: number;
+  /** The values in the window, row by row. */
+  values: number[];
+  /** What they are multiplied with, if they are. */
+  weights: number[] | null;
+  /** The sum of the products. */
+  sum: number;
+}
+
+/** The arithmetic behind one number. */
+export interface Sum {
+  window: Window;
+  parts: Part[];
+  /** What is added at the end, if something is. */
+  bias: number | null;
+  total: number;
+}
+
+/** What a network says about a drawing, and who computed it. */
+export interface Answer {
+  probs: ArrayLike<number>;
+  activations?: Activation[];
+  source: "page" | "kernel";
+  ms: number;
+  /** By how much the kernel's probabilities differ from the page's; null if only one has read. */
+  agreed: number | null;
+}
+
+// ---------------------------------------------------------------- the parts of the pad
+
+/** Colours for numbers, as 32 bits: from the negative to the positive, from the paper to the ink. */
+export interface Palettes {
+  signed: Uint32Array;
+  ink: Uint32Array;
+}
+
+/** How the maps of a layer are laid out on a canvas. */
+export interface Plot {
+  columns: number;
+  rows: number;
+  /** CSS pixels of a number. */
+  zoom: number;
+  /** Numbers left blank between two maps. */
+  gap: number;
+  H: number;
+  W: number;
+}
+
+/** Where saved digits are kept. */
+export interface Shelf {
+  /** In words: "in this browser". */
+  place: string;
+  get(): Sample[];
+  /** Returns whether the digits were stored. */
+  set(digits: Sample[]): boolean;
+  /** Call a function whenever the digits have changed. Returns a function that stops it. */
+  watch(changed: () => void): () => void;
+}
+
+/** What a kernel is asked: to read drawing number `number`. */
+export interface Question {
+  number: number;
+  image: Float32Array;
+  /** Whether the activations are wanted, too. */
+  layers: boolean;
+}
+
+export type KernelAnswer = { number: number } & (
+  { error: string } | { error?: undefined; probs: Float32Array; activations?: Activation[]; ms: number }
+);
+
+// ---------------------------------------------------------------- figures
+
+/** Kernel size, stride, padding and dilation. */
+export interface Windows {
+  k: number;
+  s: number;
+  p: number;
+  d: number;
+}
+
+/** Windows in a row of n pixels. */
+export interface Row extends Windows {
+  n: number;
+}
+
+/** A layer of the receptive field. */
+export interface StackLayer extends Windows {
+  kind: "conv" | "pool";
+}
+
+/** What a unit of a level sees: receptive field, jump, and the first pixel of unit 0. */
+export interface Field {
+  r: number;
+  j: number;
+  start: number;
+}
+
+/** Attributes of an element; false, null and undefined stand for none. */
+export type Attributes = Record<string, string | number | boolean | null | undefined>;
+
+/** A figure that stands in a page. */
+export interface Mounted {
+  destroy(): void;
+}
+
+/** The side of a widget that JavaScript sees (anywidget). */
+export interface WidgetModel {
+  get(name: string): any;
+  set(name: string, value: unknown): void;
+  save_changes(): void;
+  send(content: unknown, callbacks?: undefined, buffers?: ArrayBufferLike[]): void;
+  on(event: string, react: (...given: any[]) => void): void;
+  off(event: string, react: (...given: any[]) => void): void;
+}
+
+declare global {
+  /** The weights beside a page, as base64 (tools/page_weights.py). */
+  var MNIST_COURSE_WEIGHTS: string | undefined;
+  /** Digits in other hands, to try a taught network on. */
+  var MNIST_COURSE_TRIAL: Sample[] | undefined;
+}
