@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import numbers
 from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ def _plain(value: Any, name: str) -> int | float:
     if hasattr(value, "item"):
         with suppress(RuntimeError, ValueError):  # more than one number, or none
             plain = value.item()
-    if isinstance(plain, bool) or not isinstance(plain, numbers.Real):
+    if isinstance(plain, bool) or not isinstance(plain, (numbers.Real, Decimal)):
         raise TypeError(f"{name} must be a number, got {kind_of(value)}")
     return int(plain) if isinstance(plain, numbers.Integral) else float(plain)
 

@@ -30,8 +30,12 @@ def log_odds(logits: Tensor, digit: int) -> Tensor:
 
     Returns:
         ``(N,)``. Unlike the probability it does not saturate where the network is sure.
+
+    Raises:
+        TypeError: if the digit is no number.
+        ValueError: if the digit is not 0 … 9.
     """
-    digit = whole(digit, "digit")
+    digit = _class(digit)
     others = torch.cat([logits[:, :digit], logits[:, digit + 1 :]], dim=1)
     return logits[:, digit] - others.logsumexp(1)
 
@@ -216,10 +220,14 @@ def _checked(model: nn.Module, image: Tensor, digit: int = 0) -> tuple[Tensor, i
     """The image as floats ``(1, 1, 28, 28)`` and the digit as an int, if all can be right."""
     check_network(model)
     check_finite(model, before="reading")
+    return check_pixels(image, "an image", single=True), _class(digit)
+
+
+def _class(digit: int) -> int:
     digit = whole(digit, "digit")
     if digit not in range(10):
         raise ValueError(f"expected a digit from 0 to 9, got {digit}")
-    return check_pixels(image, "an image", single=True), digit
+    return digit
 
 
 def _logits(model: nn.Module, images: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ def describe(
         for name, layer in unwrapped(model).named_modules()
         if name
     )
-    shapes = str(shapes_of(unwrapped(model)))
+    shapes = str(shapes_of(unwrapped(model).state_dict()))
     settings = {
         **{each.name: getattr(recipe, each.name) for each in fields(recipe)},
         "seed": seed,
@@ -57,11 +57,11 @@ def differences(theirs: str, ours: str) -> dict[str, str]:
     }
 
 
-def shapes_of(model: nn.Module) -> dict[str, Any]:
+def shapes_of(state: dict[str, Any]) -> dict[str, Any]:
     """Shape and dtype of all that a network saves, by name."""
     return {
         name: (tuple(getattr(x, "shape", ())), str(getattr(x, "dtype", type(x))))
-        for name, x in model.state_dict().items()
+        for name, x in state.items()
     }
 
 

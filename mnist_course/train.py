@@ -639,7 +639,7 @@ class _Checkpoints:
         path = self.folder / "last.pt"
         state = processes.from_first(lambda: load_state(path))
         try:
-            self._check(state, path)
+            self._check(**state, path=path)
         except (AttributeError, IndexError, KeyError, TypeError) as error:
             raise CheckpointError(
                 f"{path} is not what fit has written ({type(error).__name__}: {error}); "
@@ -660,11 +660,19 @@ class _Checkpoints:
         if processes.is_first:  # who wrote last.pt may have been killed before writing these
             self._save_weights(self.folder)
 
-    def _check(self, state: dict[str, Any], path: Path) -> None:
-        """Raise a ``CheckpointError`` unless all of a state belongs to this training."""
-        differ = runs.differences(state["run"], self.run)
-        groups, settings = state["optimizer"]["param_groups"], self.optimizer.param_groups
-        shapes = {name: x.shape for name, x in self.model.state_dict().items()}
+    def _check(
+        self,
+        run: str,
+        answers: Tensor,
+        model: dict[str, Tensor],
+        optimizer: dict[str, Any],
+        rows: list[dict[str, Any]],
+        losses: list[float],
+        path: Path,
+    ) -> None:
+        """Raise a ``CheckpointError`` unless all parts of a state belong to this training."""
+        differ = runs.differences(run, self.run)
+        frozen = [len(group["params"]) for group in optimizer["param_groups"]]
         if list(differ) == ["layers"]:
             problem = "holds another network; build the one it was made with"
         elif differ:
@@ -672,13 +680,13 @@ class _Checkpoints:
                 f"is from another training: {', '.join(differ.values())}. "
                 "Resume with the same recipe, seed and data"
             )
-        elif [len(group["params"]) for group in groups] != [len(g["params"]) for g in settings]:
+        elif frozen != [len(group["params"]) for group in self.optimizer.param_groups]:
             problem = "was written while other parameters were frozen; freeze the same ones"
-        elif {name: x.shape for name, x in state["model"].items()} != shapes:
+        elif runs.shapes_of(model) != runs.shapes_of(self.model.state_dict()):
             problem = "holds damaged weights; delete it and train again"
-        elif not runs.is_state_of(state["optimizer"]["state"], self.recipe, self.model):
+        elif not runs.is_state_of(optimizer["state"], self.recipe, self.model):
             problem = "holds a damaged state of the optimiser; delete it and train again"
-        elif not runs.is_history(state["rows"], state["losses"], self.history.steps):
+        elif not runs.is_history(rows, losses, self.history.steps):
             problem = "holds a damaged history; delete it and train again"
         else:
             return
@@ -689,6 +697,8 @@ def name_of(model: nn.Module, recipe: Recipe) -> dict[str, str]:
     """The name of the network for the header of its file, if it is the one of the recipe."""
     model, named = unwrapped(model), recipe.build()
     # Layers without weights count, too: with another pooling it is another network.
-    if str(model) != str(named) or runs.shapes_of(model) != runs.shapes_of(named):
+    if str(model) != str(named) or runs.shapes_of(model.state_dict()) != runs.shapes_of(
+        named.state_dict()
+    ):
         return {}
     return {"network": recipe.network, "channels": ",".join(map(str, recipe.channels))}
