@@ -197,7 +197,8 @@ def fit(
     """
     # What is asked for.
     device, processes, seed = choose_device(device), team(), seed_of(seed)
-    training, validation = _digits(training, "training"), _digits(validation, "validation")
+    training = _checked(training, "training")
+    validation = None if validation is None else _checked(validation, "validation")
     _check(model, training, recipe, processes)
     bfloat16 = _use_bfloat16(mixed_precision, device)
     recording = _use_graph(cuda_graph, device, recipe, processes)
@@ -221,7 +222,7 @@ def fit(
         # The digits, and the batch of a step.
         digits = training.to(device)
 
-        def batch_of(step: int) -> tuple[Tensor, Tensor]:
+        def batch_of(step: int) -> tuple[Tensor, ...]:
             epoch, number = divmod(step, epoch_steps)
             order = _order(len(digits), seed, epoch, device)
             batch = order[number * batch_size : (number + 1) * batch_size]
@@ -283,10 +284,8 @@ def fit(
     return history
 
 
-def _digits(digits: Digits | None, name: str) -> Any:
-    """Digits to learn from or to measure on, or None."""
-    if digits is None and name == "validation":
-        return None
+def _checked(digits: Digits, name: str) -> Digits:
+    """Digits to learn from or to measure on; at least one."""
     digits = check_digits(digits, f"{name} images", f"{name} labels")
     if not len(digits):
         raise ValueError(f"the {name} data are empty; expected at least one digit")
@@ -492,7 +491,7 @@ class _Watch:
         self,
         step: int,
         update: Callable[[Tensor, Tensor], Tensor],
-        batch_of: Callable[[int], tuple[Tensor, Tensor]],
+        batch_of: Callable[[int], tuple[Tensor, ...]],
         place: Place,
     ) -> Tensor:
         """Make a step, and return its loss.
@@ -677,8 +676,8 @@ class _Checkpoints:
             problem = "holds another network; build the one it was made with"
         elif differ:
             problem = (
-                f"is from another training: {', '.join(differ.values())}. "
-                "Resume with the same recipe, seed and data"
+                f"is from another training: {', '.join(differ.values())}; "
+                "resume with the same recipe, seed and data"
             )
         elif frozen != [len(group["params"]) for group in self.optimizer.param_groups]:
             problem = "was written while other parameters were frozen; freeze the same ones"

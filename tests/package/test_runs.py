@@ -81,9 +81,9 @@ OTHERS: dict[str, tuple[dict[str, Any], Callable[[], nn.Module], str]] = {
     "another rate": (
         {"recipe": replace(RECIPE, learning_rate=0.02)},
         RECIPE.build,
-        r"training: learning_rate was 0.01 and is now 0.02\.",
+        r"training: learning_rate was 0.01 and is now 0.02; resume",
     ),
-    "another seed": ({"seed": 1}, RECIPE.build, r"training: seed was 0 and is now 1\."),
+    "another seed": ({"seed": 1}, RECIPE.build, r"training: seed was 0 and is now 1; resume"),
     "another activation": ({}, other_activation, "holds another network"),
     "other shapes": ({}, replace(RECIPE, channels=(4, 4, 5)).build, "holds another network"),
     "another precision": ({}, lambda: RECIPE.build().double(), "holds another network"),
