@@ -29,7 +29,14 @@ from torch.nn import functional
 
 from mnist_course import models
 from mnist_course.augment import Affine, Augmentation, Shift
-from mnist_course.checkpoints import CheckpointError, load_state, save_state, save_weights
+from mnist_course.checkpoints import (
+    CheckpointError,
+    load_state,
+    save_state,
+    save_weights,
+    unwrapped,
+    weights_for,
+)
 from mnist_course.data import Digits, check_digits, to_float
 from mnist_course.devices import (
     choose_device,
@@ -40,6 +47,7 @@ from mnist_course.devices import (
 )
 from mnist_course.distributed import Team, team
 from mnist_course.evaluate import evaluate
+from mnist_course.files import check_writable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -364,6 +372,8 @@ def fit(
         checkpoints = _Checkpoints(checkpoint_folder, model, optimizer, recipe, history, run)
         if resume:
             checkpoints.load(epoch_steps, processes)
+        elif processes.is_first:
+            checkpoints.check()
         digits = training.to(device)
         watch = _Watch(model, recipe, history, device, processes)
         fewest = 10 if validation else int(training.labels.max()) + 1
@@ -672,8 +682,18 @@ class _Checkpoints:
         run: str,
     ) -> None:
         self.folder = None if folder is None else Path(folder)
-        self.model, self.optimizer, self.history, self.run = model, optimizer, history, run
+        self.model, self.optimizer, self.history, self.run = (
+            unwrapped(model),
+            optimizer,
+            history,
+            run,
+        )
         self.metadata = {} if folder is None else name_of(model, recipe)
+
+    def check(self) -> None:
+        """Find out before the first step whether the files can be written."""
+        if self.folder is not None:
+            check_writable(self.folder / "last.pt")
 
     def save(self) -> None:
         """Write the state after the last row, and the best weights if it is the best."""
@@ -685,6 +705,7 @@ class _Checkpoints:
             "optimizer": self.optimizer.state_dict(),
             "rows": [asdict(row) for row in self.history.rows],
             "losses": self.history.losses,
+            "steps": self.history.steps,
         }
         save_state(state, self.folder / "last.pt")
         self._save_weights(self.folder)
@@ -707,14 +728,18 @@ class _Checkpoints:
                 f"{path} is from another training ({state.get('run')}); "
                 f"this one is {self.run}: resume with the same recipe, seed and data"
             )
-        if _shapes(state["model"]) != _shapes(self.model.state_dict()):
-            raise CheckpointError(f"{path} holds another network; build the one it was made with")
+        weights = weights_for(self.model, state["model"], path)
+        names = set(Row.__dataclass_fields__)
+        if len(state["losses"]) > self.history.steps or any(set(r) != names for r in state["rows"]):
+            raise CheckpointError(
+                f"{path} holds a history that no training writes; move it away to start afresh"
+            )
         settings = self.optimizer.state_dict()["param_groups"]
         if _sizes(state["optimizer"]["param_groups"]) != _sizes(settings):
             raise CheckpointError(
                 f"{path} was written while other parameters were frozen; freeze the same ones"
             )
-        self.model.load_state_dict(state["model"])
+        self.model.load_state_dict(weights, strict=False)
         # The settings stay: they belong to this device, and to a step that is recorded or is not.
         momenta = state["optimizer"]["state"]
         self.optimizer.load_state_dict({"state": momenta, "param_groups": settings})
@@ -737,7 +762,7 @@ def _sizes(groups: list[dict[str, Any]]) -> list[int]:
 
 def name_of(model: nn.Module, recipe: Recipe) -> dict[str, str]:
     """The name of the network for the header of its file, if it is the one of the recipe."""
-    named = recipe.build()
+    model, named = unwrapped(model), recipe.build()
     # Layers without weights count, too: with another pooling it is another network.
     if str(model) != str(named) or _shapes(model.state_dict()) != _shapes(named.state_dict()):
         return {}
