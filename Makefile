@@ -25,9 +25,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 book: $(VENV)/.installed
-	$(PY) -m tools.book
 ifneq ($(SERVE),0)
-	$(PY) -m tools.serve --port $(PORT)
+	$(PY) -m tools.serve --build --port $(PORT)
+else
+	$(PY) -m tools.book
 endif
 
 pdf: $(VENV)/.installed
