@@ -25,7 +25,7 @@ _KINDS = (
     (b"II*\0", "a picture"),
     (b"MM\0*", "a picture"),
     (b"\x89HDF", "an HDF5 file, as Keras writes them"),
-    (b"\x1f\x8b", "a gzip archive"),
+    (b"\x1f\x8b\x08", "a gzip archive"),
     (b"%PDF", "a PDF document"),
     (b"MNISTNET", "a network for the drawing pad"),
     (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9", "a PyTorch checkpoint of an old format"),
@@ -198,17 +198,18 @@ def kind_of(path: Path) -> str:
         head = file.read(512)
     if not head:
         return "an empty file"
+    size = int.from_bytes(head[:8], "little")
+    if head[8:9] == b"{" and size < path.stat().st_size:
+        return SAFETENSORS
     for start, kind in _KINDS:
         if head.startswith(start):
             return kind
     if head.startswith(b"PK\x03\x04"):
         return _kind_of_zip(path)
-    if head[:1] == b"\x80" and 2 <= head[1] <= 5:
+    if head[:1] == b"\x80" and head[1:2] in b"\2\3\4\5" and size > 1 << 16:  # else it is a size
         return "a Python pickle"
     if head[257:262] == b"ustar":
         return "a tar archive"
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size:
-        return SAFETENSORS
     if head[:1] == b"\x08" and head[2:3] in (b"\x12", b"\x3a"):  # the version, then maker or graph
         return "an ONNX file"
     if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):

@@ -380,6 +380,18 @@ def test_what_is_unclear_is_not_given_a_name(tmp_path):
     assert kind_of(path) == "an ONNX file"
 
 
+def test_the_length_of_a_header_is_not_taken_for_the_mark_of_another_kind(tmp_path):
+    path = tmp_path / "file"
+    lengths = set()
+    for length in range(0, 3000, 8):
+        checkpoints.save_weights(torch.nn.Linear(1, 1), path, note="x" * length)
+        lengths.add(path.read_bytes()[:2])
+        assert kind_of(path) == files.SAFETENSORS
+        os.truncate(path, 100)
+        assert kind_of(path) == ""
+    assert {b"\x80\x02", b"\x80\x04"} <= lengths
+
+
 def test_a_line_for_the_terminal_holds_nothing_that_steers_it():
     assert printable("数字 é\t\n b") == "数字 é b"
     assert printable("\x1b[1mred\a\x7f") == r"\x1b[1mred\x07\x7f"
