@@ -187,9 +187,11 @@ def _check_nothing_is_lost(folder: Path) -> None:
 
     path = folder / "last.pt"
     try:
-        state = checkpoints.load_state(path)
-    except checkpoints.CheckpointError:
+        if not path.is_file():
+            return
+    except OSError:  # a folder that cannot be: said before the first step
         return
+    state = checkpoints.load_state(path)  # an error, if another program wrote it
     done, steps = len(state["losses"]), state.get("steps", 0)
     if done < steps:
         raise ValueError(
@@ -243,7 +245,7 @@ def _finetune(arguments: argparse.Namespace) -> int:
     drawn = to_digits(read_samples(arguments.digits), source=arguments.digits.name)
     network = _network(arguments)
     old, validation = data.load("train").split()
-    files.check_writable(arguments.out)
+    _check_output(arguments.out, arguments.digits)
     tuned = finetune(network, drawn, replay=old, learning_rate=0.0003, device=device)
     _, metadata = checkpoints.read_weights(arguments.weights or pretrained.WEIGHTS)
     checkpoints.save_weights(tuned, arguments.out, **metadata)
@@ -261,11 +263,18 @@ def _export(arguments: argparse.Namespace) -> int:
     from mnist_course.export import to_onnx
 
     network = _network(arguments)
-    files.check_writable(arguments.out)
+    _check_output(arguments.out, arguments.weights)
     content = to_onnx(network)
     files.write(arguments.out, content)
     print(f"{printable(arguments.out)}: {len(content):,} bytes")
     return OK
+
+
+def _check_output(out: Path, read: Path | None) -> None:
+    """Raise an error, before the work, if ``out`` cannot be written or is the file that is read."""
+    files.check_writable(out)
+    if read is not None and out.exists() and out.samefile(read):
+        raise ValueError(f"{out} is the file that is read; choose another name for --out")
 
 
 def _rank() -> str:

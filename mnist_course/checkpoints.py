@@ -66,14 +66,15 @@ def save_weights(model: nn.Module, path: str | Path, **metadata: str) -> None:
 
 
 def read_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Read tensors and metadata of a ``.safetensors`` file.
+    """Read tensors, in the order of their names, and metadata of a ``.safetensors`` file.
 
     Raises:
         CheckpointError: if the file is missing, or is no such file.
     """
-    _, metadata = _read_header(path)
+    shapes, metadata = _read_header(path)
     try:
-        return load(Path(path).read_bytes()), metadata
+        tensors = load(Path(path).read_bytes())  # in another order every time
+        return {name: tensors[name] for name in sorted(shapes)}, metadata
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise _incomplete(path, error) from error
 
@@ -107,7 +108,8 @@ def weights_for(
     _compare({name: tuple(value.shape) for name, value in tensors.items()}, model, path)
     found = dict(zip(_bare(tensors), tensors.values(), strict=True))
     state = model.state_dict()
-    new, shared = {}, {}
+    new: dict[str, torch.Tensor] = {}
+    shared: dict[Any, str] = {}
     for name, (own, target) in zip(_bare(state), state.items(), strict=True):
         if name in found:
             new[own] = _like(target, found[name], f"{name} in {path}")

@@ -346,9 +346,9 @@ def _read_bytes(path: Path, size: int) -> tuple[Bytes, int]:
             content = np.empty(size + 1, np.uint8)
             if is_packed:
                 with gzip.open(file) as unpacked:
-                    length = unpacked.readinto(content)
+                    length = unpacked.readinto(content.data)
                 return content[:length], length
-            return content[: file.readinto(content)], length
+            return content[: file.readinto(content.data)], length
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
             f"{path} cannot be read ({error}); make it readable, or delete it and download it again"
@@ -391,7 +391,7 @@ def _read_idx(
         wrong = "cut short" if length < size else "too long"
         problem = f"is {wrong}: {length:,} bytes, expected {size:,}"
     else:
-        return content[start:].reshape(shape), zlib.crc32(content) == _CHECKSUMS[name]
+        return content[start:].reshape(shape), zlib.crc32(content.data) == _CHECKSUMS[name]
     raise DataError(f"{path} {problem}; delete it and download it again")
 
 

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 # What file systems answer that cannot put one file in the place of another: buckets, old shares.
 _CANNOT_RENAME = {errno.ENOSYS, errno.EPERM, errno.EEXIST, errno.EOPNOTSUPP, errno.ENOTSUP}
@@ -59,12 +60,12 @@ def write(path: str | Path, content: bytes | str) -> None:
         WriteError: if it cannot be written; ``path`` is then as it was.
     """
     content = content.encode() if isinstance(content, str) else content
-    with _draft(path) as (draft, handle, target):
-        with open(handle, "wb", closefd=False) as file:
-            file.write(content)
-        _sync(handle)
+    with _draft(path) as (draft, file, target):
+        file.write(content)
+        file.flush()
+        _sync(file)
         if sys.platform == "win32":  # an open file cannot be renamed there
-            os.close(handle)
+            file.close()
         _put(draft, target, content)
 
 
@@ -79,12 +80,11 @@ def check_writable(path: str | Path) -> None:
 
 
 @contextmanager
-def _draft(path: str | Path) -> Iterator[tuple[Path, int, Path]]:
-    """A new empty file beside ``path``: its name, its handle, and the file that it is to replace.
+def _draft(path: str | Path) -> Iterator[tuple[Path, BinaryIO, Path]]:
+    """A new file beside ``path``: its name, the open file, and the one that it is to replace.
 
     It is locked as long as it is open, so that nobody takes it for one that a killed process left.
     """
-    draft = None
     try:
         target = Path(os.path.realpath(path))
         if target.is_dir():
@@ -92,14 +92,14 @@ def _draft(path: str | Path) -> Iterator[tuple[Path, int, Path]]:
         if target.exists() and not target.is_file():
             raise OSError(errno.EINVAL, "it is a device or a pipe, not a file")
         _make_folder(target.parent)
-        _clear(target)
+        with suppress(OSError):  # a folder may be one to write to, but not to look into
+            _clear(target)
         draft, handle = _create(target)
         try:
-            yield draft, handle, target
+            with os.fdopen(handle, "wb") as file:
+                yield draft, file, target
         finally:
             draft.unlink(missing_ok=True)
-            with suppress(OSError):
-                os.close(handle)
     except OSError as error:
         raise WriteError(error.errno, error.strerror or str(error), str(path)) from error
 
@@ -161,10 +161,10 @@ def _delete_unless_open(draft: Path) -> None:
         os.close(handle)
 
 
-def _sync(handle: int) -> None:
+def _sync(file: BinaryIO) -> None:
     """Wait until the disk has the file: some file systems only then say that they are full."""
     try:
-        os.fsync(handle)
+        os.fsync(file.fileno())
     except OSError as error:
         if error.errno not in _CANNOT_SYNC:
             raise

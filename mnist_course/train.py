@@ -346,7 +346,8 @@ def fit(
         DivergedError: if the loss or a weight is no longer finite; the model keeps the last good
             state.
         MemoryError: if a batch does not fit into memory; the message says which size to try.
-        OSError: if a checkpoint cannot be written; the one before is whole, and the model trained.
+        OSError: if a checkpoint cannot be written: before the first step where that can be known,
+            else the one before is whole, and the model trained.
     """
     device, processes = choose_device(device), team()
     batch_size = min(recipe.batch_size, len(training))

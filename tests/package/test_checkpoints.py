@@ -70,6 +70,7 @@ def test_the_same_weights_make_the_same_file(path):
     save_weights(small(), path, **dict(reversed(many.items())))
     assert path.read_bytes() == first
     assert read_weights(path)[1] == many
+    assert list(read_weights(path)[0]) == sorted(small().state_dict())
 
 
 def test_tensors_lie_where_any_program_can_map_them(path):

@@ -298,6 +298,31 @@ def test_an_unfinished_training_is_not_thrown_away(tmp_path, capsys, monkeypatch
     assert cli.main(command) == 0  # a finished one may be replaced
 
 
+def test_a_checkpoint_of_another_program_is_not_replaced(tmp_path, capsys):
+    torch.save({"epoch": 5, "model": Foreign()}, tmp_path / "last.pt")
+    before = (tmp_path / "last.pt").read_bytes()
+    assert cli.main(["train", "--out", str(tmp_path), "--device", "cpu"]) == 1
+    assert "move it away to start afresh" in error_of(capsys)
+    assert (tmp_path / "last.pt").read_bytes() == before
+
+
+class Foreign:
+    """What only another program can read."""
+
+
+def test_the_file_that_is_read_is_not_written_over(tmp_path, capsys, drawn):
+    weights = tmp_path / "weights.safetensors"
+    names = {"network": "course_network", "channels": "2,2,2"}
+    checkpoints.save_weights(models.course_network((2, 2, 2)), weights, **names)
+    before = {path: path.read_bytes() for path in (drawn, weights)}
+    common = ["--weights", str(weights), "--out"]
+    assert cli.main(["finetune", "--digits", str(drawn), *common, str(drawn)]) == 1
+    assert "is the file that is read" in error_of(capsys)
+    assert cli.main(["export", *common, str(weights)]) == 1
+    assert "is the file that is read" in error_of(capsys)
+    assert {path: path.read_bytes() for path in before} == before
+
+
 # --- Whatever names a user's files have, wherever the output goes ---
 
 NAMES = ["数字.png", "größer.png", "a\nb.png", "\x1b[31mred.png", os.fsdecode(b"\xff\xfe.png")]
