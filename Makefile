@@ -33,9 +33,10 @@ lab: $(VENV)/.lab
 	$(PY) -m jupyter lab notebooks
 
 book: $(VENV)/.book
-	$(PY) -m tools.book
 ifneq ($(SERVE),0)
-	$(PY) -m tools.serve --port $(PORT)
+	$(PY) -m tools.serve --build --port $(PORT)
+else
+	$(PY) -m tools.book
 endif
 
 pdf: $(VENV)/.pdf

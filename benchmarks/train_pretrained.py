@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from mnist_course import checkpoints, data, evaluate, pretrained, train
+from mnist_course import checkpoints, data, evaluate, files, pretrained, train
 from mnist_course.augment import Affine, Sequence, Stroke
 
 SEED = 0
@@ -142,19 +142,14 @@ def run(resume: bool) -> dict[str, Any]:
     }
 
 
-def write(path: Path, text: str) -> None:
-    with checkpoints.replacing(path) as draft:
-        draft.write_text(text, encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--card", action="store_true", help="only write the card again")
     parser.add_argument("--resume", action="store_true", help="go on with a broken-off training")
     arguments = parser.parse_args()
     if not arguments.card:
-        write(NUMBERS, json.dumps(run(arguments.resume), indent=2) + "\n")
-    write(CARD, card(json.loads(NUMBERS.read_text(encoding="utf-8"))))
+        files.write(NUMBERS, json.dumps(run(arguments.resume), indent=2) + "\n")
+    files.write(CARD, card(json.loads(NUMBERS.read_text(encoding="utf-8"))))
 
 
 if __name__ == "__main__":

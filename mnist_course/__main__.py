@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import sys
 import warnings
@@ -10,10 +12,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mnist_course import files
+from mnist_course.files import printable
+
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
-OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
+    from mnist_course.train import Recipe
+
+OK, FAILURE, INTERRUPTED = 0, 1, 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -29,7 +37,10 @@ def _parser() -> argparse.ArgumentParser:
 
     train = command("train", _train, "Train a network and write its weights.")
     train.add_argument(
-        "--recipe", default="fast", help="sprint, fast, standard or accurate (default: %(default)s)"
+        "--recipe",
+        type=_recipe,
+        default="fast",
+        help="sprint, fast, standard or accurate (default: %(default)s)",
     )
     train.add_argument(
         "--epochs", type=_positive, help="instead of the recipe's; may be a fraction"
@@ -68,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a my-digits.json that the drawing pad saved",
     )
     finetune.add_argument(
-        "--output",
+        "--out",
         type=Path,
         default=Path("my-network.safetensors"),
         metavar="FILE",
@@ -76,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     export = command("export", _export, "Write a network for programs without PyTorch.")
     export.add_argument(
-        "--onnx", type=Path, required=True, metavar="FILE", help="the file to write"
+        "--out", type=Path, required=True, metavar="FILE", help="the ONNX file to write"
     )
 
     for part in (evaluate, predict, finetune, export):
@@ -88,7 +99,10 @@ def _parser() -> argparse.ArgumentParser:
         )
     for part in (train, evaluate, finetune):
         part.add_argument(
-            "--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)"
+            "--device",
+            type=_device,
+            default="auto",
+            help="auto, cpu, cuda or mps (default: %(default)s)",
         )
     return parser
 
@@ -115,26 +129,38 @@ def _seed(text: str) -> int:
     return int(text)
 
 
-class UsageError(Exception):
-    """The command line asks for something that there is not."""
+def _recipe(text: str) -> Recipe:
+    from mnist_course.train import get_recipe
+
+    try:
+        return get_recipe(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _device(text: str) -> torch.device:
+    from mnist_course.devices import choose_device
+
+    try:
+        return choose_device(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _train(arguments: argparse.Namespace) -> int:
     from dataclasses import replace
 
-    from mnist_course import data, devices, distributed, recipes, train
+    from mnist_course import data, distributed, train
 
-    try:
-        recipe = recipes.get_recipe(arguments.recipe)
-        device = devices.choose_device(arguments.device)
-    except ValueError as error:
-        raise UsageError(error) from error
+    recipe = arguments.recipe
     if arguments.epochs:
         recipe = replace(recipe, epochs=arguments.epochs)
     if arguments.batch_size:
         recipe = replace(recipe, batch_size=arguments.batch_size)
+    if not arguments.resume:
+        _check_nothing_is_lost(arguments.out)
     training, validation = data.load("train").split()
-    with distributed.started(device) as processes:
+    with distributed.started(arguments.device) as processes:
         history = train.fit(
             recipe.build(arguments.seed),
             training,
@@ -149,10 +175,29 @@ def _train(arguments: argparse.Namespace) -> int:
             cuda_graph=arguments.cuda_graph,
         )
         if processes.is_first:
-            history.table().to_csv(arguments.out / "history.csv")
+            files.write(arguments.out / "history.csv", history.table().to_csv())
             print(history)
-            print(f"weights: {arguments.out / 'last.safetensors'}")
+            print(f"weights: {printable(arguments.out / 'last.safetensors')}")
     return INTERRUPTED if history.stopped == "interrupted" else OK
+
+
+def _check_nothing_is_lost(folder: Path) -> None:
+    """Raise a ``ValueError`` if a training in this folder could still be resumed."""
+    from mnist_course import checkpoints
+
+    path = folder / "last.pt"
+    try:
+        if not path.is_file():
+            return
+    except OSError:  # a folder that cannot be: said before the first step
+        return
+    state = checkpoints.load_state(path)  # an error, if another program wrote it
+    done, steps = len(state["losses"]), state.get("steps", 0)
+    if done < steps:
+        raise ValueError(
+            f"the training in {folder} has done {done} of its {steps} steps; go on with --resume, "
+            f"choose another folder with --out, or delete {path} to start afresh"
+        )
 
 
 def _network(arguments: argparse.Namespace) -> nn.Module:
@@ -162,13 +207,9 @@ def _network(arguments: argparse.Namespace) -> nn.Module:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from mnist_course import data, devices, evaluate
+    from mnist_course import data, evaluate
 
-    try:
-        device = devices.choose_device(arguments.device)
-    except ValueError as error:
-        raise UsageError(error) from error
-    print(evaluate.evaluate(_network(arguments), data.load("test"), device))
+    print(evaluate.evaluate(_network(arguments), data.load("test"), arguments.device))
     return OK
 
 
@@ -187,45 +228,53 @@ def _predict(arguments: argparse.Namespace) -> int:
             code = FAILURE
             continue
         best = probabilities.argsort(descending=True)[:3].tolist()
-        print(f"{path}: {best[0]}  ", *(f"{digit} {probabilities[digit]:.1%}" for digit in best))
+        print(
+            f"{printable(path)}: {best[0]}  ",
+            *(f"{digit} {probabilities[digit]:.1%}" for digit in best),
+        )
     return code
 
 
 def _finetune(arguments: argparse.Namespace) -> int:
-    from mnist_course import checkpoints, data, devices, pretrained
+    from mnist_course import checkpoints, data, pretrained
     from mnist_course.evaluate import evaluate
     from mnist_course.finetune import finetune
     from mnist_course.samples import read_samples, to_digits
 
-    try:
-        device = devices.choose_device(arguments.device)
-    except ValueError as error:
-        raise UsageError(error) from error
+    device = arguments.device
     drawn = to_digits(read_samples(arguments.digits), source=arguments.digits.name)
     network = _network(arguments)
     old, validation = data.load("train").split()
+    _check_output(arguments.out, arguments.digits)
     tuned = finetune(network, drawn, replay=old, learning_rate=0.0003, device=device)
     _, metadata = checkpoints.read_weights(arguments.weights or pretrained.WEIGHTS)
-    checkpoints.save_weights(tuned, arguments.output, **metadata)
+    checkpoints.save_weights(tuned, arguments.out, **metadata)
     for name, digits in (("learned from", drawn), ("to see what it forgot", validation)):
         before, after = (evaluate(each, digits, device) for each in (network, tuned))
         print(
-            f"{digits.source}, {len(digits):,} digits, {name}: "
+            f"{printable(digits.source)}, {len(digits):,} digits, {name}: "
             f"{before.accuracy:.2%} before, {after.accuracy:.2%} now"
         )
-    print(f"weights: {arguments.output}")
+    print(f"weights: {printable(arguments.out)}")
     return OK
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from mnist_course import checkpoints
     from mnist_course.export import to_onnx
 
-    content = to_onnx(_network(arguments))
-    with checkpoints.replacing(arguments.onnx) as draft:
-        draft.write_bytes(content)
-    print(f"{arguments.onnx}: {len(content):,} bytes")
+    network = _network(arguments)
+    _check_output(arguments.out, arguments.weights)
+    content = to_onnx(network)
+    files.write(arguments.out, content)
+    print(f"{printable(arguments.out)}: {len(content):,} bytes")
     return OK
+
+
+def _check_output(out: Path, read: Path | None) -> None:
+    """Raise an error, before the work, if ``out`` cannot be written or is the file that is read."""
+    files.check_writable(out)
+    if read is not None and out.exists() and out.samefile(read):
+        raise ValueError(f"{out} is the file that is read; choose another name for --out")
 
 
 def _rank() -> str:
@@ -235,15 +284,43 @@ def _rank() -> str:
 
 
 def _complain(error: object) -> None:
-    # Of several processes that torchrun started, each says which one it is.
     who = f"process {rank}: " if (rank := _rank()) else ""
-    print(f"mnist_course: {who}{' '.join(str(error).split())}", file=sys.stderr)
+    print(f"mnist_course: {who}{printable(error)}", file=sys.stderr)
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
-    if _rank() not in ("", "0"):
-        return  # the first process says it
-    print(f"mnist_course: note: {' '.join(str(message).split())}", file=sys.stderr)
+    if _rank() in ("", "0"):  # the first process speaks for all
+        print(f"mnist_course: note: {printable(message)}", file=sys.stderr)
+
+
+def _print_anything() -> None:
+    """Escape what the terminal's code page lacks: a file may have any name."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    try:
+        return int(parsed.run(parsed))
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return INTERRUPTED
+    except (ValueError, ArithmeticError, OSError, MemoryError, RuntimeError) as error:
+        _complain(error)
+        return FAILURE
+
+
+def _finish_printing() -> bool:
+    """Print what is still held back; False if it cannot be: a full disk, a pipe that was closed."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError):  # else Python tries again, and complains, as it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -252,20 +329,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 it worked; 1 it failed; 2 it was called wrongly; 130 it was interrupted. Whatever a user can
     cause ends in one line on stderr that says what to do.
     """
+    _print_anything()
     parsed = _parser().parse_args(arguments)
     with warnings.catch_warnings():
         warnings.showwarning = _warn
-        try:
-            return parsed.run(parsed)
-        except KeyboardInterrupt:
-            _complain("interrupted")
-            return INTERRUPTED
-        except UsageError as error:
-            _complain(error)
-            return USAGE
-        except (ValueError, ArithmeticError, OSError, MemoryError, RuntimeError) as error:
-            _complain(error)
-            return FAILURE
+        code = _run(parsed)
+    if not _finish_printing() and code == OK:
+        _complain("the output could not be printed")
+        return FAILURE
+    return code
 
 
 if __name__ == "__main__":

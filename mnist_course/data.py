@@ -12,7 +12,6 @@ import gzip
 import hashlib
 import math
 import os
-import tempfile
 import time
 import warnings
 import zlib
@@ -21,7 +20,7 @@ from dataclasses import dataclass, replace
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, Literal
 
 import numpy as np
@@ -31,6 +30,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mnist_course.arguments import kind_of, seed_of, tensor, whole
+from mnist_course.files import kind_of_file, printable, write
 
 MEAN, STD = 0.1307, 0.3081
 """Mean and standard deviation of the pixels of the 60,000 training images, in [0, 1]."""
@@ -44,13 +44,21 @@ STAND_IN = "stand-in"
 _SPLITS = {"train": ("train", 60_000), "test": ("t10k", 10_000)}
 _IMAGES, _LABELS = "{}-images-idx3-ubyte", "{}-labels-idx1-ubyte"
 _RAW = Path("MNIST", "raw")
+# The CRC-32 of each file, unpacked: other data sets have files of the same names and sizes.
+_CHECKSUMS = {
+    "train-images-idx3-ubyte": 0xE9F4D8B3,
+    "train-labels-idx1-ubyte": 0xE0CB4AD2,
+    "t10k-images-idx3-ubyte": 0x91373BDF,
+    "t10k-labels-idx1-ubyte": 0x4AB9EFF9,
+}
 
 _CONNECT_SECONDS = 3.0  # to be answered at all: a machine without network should not wait
 _READ_SECONDS = 10.0  # between two pieces of a file that is on its way
+_SLOW_SECONDS, _SLOW_BYTES = 20.0, 40_000  # a mirror that sends less in this time is given up
 _ATTEMPTS = 3  # a mirror that answers, but with a damaged file, is asked so many times
 _PAUSE_SECONDS = 0.2  # before the second attempt, and twice as long before the third
 _PIECE = 1 << 16
-_LARGEST = 1 << 25  # bytes; the largest of the four files has less than a third of it
+_LARGEST = 1 << 25  # bytes; the largest of the four files has, packed, less than a third of it
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -60,7 +68,7 @@ class DataError(RuntimeError):
 
 
 class DataWarning(UserWarning):
-    """The course goes on, but with other data, or slower, than one would expect."""
+    """The course goes on, but with other data than expected, or more slowly."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +180,9 @@ def load(split: str = "train") -> Digits:
     as torchvision has it: ``MNIST/raw/train-images-idx3-ubyte`` and so on, plain or ``.gz``), else
     from the user's cache folder, else from torchvision's mirrors, and are then kept in the cache.
     Where none can be had, or with ``MNIST_COURSE_DATA=stand-in``, they are UCI digits (1,497 and
-    300): the ``source`` of the result says which, and a :class:`DataWarning` is given once.
+    300): the ``source`` of the result says which, and a :class:`DataWarning` is given once. Files
+    of MNIST's names and sizes with something else in them are read, too, with another ``source``
+    and a warning.
 
     Raises:
         ValueError: if ``split`` is neither of the two.
@@ -189,15 +199,23 @@ def load(split: str = "train") -> Digits:
             _warn_once(f"these are not MNIST but 1,797 UCI digits, brought to 28 × 28: {why}")
             return replace(uci_digits(split), source=f"UCI digits ({STAND_IN})")
     stem, count = _SPLITS[split]
-    images = _read_idx(folder, _IMAGES.format(stem), (count, 28, 28), held)
-    labels = _read_idx(folder, _LABELS.format(stem), (count,), held)
+    images, images_known = _read_idx(folder, _IMAGES.format(stem), (count, 28, 28), held)
+    labels, labels_known = _read_idx(folder, _LABELS.format(stem), (count,), held)
     if labels.max() > 9:
         raise DataError(
             f"{folder / _LABELS.format(stem)} holds the label {labels.max()}, expected digits "
             "0 to 9: this is not MNIST, or it is damaged; delete it and download it again"
         )
+    source = "MNIST"
+    if not (images_known and labels_known):
+        source = f"IDX files in {printable(folder)}, not MNIST"
+        _warn_once(
+            f"the {split} files in {printable(folder)} have MNIST's names and sizes, but not its "
+            "contents: they are another data set, or damaged; for MNIST, delete them and download "
+            "them again"
+        )
     pixels = torch.from_numpy(images).unsqueeze(1)
-    return Digits(pixels, torch.from_numpy(labels).long(), "MNIST")
+    return Digits(pixels, torch.from_numpy(labels).long(), source)
 
 
 def uci_digits(split: str = "train") -> Digits:
@@ -411,11 +429,15 @@ def _folder() -> Path | None:
     if _asks_for_stand_in():
         return None
     root = os.environ.get(VARIABLE)
-    folder = Path(root).expanduser().absolute() / _RAW if root else _cache()
-    missing = [name for name in _names() if not _find(folder, name)]
+    try:
+        folder = Path(root).expanduser().absolute() / _RAW if root else _cache()
+        missing = [name for name in _names() if not _find(folder, name)]
+        problem = f"{folder / missing[0]} (or .gz) does not exist" if missing else ""
+    except (OSError, RuntimeError) as error:  # no such user, a name that is too long, no rights
+        missing, problem = _names(), f"that cannot be looked into ({error})"
     if root and missing:
         raise DataError(
-            f"{VARIABLE} is {root!r}, but {folder / missing[0]} (or .gz) does not exist; set it to "
+            f"{VARIABLE} is {root!r}, but {problem}; set it to "
             f"a folder that holds MNIST/raw as torchvision stores it, to {STAND_IN!r} for the UCI "
             "digits, or unset it to download MNIST"
         )
@@ -425,20 +447,42 @@ def _folder() -> Path | None:
 # --- Reading ---
 
 
-def _read_bytes(path: Path) -> Bytes:
-    """All bytes of a file, unpacked if its name ends in ``.gz``."""
+def _read_bytes(path: Path, size: int) -> tuple[Bytes, int]:
+    """The bytes of a file, unpacked if they are packed, whatever its name says.
+
+    Args:
+        path: the file.
+        size: how many bytes are expected; not more than one more is read.
+
+    Returns:
+        What was read, and how many bytes there are, as far as that is known.
+    """
     try:
-        if path.suffix != ".gz":
-            return np.fromfile(path, np.uint8)
-        return np.frombuffer(bytearray(gzip.decompress(path.read_bytes())), np.uint8)
+        with path.open("rb") as file:
+            length, start = os.fstat(file.fileno()).st_size, file.read(4)
+            is_packed = start[:2] == b"\x1f\x8b"
+            if is_packed and length > _LARGEST:
+                raise OSError(f"it has {length:,} bytes")
+            # A browser may unpack a file and leave it its name; anything else is damaged.
+            if not is_packed and path.suffix == ".gz" and start[:3] != b"\0\0\x08":
+                raise gzip.BadGzipFile(f"it is {kind_of_file(path) or 'not packed'}")
+            file.seek(0)
+            content = np.empty(size + 1, np.uint8)
+            if is_packed:
+                with gzip.open(file) as unpacked:
+                    length = unpacked.readinto(content.data)
+                return content[:length], length
+            return content[: file.readinto(content.data)], length
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
             f"{path} cannot be read ({error}); make it readable, or delete it and download it again"
         ) from error
 
 
-def _read_idx(folder: Path, name: str, shape: tuple[int, ...], held: dict[str, Bytes]) -> Bytes:
-    """One array of bytes in the IDX format, which must have the given shape.
+def _read_idx(
+    folder: Path, name: str, shape: tuple[int, ...], held: dict[str, Bytes]
+) -> tuple[Bytes, bool]:
+    """One array of bytes in the IDX format, which must have the given shape; whether it is MNIST's.
 
     The format is two zero bytes, the type (8: unsigned bytes), the number of axes, the length of
     each axis (big-endian, 4 bytes), then the values.
@@ -453,30 +497,38 @@ def _read_idx(folder: Path, name: str, shape: tuple[int, ...], held: dict[str, B
         DataError: if the file is not of this format, has another shape, or another length.
     """
     path = _find(folder, name) or folder / name
-    content = held[name].copy() if name in held else _read_bytes(path)
     expected = np.array([0x800 + len(shape), *shape], ">i4")
     start = expected.nbytes
     size = start + math.prod(shape)
+    if name in held:
+        content, length = held[name].copy(), len(held[name])
+    else:
+        content, length = _read_bytes(path, size)
     found = content[:start].view(">i4") if len(content) >= start else None
     if found is None:
-        problem = f"has only {len(content):,} bytes, expected {size:,}"
+        problem = f"has only {length:,} bytes, expected {size:,}{_kind(path)}"
     elif found[0] != expected[0]:
-        problem = f"starts with the magic number {found[0]}, expected {expected[0]}"
+        problem = f"starts with the magic number {found[0]}, expected {expected[0]}{_kind(path)}"
     elif (found != expected).any():
         problem = f"is of shape {tuple(found[1:].tolist())}, expected {shape}"
-    elif len(content) != size:
-        wrong = "cut short" if len(content) < size else "too long"
-        problem = f"is {wrong}: {len(content):,} bytes, expected {size:,}"
+    elif length != size:
+        wrong = "cut short" if length < size else "too long"
+        problem = f"is {wrong}: {length:,} bytes, expected {size:,}"
     else:
-        return content[start:].reshape(shape)
+        return content[start:].reshape(shape), zlib.crc32(content.data) == _CHECKSUMS[name]
     raise DataError(f"{path} {problem}; delete it and download it again")
+
+
+def _kind(path: Path) -> str:
+    kind = kind_of_file(path)
+    return f" (it is {kind})" if kind else ""
 
 
 # --- Downloading ---
 
 
 class _MirrorError(Exception):
-    """A mirror does not answer, or refuses: it is no use to ask again."""
+    """A mirror does not answer, refuses, or is too slow: asking it again is no use."""
 
 
 @functools.cache  # without network, a process waits once, not at every load
@@ -501,7 +553,7 @@ def _download() -> tuple[Path | None, dict[str, Bytes], str]:
             return None, {}, f"no mirror gave {name}.gz ({error}), and {folder} has no MNIST"
         content = gzip.decompress(packed)
         try:
-            _write(folder / name, content)
+            write(folder / name, content)
         except OSError as error:
             held[name] = np.frombuffer(content, np.uint8)
             _warn_once(
@@ -532,10 +584,9 @@ def _fetch_from(url: str, md5: str) -> bytes:
     for attempt in range(_ATTEMPTS):
         time.sleep(_PAUSE_SECONDS * attempt)
         try:
-            with _open(url) as response:
-                content = _receive(response, url)
+            content = _receive(_open(url), url)
         except (OSError, HTTPException) as error:
-            problem = f"the transfer broke off: {error}"
+            problem = f"the transfer broke off: {_said(error)}"
             continue
         if hashlib.md5(content, usedforsecurity=False).hexdigest() == md5:
             return content
@@ -567,39 +618,84 @@ def _open(url: str) -> HTTPResponse:
         raise _MirrorError(f"no answer in {_CONNECT_SECONDS:.0f} seconds") from None
     if isinstance(answer, HTTPError):
         answer.close()
-        raise _MirrorError(f"it answered {answer.code} {answer.reason}") from answer
+        raise _MirrorError(f"it answered {answer.code} {_said(answer.reason)}") from answer
     if isinstance(answer, Exception):
-        raise _MirrorError(str(getattr(answer, "reason", answer))) from answer
+        raise _MirrorError(_said(getattr(answer, "reason", answer))) from answer
+    if not isinstance(answer, HTTPResponse):
+        raise _MirrorError("it leads away from HTTP")
     return answer
 
 
 def _receive(response: HTTPResponse, url: str) -> bytes:
-    """Read all of a response, with a progress bar; not more than a file of MNIST can have."""
+    """Read all of a response, with a progress bar; not more than a file of MNIST can have.
+
+    A thread reads, because no time limit of a socket covers a server that sends a byte now and
+    then. It closes the response itself: to close it from here would be to wait for the thread.
+
+    Raises:
+        OSError: if the transfer breaks off.
+        _MirrorError: if it is too slow.
+    """
     from tqdm.auto import tqdm
 
-    content = bytearray()
+    pieces: SimpleQueue[bytes | Exception] = SimpleQueue()
+    given_up = Event()
+
+    def read() -> None:
+        try:
+            with response:
+                while not given_up.is_set() and (piece := response.read1(_PIECE)):
+                    pieces.put(piece)
+            pieces.put(b"")
+        except Exception as error:
+            pieces.put(error)
+
+    content, size = bytearray(), response.length
     name = url.rpartition("/")[2]
-    with tqdm(total=response.length, desc=name, unit="B", unit_scale=True, leave=False) as bar:
-        while len(content) <= _LARGEST and (piece := response.read(_PIECE)):
-            content += piece
-            bar.update(len(piece))
-    if response.length and len(content) <= _LARGEST:
-        raise ConnectionError(f"{response.length:,} bytes are missing")
+    with tqdm(total=size, desc=name, unit="B", unit_scale=True, leave=False) as bar:
+        Thread(target=read, daemon=True).start()
+        try:
+            for piece in _not_too_slow(pieces):
+                content += piece
+                bar.update(len(piece))
+                if len(content) > _LARGEST or len(content) == size:
+                    break
+        finally:
+            given_up.set()
+    if size and len(content) < min(size, _LARGEST):
+        raise ConnectionError(f"{size - len(content):,} bytes are missing")
     return bytes(content)
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file at once or not at all, whatever other processes do at the same time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".part", dir=path.parent)
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+def _not_too_slow(pieces: SimpleQueue[bytes | Exception]) -> Iterator[bytes]:
+    """The pieces up to an empty one, as long as they come quickly enough.
+
+    Raises:
+        _MirrorError: if they do not.
+        Exception: what is found instead of a piece.
+    """
+    received, needed, deadline = 0, 0, 0.0
+    while True:
+        if (now := time.monotonic()) >= deadline:
+            if received < needed:
+                rate = _SLOW_BYTES / _SLOW_SECONDS / 1000
+                raise _MirrorError(f"it sends less than {rate:g} kB a second")
+            needed, deadline = received + _SLOW_BYTES, now + _SLOW_SECONDS
+        try:
+            piece = pieces.get(timeout=deadline - now)
+        except Empty:
+            continue
+        if isinstance(piece, Exception):
+            raise piece
+        if not piece:
+            return
+        received += len(piece)
+        yield piece
+
+
+def _said(words: object) -> str:
+    """What a mirror said, on one line and not too long; it may be anything."""
+    return printable(words)[:200]
 
 
 @functools.cache

@@ -13,11 +13,13 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from mnist_course.files import write
+
 FOLDER = Path(__file__).parents[1] / "benchmarks" / "results"
 
 
 def describe_machine() -> dict[str, Any]:
-    """What a number depends on beside the code: processor, cores, threads, GPU, versions, date."""
+    """What a number depends on besides the code: CPU, cores, threads, GPU, versions, date."""
     import torch
 
     name = platform.processor() or platform.machine()
@@ -41,15 +43,16 @@ def save(name: str, numbers: dict[str, Any]) -> Path:
 
     Args:
         name: the name of the script that measured.
-        numbers: anything that JSON can hold; seeds and settings among it. A machine that an earlier
-            file named gives way to the one of now.
+        numbers: anything that JSON can hold, with the seeds and settings. The machine is added, and
+            replaces one that is among them.
+
+    Raises:
+        OSError: if the file cannot be written; an older one is then untouched.
     """
     path = FOLDER / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    written = path.with_suffix(".part")
     here = {"machine": describe_machine()}
-    written.write_text(json.dumps(here | numbers | here, indent=2) + "\n", encoding="utf-8")
-    return written.replace(path)
+    write(path, json.dumps(here | numbers | here, indent=2) + "\n")
+    return path
 
 
 def load(name: str) -> dict[str, Any]:

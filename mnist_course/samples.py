@@ -63,11 +63,12 @@ def read_samples(path: str | Path) -> list[Sample]:
         SamplesError: if the file is not one, or too large.
         OSError: if it cannot be read.
     """
-    path = Path(path)
-    if path.stat().st_size > MOST_BYTES:
+    with Path(path).open("rb") as file:
+        text = file.read(MOST_BYTES + 1)  # a device or a pipe does not say how much there is
+    if len(text) > MOST_BYTES:
         raise SamplesError(f"{path} is larger than {MOST_BYTES >> 20} MB")
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(text)
     except (ValueError, RecursionError):
         raise SamplesError(f"{path} is not JSON") from None
     if not isinstance(content, dict) or "version" not in content:

@@ -12,7 +12,6 @@ import functools
 import math
 import signal
 import sys
-import tempfile
 import threading
 import time
 import warnings
@@ -30,7 +29,13 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from mnist_course import runs
 from mnist_course.arguments import kind_of, seed_of
-from mnist_course.checkpoints import CheckpointError, load_state, save_state, save_weights
+from mnist_course.checkpoints import (
+    CheckpointError,
+    load_state,
+    save_state,
+    save_weights,
+    weights_for,
+)
 from mnist_course.data import Digits, check_digits, to_float
 from mnist_course.devices import (
     Place,
@@ -44,6 +49,7 @@ from mnist_course.devices import (
 )
 from mnist_course.distributed import Team, team
 from mnist_course.evaluate import evaluate
+from mnist_course.files import check_writable
 from mnist_course.modules import (
     check_finite,
     check_logits,
@@ -192,8 +198,8 @@ def fit(
         DivergedError: if the loss, a weight or a buffer is no longer finite; the model keeps the
             last good state.
         MemoryError: if a batch does not fit into memory; the message says which size to try.
-        OSError: if a checkpoint cannot be written; the one before is whole, and the model trained.
-            Whether there can be any file in the folder is tried before the first step.
+        OSError: if a checkpoint cannot be written: before the first step where that can be known,
+            else the one before is whole, and the model trained.
     """
     # What is asked for.
     device, processes, seed = choose_device(device), team(), seed_of(seed)
@@ -593,14 +599,8 @@ class _Checkpoints:
 
     def try_folder(self) -> None:
         """Fail now, and not after the first epoch, if nothing can be written to the folder."""
-        if self.folder is None:
-            return
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.folder):
-                pass
-        except OSError as error:
-            raise OSError(f"cannot write into {self.folder}: {error}") from error
+        if self.folder is not None:
+            check_writable(self.folder / "last.pt")
 
     def save(self) -> None:
         """Write the state after the last row, and the best weights if it is the best."""
@@ -613,6 +613,7 @@ class _Checkpoints:
             "optimizer": self.optimizer.state_dict(),
             "rows": [asdict(row) for row in self.history.rows],
             "losses": self.history.losses,
+            "steps": self.history.steps,
         }
         save_state(state, self.folder / "last.pt")
         self._save_weights(self.folder)
@@ -644,8 +645,9 @@ class _Checkpoints:
                 f"{path} is not what fit has written ({type(error).__name__}: {error}); "
                 "delete it and train again"
             ) from error
+        weights = weights_for(self.model, state["model"], path)
         before = copy.deepcopy(self.model.state_dict())
-        self.model.load_state_dict(state["model"])
+        self.model.load_state_dict(weights, strict=False)  # tied weights have one name only
         if not runs.same_answers(self.answers(), state["answers"]):
             self.model.load_state_dict(before)
             raise CheckpointError(f"{path} holds another network; build the one it was made with")
@@ -667,6 +669,7 @@ class _Checkpoints:
         optimizer: dict[str, Any],
         rows: list[dict[str, Any]],
         losses: list[float],
+        steps: int,
         path: Path,
     ) -> None:
         """Raise a ``CheckpointError`` unless all parts of a state belong to this training."""
@@ -685,7 +688,11 @@ class _Checkpoints:
             problem = "holds damaged weights; delete it and train again"
         elif not runs.is_state_of(optimizer["state"], self.recipe, self.model):
             problem = "holds a damaged state of the optimiser; delete it and train again"
-        elif not runs.is_history(rows, losses, self.history.steps):
+        elif (
+            steps != self.history.steps
+            or not runs.is_history(rows, losses, steps)
+            or any(row.keys() != Row.__dataclass_fields__.keys() for row in rows)
+        ):
             problem = "holds a damaged history; delete it and train again"
         else:
             return

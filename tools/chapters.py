@@ -26,7 +26,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
-from mnist_course import data
+from mnist_course import data, files
 from mnist_course.gluing import ROLE, glued_values
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -152,10 +152,7 @@ def run(source: Path) -> None:
     )
     client.execute()
     finished = tidy(with_values(notebook))
-    target = notebook_path(source)
-    temporary = target.with_suffix(".ipynb.part")
-    nbformat.write(finished, temporary)
-    temporary.replace(target)
+    files.write(notebook_path(source), nbformat.writes(finished).rstrip("\n") + "\n")
 
 
 def _written(cell: NotebookNode) -> tuple[str, str, dict[str, object]]:

@@ -10,6 +10,7 @@ import argparse
 import base64
 import hashlib
 import html
+import io
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from pathlib import Path
 
 from bs4 import BeautifulSoup
 
+from mnist_course.files import write as write_file
 from tools import book, cover, onefile
 from tools.onefile import Book, Page
 
@@ -236,20 +238,16 @@ def _package(of: Book, pages: list[Page], pictures: list[str], has_mathml: bool)
 
 def _pack(files: dict[str, bytes], target: Path) -> None:
     """Zip the files as EPUB wants it: its type first, and not compressed."""
-    part = target.with_name(f"{target.name}.part")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr(zipfile.ZipInfo("mimetype"), "application/epub+zip")
-            entries = {"META-INF/container.xml": CONTAINER.encode()}
-            entries |= {f"book/{name}": content for name, content in sorted(files.items())}
-            for name, content in entries.items():
-                info = zipfile.ZipInfo(name)
-                info.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(info, content)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(zipfile.ZipInfo("mimetype"), "application/epub+zip")
+        entries = {"META-INF/container.xml": CONTAINER.encode()}
+        entries |= {f"book/{name}": content for name, content in sorted(files.items())}
+        for name, content in entries.items():
+            info = zipfile.ZipInfo(name)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(info, content)
+    write_file(target, packed.getvalue())
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Serve the built book on this machine: ``python -m tools.serve [--port 8000]``."""
+"""Serve the built book on this machine: ``python -m tools.serve [--build] [--port 8000]``."""
 
 from __future__ import annotations
 
@@ -6,35 +6,59 @@ import argparse
 import functools
 import http.server
 import sys
+from io import BytesIO
+from typing import Any, BinaryIO
 
+from tools import book
 from tools.book import HTML
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def send_head(self) -> BytesIO | BinaryIO | None:
+        """Answer 400 where the address cannot be a path."""
+        try:
+            return super().send_head()
+        except ValueError:  # a zero byte in it
+            self.send_error(http.HTTPStatus.BAD_REQUEST)
+            return None
+
     def log_message(self, *_: object) -> None:
         """Say nothing for each request."""
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, request: Any, address: Any) -> None:
+        """Say nothing if a browser hangs up: it does so whenever a page is left early."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, address)
 
 
 def server(port: int) -> http.server.ThreadingHTTPServer:
     """A server of the built book; if ``port`` is taken, on the next one that is free."""
     handler = functools.partial(_Quiet, directory=str(HTML))
-    for candidate in range(port, port + 20):
+    for candidate in range(port, min(port + 20, 1 << 16)):
         try:
-            return http.server.ThreadingHTTPServer(("127.0.0.1", candidate), handler)
+            return _Server(("127.0.0.1", candidate), handler)
         except OSError:
             continue
-    return http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    return _Server(("127.0.0.1", 0), handler)
 
 
 def main() -> int:
-    """Command line: serve until Ctrl-C."""
+    """Command line: build the book if that is wanted, then serve it until Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m tools.serve", description=__doc__)
-    parser.add_argument("--port", type=int, default=8000, help="first port to try (8000)")
+    parser.add_argument("--build", action="store_true", help="build the book first")
+    parser.add_argument("--port", default="8000", help="first port to try (8000)")
     options = parser.parse_args()
+    if not (options.port.isdecimal() and int(options.port) < 1 << 16):
+        print(f"expected a port from 0 to 65535, got {options.port!r}", file=sys.stderr)
+        return 2
+    if options.build and (code := book.build()):
+        return code
     if not (HTML / "index.html").exists():
         print("There is no book to serve yet: run  make book", file=sys.stderr)
         return 1
-    with server(options.port) as site:
+    with server(int(options.port)) as site:
         print(f"The book: http://127.0.0.1:{site.server_port}/   (Ctrl-C to stop)", flush=True)
         try:
             site.serve_forever()

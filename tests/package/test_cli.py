@@ -1,5 +1,6 @@
 """The command line: what it prints, how it fails, and the exit codes."""
 
+import io
 import os
 import signal
 import subprocess
@@ -111,7 +112,7 @@ def test_finetune_teaches_a_network_drawn_digits(tmp_path, capsys, drawn):
     old, new = tmp_path / "old.safetensors", tmp_path / "new folder" / "new.safetensors"
     names = {"network": "course_network", "channels": "2,3,4"}
     checkpoints.save_weights(small, old, **names)
-    files = ["--digits", str(drawn), "--weights", str(old), "--output", str(new)]
+    files = ["--digits", str(drawn), "--weights", str(old), "--out", str(new)]
     assert cli.main(["finetune", *files, "--device", "cpu"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("my-digits.json, 30 digits, learned from: ")
@@ -143,7 +144,7 @@ def test_a_file_that_holds_no_drawn_digits_is_an_error_in_one_line(tmp_path, cap
     if text:
         path.write_text(text, encoding="utf-8")
     new = tmp_path / "new.safetensors"
-    assert cli.main(["finetune", "--digits", str(path), "--output", str(new)]) == 1
+    assert cli.main(["finetune", "--digits", str(path), "--out", str(new)]) == 1
     assert reason in error_of(capsys)
     assert not new.exists()
 
@@ -154,7 +155,7 @@ def test_finetuned_weights_that_cannot_be_written_are_an_error(tmp_path, capsys,
     names = {"network": "course_network", "channels": "2,2,2"}
     checkpoints.save_weights(models.course_network((2, 2, 2)), small, **names)
     files = ["--digits", str(drawn), "--weights", str(small)]
-    output = ["--output", str(tmp_path / "file" / "x"), "--device", "cpu"]
+    output = ["--out", str(tmp_path / "file" / "x"), "--device", "cpu"]
     assert cli.main(["finetune", *files, *output]) == 1
     assert "cannot write" in error_of(capsys)
 
@@ -165,20 +166,20 @@ def test_export_writes_the_network_as_onnx(tmp_path, capsys):
     weights = tmp_path / "weights.safetensors"
     checkpoints.save_weights(small, weights, network="course_network", channels="2,3,4")
     path = tmp_path / "new folder" / "digits.onnx"
-    assert cli.main(["export", "--onnx", str(path), "--weights", str(weights)]) == 0
+    assert cli.main(["export", "--out", str(path), "--weights", str(weights)]) == 0
     assert capsys.readouterr().out == f"{path}: {path.stat().st_size:,} bytes\n"
     onnx.checker.check_model(path, full_check=True)
 
     (tmp_path / "file").touch()
     assert (
-        cli.main(["export", "--onnx", str(tmp_path / "file" / "x"), "--weights", str(weights)]) == 1
+        cli.main(["export", "--out", str(tmp_path / "file" / "x"), "--weights", str(weights)]) == 1
     )
     assert "file" in error_of(capsys)
 
 
 def test_export_without_onnx_says_what_to_install(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    assert cli.main(["export", "--onnx", str(tmp_path / "digits.onnx")]) == 1
+    assert cli.main(["export", "--out", str(tmp_path / "digits.onnx")]) == 1
     assert "pip install onnx" in error_of(capsys)
     assert not list(tmp_path.iterdir())
 
@@ -243,6 +244,163 @@ def test_a_folder_that_cannot_be_written_is_an_error_in_one_line(tmp_path, capsy
     assert "cannot write" in error_of(capsys)
 
 
+def in_a_file(folder: Path) -> Path:
+    (folder / "file").touch()
+    return folder / "file" / "x"
+
+
+def a_folder(folder: Path) -> Path:
+    (folder / "folder").mkdir()
+    return folder / "folder"
+
+
+@pytest.mark.parametrize("place", [in_a_file, a_folder, lambda folder: folder / ("x" * 300)])
+def test_what_cannot_be_written_is_noticed_before_the_work(
+    tmp_path, capsys, monkeypatch, drawn, place
+):
+    """The same at every door: nothing was trained, nothing exported, nothing lies about."""
+    out = place(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+
+    def work(*_, **__):
+        raise AssertionError("the work has begun")
+
+    monkeypatch.setattr("mnist_course.finetune.finetune", work)
+    monkeypatch.setattr("mnist_course.export.to_onnx", work)
+    monkeypatch.setattr(train, "to_float", work)
+    commands = [["finetune", "--digits", str(drawn)], ["export"], ["train", "--device", "cpu"]]
+    for command in commands if place is not a_folder else commands[:2]:
+        assert cli.main([*command, "--out", str(out)]) == 1
+        assert f"cannot write {out}" in error_of(capsys)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_unfinished_training_is_not_thrown_away(tmp_path, capsys, monkeypatch):
+    command = ["train", "--out", str(tmp_path), "--device", "cpu"]
+    forward = torch.nn.GELU.forward
+
+    def press(self, x):
+        if self.training:
+            monkeypatch.setattr(torch.nn.GELU, "forward", forward)
+            signal.raise_signal(signal.SIGINT)
+        return forward(self, x)
+
+    monkeypatch.setattr(torch.nn.GELU, "forward", press)
+    assert cli.main(command) == 130
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    capsys.readouterr()
+    assert cli.main([*command, "--epochs", "1"]) == 1
+    message = error_of(capsys)
+    assert "has done 1 of its 10 steps" in message
+    assert "--resume" in message and "--out" in message and "last.pt" in message
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert cli.main([*command, "--resume"]) == 0
+    assert cli.main(command) == 0  # a finished one may be replaced
+
+
+def test_a_checkpoint_of_another_program_is_not_replaced(tmp_path, capsys):
+    torch.save({"epoch": 5, "model": Foreign()}, tmp_path / "last.pt")
+    before = (tmp_path / "last.pt").read_bytes()
+    assert cli.main(["train", "--out", str(tmp_path), "--device", "cpu"]) == 1
+    assert "move it away to start afresh" in error_of(capsys)
+    assert (tmp_path / "last.pt").read_bytes() == before
+
+
+class Foreign:
+    """What only another program can read."""
+
+
+def test_the_file_that_is_read_is_not_written_over(tmp_path, capsys, drawn):
+    weights = tmp_path / "weights.safetensors"
+    names = {"network": "course_network", "channels": "2,2,2"}
+    checkpoints.save_weights(models.course_network((2, 2, 2)), weights, **names)
+    before = {path: path.read_bytes() for path in (drawn, weights)}
+    common = ["--weights", str(weights), "--out"]
+    assert cli.main(["finetune", "--digits", str(drawn), *common, str(drawn)]) == 1
+    assert "is the file that is read" in error_of(capsys)
+    assert cli.main(["export", *common, str(weights)]) == 1
+    assert "is the file that is read" in error_of(capsys)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+# --- Whatever names a user's files have, wherever the output goes ---
+
+NAMES = ["数字.png", "größer.png", "a\nb.png", "\x1b[31mred.png", os.fsdecode(b"\xff\xfe.png")]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_every_picture_is_read_whatever_its_name_and_the_code_page(
+    tmp_path, monkeypatch, picture, encoding
+):
+    paths = []
+    for name in NAMES:
+        try:
+            paths.append(tmp_path / name)
+            paths[-1].write_bytes(picture.read_bytes())
+        except (OSError, UnicodeError):
+            paths.pop()  # not on this disk
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", out)
+    assert cli.main(["predict", *map(str, paths), str(picture)]) == 0
+    lines = out.buffer.getvalue().decode(encoding).splitlines()
+    assert len(lines) == len(paths) + 1
+    assert all(line.isprintable() and ": 1 " in line for line in lines)
+
+
+def test_files_may_be_written_under_any_name(tmp_path, monkeypatch, drawn):
+    small = tmp_path / "小.safetensors"
+    names = {"network": "course_network", "channels": "2,2,2"}
+    checkpoints.save_weights(models.course_network((2, 2, 2)), small, **names)
+    out = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", out)
+    new = tmp_path / "网络.safetensors"
+    common = ["--weights", str(small), "--out", str(new)]
+    assert cli.main(["finetune", "--digits", str(drawn), *common, "--device", "cpu"]) == 0
+    pretrained.load(new)
+    folder = tmp_path / "训练"
+    assert cli.main(["train", "--out", str(folder), "--device", "cpu", "--epochs", "0.2"]) == 0
+    pretrained.load(folder / "last.safetensors")
+
+
+def command_line(*arguments: str, **options) -> subprocess.Popen:
+    """The command line in a process of its own."""
+    environment = os.environ | {"MNIST_COURSE_DATA": data.STAND_IN, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "mnist_course", *arguments],
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": environment, **options},
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
+def test_output_that_cannot_be_printed_is_a_failure_without_a_traceback(picture):
+    with Path("/dev/full").open("w") as full:
+        process = command_line("predict", str(picture), stdout=full)
+    error = process.communicate(timeout=120)[1].decode()
+    assert process.returncode == 1
+    assert error == "mnist_course: the output could not be printed\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes are another matter on Windows")
+def test_a_reader_that_goes_away_is_no_traceback(picture):
+    process = command_line("predict", str(picture))
+    process.stdout.close()
+    error = process.stderr.read().decode()
+    assert process.wait(120) == 1
+    assert "Traceback" not in error and "Exception" not in error
+    assert error.count("\n") == 1
+
+
+def test_the_number_of_a_process_is_believed_only_from_torchrun(capsys, monkeypatch):
+    monkeypatch.setenv("RANK", "3")
+    for is_torchrun in (False, True):
+        if is_torchrun:
+            monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+        assert cli.main(["predict", "missing.png"]) == 1
+        assert error_of(capsys).startswith("mnist_course: process 3: ") == is_torchrun
+        cli._warn("a note")
+        assert ("a note" in capsys.readouterr().err) != is_torchrun
+
+
 def test_a_training_that_diverges_is_an_error_in_one_line(tmp_path, capsys, monkeypatch):
     wild = train.Recipe(optimizer="sgd", learning_rate=1e30, epochs=2, warmup=0)
     monkeypatch.setitem(train.RECIPES, "fast", wild)
@@ -253,11 +411,17 @@ def test_a_training_that_diverges_is_an_error_in_one_line(tmp_path, capsys, monk
 def test_an_unknown_recipe_or_device_is_bad_usage(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     out = ["--out", str(tmp_path)]
-    assert cli.main(["train", "--recipe", "slow", *out]) == 2
-    assert "sprint, fast, standard" in error_of(capsys)
-    for command in (["train", *out], ["evaluate"]):
-        assert cli.main([*command, "--device", "cuda"]) == 2
-        assert "no device 'cuda'" in error_of(capsys)
+    finetune = ["finetune", "--digits", str(tmp_path / "my-digits.json"), *out]
+    for command, told in {
+        ("train", "--recipe", "slow", *out): "sprint, fast, standard",
+        ("train", *out, "--device", "cuda"): "no device 'cuda'",
+        ("evaluate", "--device", "cuda"): "no device 'cuda'",
+        (*finetune, "--device", "abacus"): "unknown device 'abacus'",
+    }.items():
+        with pytest.raises(SystemExit) as exit_:
+            cli.main(command)
+        assert exit_.value.code == 2
+        assert told in capsys.readouterr().err.splitlines()[-1]
     assert not list(tmp_path.iterdir())
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
-import multiprocessing
+import os
+import socketserver
 import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 import warnings
+import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -92,10 +97,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(data, "_cache", lambda: folder)
     monkeypatch.setattr(data, "_SPLITS", {s: (STEMS[s], SIZES[s]) for s in SIZES})
+    checksums = {name: zlib.crc32(content) for name, content in FILES.items()}
+    monkeypatch.setattr(data, "_CHECKSUMS", checksums)
     monkeypatch.setattr(data, "_PAUSE_SECONDS", 0)
     monkeypatch.setattr(MNIST, "mirrors", [])
-    checksums = [(name, hashlib.md5(content).hexdigest()) for name, content in PACKED.items()]
-    monkeypatch.setattr(MNIST, "resources", checksums)
+    resources = [(name, hashlib.md5(content).hexdigest()) for name, content in PACKED.items()]
+    monkeypatch.setattr(MNIST, "resources", resources)
     data._download.cache_clear()
     data._warn_once.cache_clear()
     yield folder
@@ -159,6 +166,18 @@ def test_the_folder_may_hold_packed_files(folder: Path) -> None:
         (folder / name).write_bytes(content)
         (folder / name.removesuffix(".gz")).unlink()
     assert data.available() == "folder"
+    assert_is_small_mnist(data.load("train"))
+
+
+@pytest.mark.parametrize("swapped", [PACKED, FILES])
+def test_packed_or_not_is_seen_from_the_content_not_from_the_name(
+    folder: Path, swapped: dict[str, bytes]
+) -> None:
+    """Browsers unpack files and leave them their names, or the other way round."""
+    for name in FILES:
+        (folder / name).unlink()
+        other = name if swapped is PACKED else f"{name}.gz"
+        (folder / other).write_bytes({**PACKED, **FILES}[f"{name}.gz" if other == name else name])
     assert_is_small_mnist(data.load("train"))
 
 
@@ -249,6 +268,115 @@ def test_a_damaged_packed_file_is_an_error(folder: Path, content: bytes) -> None
     assert_error_is_one_line(error, folder / f"{IMAGES}.gz", "cannot be read", "download it again")
 
 
+FOREIGN = {
+    "a web page": b"<!doctype html><title>Please log in</title>",
+    "Git LFS": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 47040016\n",
+}
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+@pytest.mark.parametrize(("kind", "content"), FOREIGN.items(), ids=list(FOREIGN))
+def test_another_kind_of_file_is_called_what_it_is(
+    folder: Path, kind: str, content: bytes, ending: str
+) -> None:
+    (folder / IMAGES).unlink()
+    (folder / f"{IMAGES}{ending}").write_bytes(content)
+    with pytest.raises(DataError) as error:
+        data.load("train")
+    assert_error_is_one_line(error, folder / IMAGES, kind)
+
+
+def test_no_more_is_read_than_is_expected(folder: Path) -> None:
+    with (folder / IMAGES).open("ab") as file:
+        try:
+            file.truncate(40 << 30)
+        except OSError:
+            pytest.skip("no file with holes here")
+    packed = gzip.compress(FILES[LABELS] + bytes(100 << 20))
+    (folder / LABELS).write_bytes(packed)
+    tracemalloc.start()
+    try:
+        for file, problem in ((IMAGES, "too long: 42,949,672,960 bytes"), (LABELS, "too long: ")):
+            with pytest.raises(DataError) as error:
+                data.load("train")
+            assert_error_is_one_line(error, folder / file, problem)
+            (folder / file).write_bytes(FILES[file])
+        (folder / LABELS).write_bytes(b"\x1f\x8b")
+        os.truncate(folder / LABELS, 40 << 30)
+        with pytest.raises(DataError, match="cannot be read"):
+            data.load("train")
+        assert tracemalloc.get_traced_memory()[1] < 2 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-this-name/x", "x" * 5000, "x" * 300])
+@pytest.mark.parametrize("call", [data.load, data.available])
+def test_a_folder_that_cannot_be_is_an_error_that_names_the_variable(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, name: str, call: Callable[[], object]
+) -> None:
+    monkeypatch.setenv(data.VARIABLE, name)
+    with pytest.raises(DataError) as error:
+        call()
+    assert_error_is_one_line(error, f"{data.VARIABLE} is {name!r}", "stand-in", "unset it")
+
+
+def test_a_folder_that_may_not_be_looked_into_is_an_error_that_names_the_variable(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refused)
+    with pytest.raises(DataError) as error:
+        data.load()
+    assert_error_is_one_line(error, data.VARIABLE, "Permission denied", "unset it")
+
+
+# --- Another data set under the same names ---
+
+
+def transposed(content: bytes) -> bytes:
+    images = np.frombuffer(content, np.uint8, offset=16).reshape(-1, 28, 28)
+    return idx(images.transpose(0, 2, 1))
+
+
+OTHERS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "other pictures": (IMAGES, lambda c: c[:16] + c[16:][::-1]),
+    "transposed, as in EMNIST": (IMAGES, transposed),
+    "half of it zero": (IMAGES, lambda c: c[: len(c) // 2] + bytes(len(c) - len(c) // 2)),
+    "other labels": (LABELS, lambda c: c[:8] + c[8:][::-1]),
+    "one pixel": (IMAGES, lambda c: c[:-1] + bytes([c[-1] ^ 1])),
+}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(("name", "change"), OTHERS.values(), ids=list(OTHERS))
+def test_files_that_are_not_those_of_mnist_are_not_called_mnist(
+    folder: Path, name: str, change: Callable[[bytes], bytes], packed: bool
+) -> None:
+    content = change(FILES[name])
+    (folder / name).write_bytes(gzip.compress(content) if packed else content)
+    with pytest.warns(DataWarning, match="the train files in .* are another data set") as caught:
+        sources = {data.load("train").source for _ in range(2)}
+    assert sources == {f"IDX files in {folder}, not MNIST"}
+    assert len(data_warnings(caught)) == 1
+    assert "\n" not in str(caught[0].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert_is_small_mnist(data.load("test"), "test")
+
+
+def test_a_damaged_file_of_the_cache_is_not_called_mnist(
+    mirrors: list[Mirror], cache: Path
+) -> None:
+    data.load()
+    name, change = OTHERS["half of it zero"]
+    (cache / name).write_bytes(change(FILES[name]))
+    with pytest.warns(DataWarning, match="delete them and download them again"):
+        assert data.load().source == f"IDX files in {cache}, not MNIST"
+
+
 # --- The mirrors ---
 
 
@@ -336,6 +464,124 @@ def test_a_response_without_end_is_given_up(
         data.load()
 
 
+def raw_mirror(act: Callable[[BinaryIO], None]) -> socketserver.ThreadingTCPServer:
+    """A server that answers as ``act`` writes; ``requests`` counts what it is asked."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            server.requests += 1
+            while self.rfile.readline().strip():
+                pass
+            with contextlib.suppress(OSError):  # nobody listens any more
+                act(self.wfile)
+
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads, server.block_on_close, server.requests = True, False, 0
+    server.url = f"http://127.0.0.1:{server.server_address[1]}/"
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    return server
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+def drip(file: BinaryIO, start: bytes, letter: bytes, seconds: float = 60) -> None:
+    file.write(start)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        file.write(letter)
+        time.sleep(0.05)
+
+
+DRIPS = {
+    "without a length": lambda file: drip(file, OK + b"\r\n", b"x"),
+    "with a length": lambda file: drip(file, OK + b"Content-Length: 40000\r\n\r\n", b"x"),
+    "in chunks": lambda file: drip(file, OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    "within the length of a chunk": lambda file: drip(
+        file, OK + b"Transfer-Encoding: chunked\r\n\r\n", b"0"
+    ),
+    "within its head": lambda file: drip(file, OK, b"x"),
+    "nothing": lambda file: drip(file, OK + b"\r\n", b""),
+}
+
+
+@pytest.mark.parametrize("act", DRIPS.values(), ids=list(DRIPS))
+def test_a_mirror_that_drips_is_given_up_for_the_next(
+    mirrors: list[Mirror], monkeypatch: pytest.MonkeyPatch, act: Callable[[BinaryIO], None]
+) -> None:
+    monkeypatch.setattr(data, "_CONNECT_SECONDS", 0.6)
+    monkeypatch.setattr(data, "_SLOW_SECONDS", 0.4)
+    monkeypatch.setattr(data, "_SLOW_BYTES", 1000)
+    slow = raw_mirror(act)
+    monkeypatch.setattr(MNIST, "mirrors", [slow.url, mirrors[0].url])
+    start = time.perf_counter()
+    assert_is_small_mnist(data.load())
+    assert time.perf_counter() - start < 4
+    assert slow.requests == 1
+    slow.shutdown()
+    slow.server_close()
+
+
+def test_why_a_slow_mirror_was_given_up_is_said(
+    mirrors: list[Mirror], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "_SLOW_SECONDS", 0.2)
+    monkeypatch.setattr(data, "_SLOW_BYTES", 1000)
+    slow = raw_mirror(DRIPS["with a length"])
+    monkeypatch.setattr(MNIST, "mirrors", [slow.url])
+    with pytest.warns(DataWarning, match="it sends less than 5 kB a second"):
+        data.load()
+    slow.shutdown()
+    slow.server_close()
+
+
+def test_a_slow_line_is_waited_for(mirrors: list[Mirror], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as it brings enough in each stretch of time, the whole may take many of them."""
+
+    def trickle(file: BinaryIO) -> None:
+        body = PACKED[f"{IMAGES}.gz"]
+        file.write(OK + f"Content-Length: {len(body)}\r\n\r\n".encode())
+        for start in range(0, len(body), 2000):
+            file.write(body[start : start + 2000])
+            time.sleep(0.02)
+
+    monkeypatch.setattr(data, "_SLOW_SECONDS", 0.1)
+    monkeypatch.setattr(data, "_SLOW_BYTES", 2000)
+    slow = raw_mirror(trickle)
+    start = time.perf_counter()
+    content = data._fetch_from(slow.url, hashlib.md5(PACKED[f"{IMAGES}.gz"]).hexdigest())
+    assert content == PACKED[f"{IMAGES}.gz"]
+    assert time.perf_counter() - start > 0.3
+    slow.shutdown()
+    slow.server_close()
+
+
+STRANGE = {
+    "no HTTP": b"\x1b[31mHTTP?\x07\r\n\r\n",
+    "a strange reason": b"HTTP/1.1 500 \x1b[31mred\x07\r\n\r\n",
+    "a long reason": b"HTTP/1.1 500 " + b"x" * 5000 + b"\r\n\r\n",
+    "a redirection to itself": b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n",
+    "a redirection to a file": b"HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\n\r\n",
+    "a redirection to data": b"HTTP/1.1 302 Found\r\nLocation: ftp://127.0.0.1:9/x\r\n\r\n",
+    "a head without end": OK + b"x" * 100_000,
+}
+
+
+@pytest.mark.parametrize("answer", STRANGE.values(), ids=list(STRANGE))
+def test_whatever_a_mirror_says_the_warning_is_one_line_of_letters(
+    mirrors: list[Mirror], monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    strange = raw_mirror(lambda file: file.write(answer) and None)
+    monkeypatch.setattr(MNIST, "mirrors", [strange.url])
+    with pytest.warns(DataWarning, match="no mirror gave") as caught:
+        assert data.load().source == "UCI digits (stand-in)"
+    (warning,) = data_warnings(caught)
+    assert str(warning.message).isprintable()
+    assert len(str(warning.message)) < 600
+    strange.shutdown()
+    strange.server_close()
+
+
 def test_without_network_a_process_falls_back_once_and_soon(
     mirrors: list[Mirror], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -387,29 +633,6 @@ def test_a_full_disk_leaves_nothing_half_written(mirrors: list[Mirror], cache: P
     assert_is_small_mnist(digits)
     # The labels are small enough to be kept, the images are not.
     assert {path.name for path in cache.iterdir()} == {n for n in FILES if "labels" in n}
-
-
-def _write_often(path: Path, letter: bytes) -> None:
-    for _ in range(30):
-        data._write(path, letter * 300_000)
-
-
-def test_processes_that_write_at_the_same_time_do_not_mix(tmp_path: Path) -> None:
-    path = tmp_path / "MNIST" / "file"
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    writers = [context.Process(target=_write_often, args=(path, x)) for x in (b"a", b"b")]
-    for writer in writers:
-        writer.start()
-    seen = set()
-    while any(writer.is_alive() for writer in writers):
-        if path.exists():
-            seen.add(path.read_bytes())
-    for writer in writers:
-        writer.join()
-        assert writer.exitcode == 0
-    assert seen
-    assert seen <= {b"a" * 300_000, b"b" * 300_000}
-    assert list(path.parent.iterdir()) == [path]
 
 
 # --- The stand-in ---

@@ -8,13 +8,12 @@ import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from mnist_course import checkpoints, data, devices, recipes, train
+from mnist_course import checkpoints, data, devices, files, recipes, train
 from mnist_course.augment import Affine, Sequence, Shift, Stroke
 from mnist_course.evaluate import evaluate
 from tests.made_up import digits
@@ -370,18 +369,20 @@ def test_a_checkpoint_runs_no_code(tmp_path):
     assert not (tmp_path / "trapped").exists()
 
 
-@pytest.mark.parametrize("writer", ["save_file", "torch.save"])
-def test_a_full_disk_leaves_the_old_file_and_no_half_one(tmp_path, monkeypatch, writer):
+@pytest.mark.parametrize("name", ["last.safetensors", "last.pt"])
+def test_a_full_disk_leaves_the_old_file_and_no_half_one(tmp_path, monkeypatch, name):
     model = SMALL.build()
     fit(model, checkpoint_folder=tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    put = files._put
 
-    def full(*arguments, **_):
-        path = next(a for a in arguments if isinstance(a, Path))
-        path.write_bytes(b"half")
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def full(draft, target, content):
+        if target.name == name:
+            draft.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        put(draft, target, content)
 
-    monkeypatch.setattr(f"mnist_course.checkpoints.{writer}", full)
+    monkeypatch.setattr(files, "_put", full)
     with pytest.raises(OSError, match=r"cannot write .*No space left"):
         fit(SMALL.build(), checkpoint_folder=tmp_path)
     after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
