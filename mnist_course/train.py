@@ -462,6 +462,8 @@ class _Watch:
 
     EVERY = 20
     EVERY_ON_GPU = 500
+    SLOW = 8
+    """How many times as long as the quickest steps is worth a warning."""
 
     def __init__(
         self,
@@ -477,6 +479,8 @@ class _Watch:
         self.every = self.EVERY if device.type == "cpu" else self.EVERY_ON_GPU
         self.first = len(history.losses)
         self.recent: list[Tensor] = []
+        self.seconds, self.quickest = 0.0, math.inf  # since the last look, and for one step
+        self.told = False
         before = history.rows[-1].seconds if history.rows else 0.0
         self.started = time.perf_counter() - before
         # A buffer that holds infinities from the start, as a mask does, may keep them.
@@ -506,7 +510,10 @@ class _Watch:
         If it cannot, nothing has changed.
         """
         if step > self.first:
-            return update(*batch_of(step))
+            start = time.perf_counter()
+            loss = update(*batch_of(step))
+            self.seconds += time.perf_counter() - start
+            return loss
 
         def undo() -> None:
             self.restore()
@@ -532,6 +539,9 @@ class _Watch:
         """
         losses = self.processes.mean(torch.stack(self.recent)).tolist() if self.recent else []
         self.recent.clear()
+        if losses:
+            self._compare_pace(self.seconds / len(losses))
+        self.seconds = 0.0
         for loss in losses:
             if not math.isfinite(loss):
                 self._stop(f"the loss is {loss}")
@@ -544,6 +554,21 @@ class _Watch:
             kind = "weight" if isinstance(now[name], nn.Parameter) else "buffer"
             self._stop(f"a {kind} ({name}) is no longer finite")
         self._keep()
+
+    def _compare_pace(self, each: float) -> None:
+        """Warn once if steps have become many times slower, which one thread fewer would cure."""
+        threads = torch.get_num_threads()
+        if self.device.type != "cpu" or threads == 1 or self.told:
+            return
+        if each > self.SLOW * self.quickest:
+            self.told = True
+            warnings.warn(
+                f"a step now takes {each / self.quickest:.0f} times as long as before: another "
+                "program probably keeps a core busy, and all threads wait for the one that shares "
+                f"it. After torch.set_num_threads({threads - 1}) they do not",
+                stacklevel=4,
+            )
+        self.quickest = min(self.quickest, each)
 
     def _stop(self, what: str) -> None:
         step = min(len(self.history.losses), self.history.steps - 1)

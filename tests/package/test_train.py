@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+import warnings
 from dataclasses import replace
 from functools import partial
 
@@ -738,3 +740,24 @@ def test_the_quick_recipes_read_99_percent(name, least):
     model = recipe.build(seed=0)
     train.fit(model, training, None, recipe, progress=False)
     assert evaluate(model, data.load("test")).accuracy >= least
+
+
+@pytest.mark.parametrize(("threads", "warnings_wanted"), [(2, 1), (1, 0)])
+def test_steps_that_become_much_slower_are_named_once(threads, warnings_wanted, monkeypatch):
+    calls = 0
+
+    def slower_and_slower(images, generator):
+        nonlocal calls
+        calls += 1
+        time.sleep(0.1 if calls > 40 else 0)
+        return images
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    recipe = replace(SMALL, augmentation=slower_and_slower, epochs=10)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        history = fit(recipe.build(), recipe)
+    assert len(history.losses) >= 80
+    told = [str(each.message) for each in caught if "times as long" in str(each.message)]
+    assert len(told) == warnings_wanted
+    assert all("torch.set_num_threads(1)" in words for words in told)
