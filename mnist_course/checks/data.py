@@ -1,4 +1,4 @@
-"""Checks of the chapter *What is in the data*."""
+"""Checks of chapter 2, what is in the data."""
 
 from __future__ import annotations
 
@@ -6,146 +6,168 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
-from mnist_course.checks._returning import Verdict, compare, right, run, wrong
+from mnist_course.checks import (
+    NotSolvedError,
+    compare,
+    compared,
+    exercise,
+    normal,
+    run,
+    same,
+    uniform,
+    without,
+)
 
-
-def normalise(function: Callable[..., Any]) -> Verdict:
-    """Check ``function(images, mean, std)``: bytes to normalised pixels."""
-    generator = torch.Generator().manual_seed(0)
-    for count in (1, 3):
-        images = torch.randint(0, 256, (count, 1, 28, 28), generator=generator, dtype=torch.uint8)
-        pixels, mean, std = images.double() / 255, 0.1307, 0.3081
-        hints = (
-            (
-                "The pixels are still bytes when you subtract the mean: divide by 255 first.",
-                (images.double() - mean) / std,
-            ),
-            ("You divide by 255 twice.", (pixels / 255 - mean) / std),
-            ("The mean is subtracted, but nothing is divided by the deviation.", pixels - mean),
-            (
-                "Divide the whole difference: (x - mean) / std, with the brackets.",
-                pixels - mean / std,
-            ),
-            (
-                "You use the mean and deviation of these images; use those you were given.",
-                (pixels - pixels.mean()) / pixels.std(),
-            ),
-        )
-        verdict = compare(
-            run(function, images, mean, std),
-            (pixels - mean) / std,
-            f"{count} images of bytes",
-            tolerance=1e-4,
-            hints=hints,
-        )
-        if verdict is not None:
-            return verdict
-    return right("Bytes become pixels with the mean and deviation you were given.")
+__all__ = ["nearest_mean", "normalise", "one_hot", "split"]
 
 
-def one_hot(function: Callable[..., Any]) -> Verdict:
-    """Check ``function(labels, classes)``: class indices to one-hot vectors."""
-    for labels, classes in ((torch.tensor([3]), 10), (torch.tensor([0, 2, 1, 2]), 3)):
-        expected = torch.nn.functional.one_hot(labels, classes).double()
-        verdict = compare(
-            run(function, labels, classes),
+def _bytes(*shape: int) -> Tensor:
+    return (256 * uniform(*shape)).byte()
+
+
+@compared(
+    cases={
+        "1 images of bytes": (_bytes(1, 1, 28, 28), 0.1307, 0.3081),
+        "3 images of bytes": (_bytes(3, 1, 28, 28), 0.286, 0.353),
+        "2 images of 5×7 bytes": (_bytes(2, 1, 5, 7), 0.5, 0.25),
+    },
+    case="{case} with mean {mean} and deviation {std}",
+    mistakes={
+        "The pixels are still bytes when you subtract the mean: divide by 255 first.": (
+            lambda images, mean, std: (images - mean) / std
+        ),
+        "You divide by 255 twice.": lambda images, mean, std: (images / 255 / 255 - mean) / std,
+        "The mean is subtracted, but nothing is divided by the deviation.": (
+            lambda images, mean, std: images / 255 - mean
+        ),
+        "Divide the whole difference: (x - mean) / std, with the brackets.": (
+            lambda images, mean, std: images / 255 - mean / std
+        ),
+        "You divide by the deviation first; the mean is subtracted first.": (
+            lambda images, mean, std: images / 255 / std - mean
+        ),
+        "You multiply by the deviation; divide by it.": (
+            lambda images, mean, std: (images / 255 - mean) * std
+        ),
+        "The bytes go from 0 to 255: divide by 255, not by 256.": (
+            lambda images, mean, std: (images / 256 - mean) / std
+        ),
+        "You use the mean and deviation of these images; use those you were given.": tuple(
+            lambda images, mean, std, axes=axes, n=n: (
+                (images / 255 - (images / 255).mean(axes, keepdim=True))
+                / (images / 255).std(axes, correction=n, keepdim=True)
+            )
+            for axes in ((0, 1, 2, 3), (1, 2, 3))
+            for n in (0, 1)
+        ),
+        "For {case} you use MNIST's 0.1307 and 0.3081; use those you were given.": (
+            lambda images, mean, std: (images / 255 - 0.1307) / 0.3081
+        ),
+        "For {case} you use MNIST's mean, 0.1307; use the one you were given.": (
+            lambda images, mean, std: (images / 255 - 0.1307) / std
+        ),
+        "For {case} you use MNIST's deviation, 0.3081; use the one you were given.": (
+            lambda images, mean, std: (images / 255 - mean) / 0.3081
+        ),
+    },
+    right="Bytes become pixels with the mean and deviation you were given.",
+)
+def normalise(images: Tensor, mean: float, std: float) -> Tensor:
+    """Check ``function(images, mean, std)``: bytes (N, 1, H, W) to normalised pixels."""
+    return (images / 255 - mean) / std
+
+
+@exercise
+@without("one_hot")
+def one_hot(function: Callable[..., Any]) -> str:
+    """Check ``function(labels, classes)``: class indices to one-hot vectors.
+
+    They may be whole or floating-point numbers.
+    """
+    for labels, classes in (([3], 10), ([0, 2, 1, 2], 3), ([4, 0], 7)):
+        answer = run(function, torch.tensor(labels), classes)
+        expected = F.one_hot(torch.tensor(labels), classes).double()
+        if isinstance(answer, Tensor) and answer.dtype != torch.bool:
+            expected = expected.to(answer.dtype)
+        compare(
+            answer,
             expected,
-            f"labels {labels.tolist()} and {classes} classes",
-            hints=(
-                ("The axes are exchanged: one row for each label.", expected.T),
-                ("Ones and zeros are exchanged.", 1 - expected),
-                ("Counting starts at 0: class 0 is the first column.", expected.roll(-1, dims=1)),
-            ),
+            f"labels {labels} and {classes} classes",
+            mistakes={
+                "The axes are exchanged: one row for each label.": expected.T,
+                "Ones and zeros are exchanged.": 1 - expected,
+                "Counting starts at 0: class 0 is the first column.": expected.roll(-1, dims=1),
+                "The class stands in its place; a one-hot vector has a 1 there.": (
+                    expected * torch.tensor(labels)[:, None]
+                ),
+            },
         )
-        if verdict is not None:
-            return verdict
-    return right("One row for each label, with a single 1 at the class index.")
+    return "One row for each label, with a single 1 at the class index."
 
 
-def split(function: Callable[..., Any]) -> Verdict:
+_Part = tuple[Tensor, Tensor]
+
+
+@exercise
+def split(function: Callable[..., Any]) -> str:
     """Check ``function(images, labels, validation, seed)``: two parts of a data set.
 
-    Each image carries its own label in a pixel, so that the check sees which belong together.
+    Each image has its own label, so that the check sees which belong together.
     """
-    count, validation = 50, 8
-    labels = torch.arange(count)
-    images = labels[:, None, None, None].expand(count, 1, 2, 2).clone()
-    parts = run(function, images, labels, validation, 0)
-    if isinstance(parts, Verdict):
-        return parts
-    try:
-        (train_x, train_y), (valid_x, valid_y) = parts
-    except (TypeError, ValueError):
-        return wrong("Return two pairs: (training images, labels), (validation images, labels).")
-    if (len(train_x), len(valid_x)) != (count - validation, validation):
-        return wrong(
-            f"The parts have {len(train_x)} and {len(valid_x)} images, expected "
-            f"{count - validation} and {validation}."
+    for count, validation, seed in ((50, 8, 0), (30, 12, 5), (7, 1, 3)):
+        _split(function, count, validation, seed)
+    _, (_, valid_y) = _split(function, 50, 8, 0)
+    ends = torch.arange(50)[:8], torch.arange(50)[-8:]
+    if any(same(valid_y.sort().values, end) for end in ends):
+        raise NotSolvedError(
+            "Nothing is shuffled: the validation part is simply one end of the data."
         )
-    for name, x, y in (("training", train_x, train_y), ("validation", valid_x, valid_y)):
-        if len(x) != len(y):
-            return wrong(f"The {name} part has {len(x)} images and {len(y)} labels.")
-        apart = int((x[:, 0, 0, 0] != y).sum())
-        if apart:
-            return wrong(
-                f"{apart} of {len(y)} {name} images have another image's label: "
-                "images and labels must be put into the same order."
+    if not same(_split(function, 50, 8, 0)[1][1], valid_y):
+        raise NotSolvedError(
+            "The same seed gives another split when called again: pass it to a Generator."
+        )
+    if any(same(_split(function, 50, 8, seed)[1][1], valid_y) for seed in (1, 2)):
+        raise NotSolvedError("Another seed gives the same split: is the seed used?")
+    return "Each image keeps its label, no image is in both parts, and the seed decides."
+
+
+def _split(function: Callable[..., Any], count: int, validation: int, seed: int) -> list[_Part]:
+    """The learner's training and validation part, if images and labels are all there."""
+    labels = torch.arange(count)
+    images = torch.arange(count * 6).view(count, 1, 2, 3)
+    parts = run(function, images, labels, validation, seed)
+    try:
+        training, held_out = parts
+        pairs = {"training": tuple(training), "validation": tuple(held_out)}
+    except (TypeError, ValueError):
+        pairs = {}
+    if {len(pair) for pair in pairs.values()} != {2}:
+        raise NotSolvedError(
+            "Return two pairs: (training images, labels), (validation images, labels)."
+        )
+    sizes = {"training": count - validation, "validation": validation}
+    for name, (x, y) in pairs.items():
+        if not (isinstance(x, Tensor) and isinstance(y, Tensor) and x.ndim and y.ndim):
+            raise NotSolvedError(
+                f"The {name} part is a pair of {type(x).__name__} and {type(y).__name__}; return "
+                "a tensor of images and a tensor of labels."
             )
+        if len(x) != len(y):
+            raise NotSolvedError(f"The {name} part has {len(x)} images and {len(y)} labels.")
+    lengths = {name: len(x) for name, (x, _) in pairs.items()}
+    if lengths != sizes:
+        raise NotSolvedError(
+            f"For validation={validation} the parts have {lengths['training']} and "
+            f"{lengths['validation']} images, expected {sizes['training']} and {validation}."
+        )
+    for name, (x, y) in pairs.items():
+        _keeps_labels(name, x, y, images, labels)
+    _, (_, train_y), (_, valid_y) = None, *pairs.values()
     if set(train_y.tolist()) & set(valid_y.tolist()):
-        return wrong("Some images are in both parts.")
-    if set(train_y.tolist()) | set(valid_y.tolist()) != set(range(count)):
-        return wrong("Some images are in neither part.")
-    if torch.equal(valid_y, labels[:validation]) or torch.equal(valid_y, labels[-validation:]):
-        return wrong("Nothing is shuffled: the validation part is simply one end of the data.")
-    again, other = (
-        run(function, images, labels, validation, 0),
-        run(function, images, labels, validation, 1),
-    )
-    if isinstance(again, Verdict) or not torch.equal(again[1][1], valid_y):
-        return wrong("The same seed gives another split when called again: pass it to a Generator.")
-    if isinstance(other, Verdict) or torch.equal(other[1][1], valid_y):
-        return wrong("Another seed gives the same split: is the seed used?")
-    return right("Each image keeps its label, no image is in both parts, and the seed decides.")
-
-
-def nearest_mean(function: Callable[..., Any]) -> Verdict:
-    """Check ``function(images, labels, queries)``: the digit with the nearest average image."""
-    generator = torch.Generator().manual_seed(0)
-    # Classes of unequal size around unequal centres: mistakes then change the answers.
-    labels = torch.cat([torch.full((3 + 2 * digit,), digit) for digit in range(10)])
-    centres = torch.randint(40, 216, (10, 1, 28, 28), generator=generator)
-    noise = torch.randint(-40, 40, (len(labels), 1, 28, 28), generator=generator)
-    images = (centres[labels] + noise).to(torch.uint8)
-    mixed = torch.rand(40, 10, generator=generator).softmax(dim=1)
-    queries = torch.einsum("qd,dchw->qchw", mixed, centres.float()).to(torch.uint8)
-
-    x, q = images.double().flatten(1), queries.double().flatten(1)
-    means = torch.stack([x[labels == digit].mean(dim=0) for digit in range(10)])
-    sums = torch.stack([x[labels == digit].sum(dim=0) for digit in range(10)])
-    bytes_means = means.to(torch.uint8)
-    wrapped = (queries.flatten(1)[:, None] - bytes_means[None]).double().norm(dim=2).argmin(dim=1)
-    verdict = compare(
-        run(function, images, labels, queries),
-        torch.cdist(q, means).argmin(dim=1).double(),
-        "40 pictures between ten averages",
-        hints=(
-            (
-                "You take the sum of each class where its average is meant.",
-                torch.cdist(q, sums).argmin(dim=1).double(),
-            ),
-            (
-                "You answer with the farthest average: argmin, not argmax.",
-                torch.cdist(q, means).argmax(dim=1).double(),
-            ),
-            (
-                "You answer with the nearest single image, not with the nearest average.",
-                labels[torch.cdist(q, x).argmin(dim=1)].double(),
-            ),
-            (
-                "You subtract bytes, which wrap around below 0: convert to floats first.",
-                wrapped.double(),
-            ),
-        ),
-    )
-    return right("The nearest of ten averages answers.") if verdict is None else verdict
+        raise NotSolvedError("Some images are in both parts.")
+    if len(set(train_y.tolist() + valid_y.tolist())) < count:
+        raise NotSolvedError("Some images are in neither part.")
+    return list(pairs.values())
