@@ -14,7 +14,6 @@ from mnist_course.checks import (
     compare,
     compared,
     exercise,
-    normal,
     run,
     same,
     uniform,
@@ -30,7 +29,7 @@ def _bytes(*shape: int) -> Tensor:
 
 @compared(
     cases={
-        "1 images of bytes": (_bytes(1, 1, 28, 28), 0.1307, 0.3081),
+        "1 image of bytes": (_bytes(1, 1, 28, 28), 0.1307, 0.3081),
         "3 images of bytes": (_bytes(3, 1, 28, 28), 0.286, 0.353),
         "2 images of 5×7 bytes": (_bytes(2, 1, 5, 7), 0.5, 0.25),
     },
@@ -108,7 +107,7 @@ def one_hot(function: Callable[..., Any]) -> str:
     return "One row for each label, with a single 1 at the class index."
 
 
-_Part = tuple[Tensor, Tensor]
+_Parts = dict[str, tuple[Tensor, Tensor]]
 
 
 @exercise
@@ -119,55 +118,149 @@ def split(function: Callable[..., Any]) -> str:
     """
     for count, validation, seed in ((50, 8, 0), (30, 12, 5), (7, 1, 3)):
         _split(function, count, validation, seed)
-    _, (_, valid_y) = _split(function, 50, 8, 0)
-    ends = torch.arange(50)[:8], torch.arange(50)[-8:]
-    if any(same(valid_y.sort().values, end) for end in ends):
+    kept = _split(function, 50, 8, 0)
+    if any(same(kept.sort().values, torch.arange(50)[end]) for end in (slice(8), slice(-8, None))):
         raise NotSolvedError(
             "Nothing is shuffled: the validation part is simply one end of the data."
         )
-    if not same(_split(function, 50, 8, 0)[1][1], valid_y):
+    if not same(_split(function, 50, 8, 0), kept):
         raise NotSolvedError(
             "The same seed gives another split when called again: pass it to a Generator."
         )
-    if any(same(_split(function, 50, 8, seed)[1][1], valid_y) for seed in (1, 2)):
+    if any(same(_split(function, 50, 8, seed), kept) for seed in (1, 2)):
         raise NotSolvedError("Another seed gives the same split: is the seed used?")
     return "Each image keeps its label, no image is in both parts, and the seed decides."
 
 
-def _split(function: Callable[..., Any], count: int, validation: int, seed: int) -> list[_Part]:
-    """The learner's training and validation part, if images and labels are all there."""
-    labels = torch.arange(count)
-    images = torch.arange(count * 6).view(count, 1, 2, 3)
-    parts = run(function, images, labels, validation, seed)
+def _split(function: Callable[..., Any], count: int, validation: int, seed: int) -> Tensor:
+    """The labels of the validation part, if all images and labels are where they should be."""
+    images, labels = torch.arange(count * 6).view(count, 1, 2, 3), torch.arange(count)
+    parts = _parts(run(function, images, labels, validation, seed))
+    got, expected = [len(x) for x, _ in parts.values()], [count - validation, validation]
+    if got != expected:
+        raise NotSolvedError(
+            f"The parts have {got[0]} and {got[1]} images, expected {expected[0]} and "
+            f"{expected[1]}."
+        )
+    for name, (x, y) in parts.items():
+        _keeps_labels(name, x, y, images)
+    (_, train_y), (_, valid_y) = parts.values()
+    if set(train_y.tolist()) & set(valid_y.tolist()):
+        raise NotSolvedError("Some images are in both parts.")
+    if len(set(train_y.tolist()) | set(valid_y.tolist())) < count:
+        raise NotSolvedError("Some images are in neither part.")
+    return valid_y
+
+
+def _parts(answer: Any) -> _Parts:
+    """Images and labels of both parts."""
     try:
-        training, held_out = parts
-        pairs = {"training": tuple(training), "validation": tuple(held_out)}
+        (train_x, train_y), (valid_x, valid_y) = answer
     except (TypeError, ValueError):
-        pairs = {}
-    if {len(pair) for pair in pairs.values()} != {2}:
         raise NotSolvedError(
             "Return two pairs: (training images, labels), (validation images, labels)."
-        )
-    sizes = {"training": count - validation, "validation": validation}
-    for name, (x, y) in pairs.items():
+        ) from None
+    parts = {"training": (train_x, train_y), "validation": (valid_x, valid_y)}
+    for name, (x, y) in parts.items():
         if not (isinstance(x, Tensor) and isinstance(y, Tensor) and x.ndim and y.ndim):
             raise NotSolvedError(
-                f"The {name} part is a pair of {type(x).__name__} and {type(y).__name__}; return "
+                f"The {name} part is a pair of {type(x).__name__} and {type(y).__name__}; make it "
                 "a tensor of images and a tensor of labels."
             )
         if len(x) != len(y):
             raise NotSolvedError(f"The {name} part has {len(x)} images and {len(y)} labels.")
-    lengths = {name: len(x) for name, (x, _) in pairs.items()}
-    if lengths != sizes:
+    return parts
+
+
+def _keeps_labels(name: str, x: Tensor, y: Tensor, images: Tensor) -> None:
+    """Raise what is wrong if the rows of x are not images, or y not their labels."""
+    if (x.shape[1:], x.dtype, y.ndim, y.dtype) != (images.shape[1:], images.dtype, 1, torch.int64):
         raise NotSolvedError(
-            f"For validation={validation} the parts have {lengths['training']} and "
-            f"{lengths['validation']} images, expected {sizes['training']} and {validation}."
+            f"The {name} part has images of shape {tuple(x.shape)} and {x.dtype} and labels of "
+            f"shape {tuple(y.shape)} and {y.dtype}; expected {(len(x), *images.shape[1:])} of "
+            f"{images.dtype} and {(len(x),)} of torch.int64, as they were given."
         )
-    for name, (x, y) in pairs.items():
-        _keeps_labels(name, x, y, images, labels)
-    _, (_, train_y), (_, valid_y) = None, *pairs.values()
-    if set(train_y.tolist()) & set(valid_y.tolist()):
-        raise NotSolvedError("Some images are in both parts.")
-    if len(set(train_y.tolist() + valid_y.tolist())) < count:
-        raise NotSolvedError("Some images are in neither part.")
-    return list(pairs.values())
+    found = (x.flatten(1)[:, None] == images.flatten(1)).all(dim=2)
+    if not found.any(dim=1).all():
+        raise NotSolvedError(
+            f"Some {name} images are none of those given: the pixels of an image stay together."
+        )
+    apart = int((found.int().argmax(dim=1) != y).sum())
+    if apart:
+        raise NotSolvedError(
+            f"{apart} of {len(y)} {name} images have another image's label: "
+            "images and labels must be put into the same order."
+        )
+
+
+def _digits(queries: int, *, mixed: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Bytes around ten centres, classes of unequal size, and pictures between two centres.
+
+    Every second picture has spots, which count for more in squares than in absolute values.
+    """
+    labels = torch.cat([torch.full((21 - 2 * digit,), digit) for digit in range(10)])
+    if mixed:
+        labels = labels[uniform(len(labels)).argsort()]
+    bright = torch.linspace(0.5, 1, 10)[:, None, None, None]
+    centres = 40 + 176 * bright * uniform(10, 1, 28, 28)
+    images = centres[labels] + 80 * uniform(len(labels), 1, 28, 28, seed=1) - 40
+    place = torch.arange(queries)
+    one, other = centres[place // 2 % 10], centres[(3 * (place // 2) + 1) % 10]
+    spots = torch.where(other > one, 255.0, 0.0)
+    spotted = torch.where(uniform(*one.shape, seed=2) < 0.14, spots, 0.6 * one + 0.4 * other)
+    between = torch.where(place[:, None, None, None] % 2 == 0, 0.51 * one + 0.49 * other, spotted)
+    return images.byte(), labels, between.byte()
+
+
+def _means(images: Tensor, labels: Tensor) -> Tensor:
+    return torch.stack([_flat(images)[labels == digit].mean(dim=0) for digit in range(10)])
+
+
+def _flat(images: Tensor) -> Tensor:
+    return images.double().flatten(1)
+
+
+def _wrapped(images: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
+    difference = queries.flatten(1)[:, None] - _means(images, labels).byte()
+    return difference.double().norm(dim=2).argmin(dim=1)
+
+
+@compared(
+    cases={
+        "40 pictures between ten averages": _digits(40, mixed=False),
+        "one picture, and training images in any order": _digits(1, mixed=True),
+        "30 pictures, and training images in any order": _digits(30, mixed=True),
+    },
+    mistakes={
+        "You take the sum of each class where its average is meant.": (
+            lambda images, labels, queries: torch.cdist(
+                _flat(queries), _means(images, labels) * labels.bincount()[:, None]
+            ).argmin(dim=1)
+        ),
+        "You answer with the farthest average: argmin, not argmax.": (
+            lambda images, labels, queries: torch.cdist(
+                _flat(queries), _means(images, labels)
+            ).argmax(dim=1)
+        ),
+        "You answer with the nearest single image, not with the nearest average.": (
+            lambda images, labels, queries: labels[
+                torch.cdist(_flat(queries), _flat(images)).argmin(dim=1)
+            ]
+        ),
+        "You subtract bytes, which wrap around below 0: convert to floats first.": _wrapped,
+        "You add up the absolute differences; Euclidean distance adds up their squares.": (
+            lambda images, labels, queries: torch.cdist(
+                _flat(queries), _means(images, labels), p=1
+            ).argmin(dim=1)
+        ),
+        "You answer with the largest product of picture and average, which a bright average wins; "
+        "take the smallest distance.": lambda images, labels, queries: (
+            _flat(queries) @ _means(images, labels).T
+        ).argmax(dim=1),
+    },
+    right="The nearest of ten averages answers.",
+    shape="one digit for each picture",
+)
+def nearest_mean(images: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
+    """Check ``function(images, labels, queries)``: the digit with the nearest average image."""
+    return torch.cdist(_flat(queries), _means(images, labels)).argmin(dim=1)
