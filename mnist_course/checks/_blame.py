@@ -40,6 +40,8 @@ def blame(error: BaseException) -> str:
         if is_learners(frame.f_code.co_filename)
     ]
     if not frames:
+        if error.__traceback__ is None or error.__traceback__.tb_next is None:
+            return f"Calling your function raised {raised}."  # with arguments it does not take
         return (
             f"What your code returned stopped the check ({raised}). Does it return what the "
             "exercise asks for?"
