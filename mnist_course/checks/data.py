@@ -45,15 +45,6 @@ def _bytes(*shape: int) -> Tensor:
         "Divide the whole difference: (x - mean) / std, with the brackets.": (
             lambda images, mean, std: images / 255 - mean / std
         ),
-        "You divide by the deviation first; the mean is subtracted first.": (
-            lambda images, mean, std: images / 255 / std - mean
-        ),
-        "You multiply by the deviation; divide by it.": (
-            lambda images, mean, std: (images / 255 - mean) * std
-        ),
-        "The bytes go from 0 to 255: divide by 255, not by 256.": (
-            lambda images, mean, std: (images / 256 - mean) / std
-        ),
         "You use the mean and deviation of these images; use those you were given.": tuple(
             lambda images, mean, std, axes=axes, n=n: (
                 (images / 255 - (images / 255).mean(axes, keepdim=True))

@@ -91,9 +91,6 @@ def _batch(image: Tensor) -> Tensor:
         "The values are right; one axis is still missing: batch and channel.": (
             lambda image: (1 - image / 255)[None]
         ),
-        "The values are right; the axes of batch and channel come first, not last.": (
-            lambda image: (1 - image / 255)[..., None, None]
-        ),
         "Bytes wrap around: `1 - image` on bytes is not what you want; convert first.": (
             lambda image: _batch((1 - image) / 255),
             lambda image: _batch(1 - image),
@@ -101,14 +98,6 @@ def _batch(image: Tensor) -> Tensor:
         ),
         "For {case} you divide by the largest byte of this one; divide by 255, whatever is in it.":
             lambda image: _batch(1 - image / image.max()),
-        "For {case} you stretch the greys to the whole range from 0 to 1; a byte of 255 is 0, and "
-        "a byte of 0 is 1, whatever else is in the picture.": (
-            lambda image: _batch((image.max() - image) / (image.max() - image.min())),
-            lambda image: _batch(1 - image / 255) / (1 - image / 255).max(),
-        ),
-        "You divide by 256; the largest byte is 255, and it is to become 0.": (
-            lambda image: _batch(1 - image / 256)
-        ),
     },
     right="A batch of one, bright ink on black.",
 )  # fmt: skip
@@ -148,10 +137,6 @@ def _share_case(count: int, wrong: int) -> tuple[Tensor, Tensor]:
         ),
         "That is per cent; the function is to give a share from 0 to 1.": (
             lambda *given: 100 * _share(*given)
-        ),
-        "That is the mean of the probabilities at the labels; an answer is right or wrong, however "
-        "sure the network was.": lambda probabilities, labels: (
-            probabilities.gather(1, labels[:, None]).mean().item()
         ),
     },
     right="The share of images whose largest probability is at the label.",
