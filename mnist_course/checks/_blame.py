@@ -29,7 +29,9 @@ def is_learners(filename: str) -> bool:
 
 def blame(error: BaseException) -> str:
     """Say what the learner's code raised, and quote their own line that it came from."""
-    line = _line(error)
+    line, trace = _line(error), error.__traceback__
+    if line is None and (trace is None or trace.tb_next is None):
+        return f"Calling your function raised {_raised(error)}."  # arguments it does not take
     return f"Your code raised {_raised(error)}" + (f" ({line})." if line else ".")
 
 

@@ -144,8 +144,8 @@ def compare(
     Args:
         answer: what the learner's function returned.
         expected: the right answer, of the type that is asked for: a tensor of a dtype (any
-            floating one stands for all), an ``int`` for a count, a ``float`` or a list of them
-            for numbers of any type, a tuple of tensors for several answers.
+            floating one stands for all), an ``int`` for a count, a ``float`` for a number of any
+            type, a list or tuple of these for several answers.
         case: what was asked, for the message: ``"a 5×5 image and a 3×3 kernel"``.
         mistakes: well-known wrong answers, by what is said to a learner who returns one.
         tolerance: largest absolute difference that counts as equal.
@@ -196,7 +196,7 @@ def _pairs(answer: Any, expected: Sequence[Any], case: str) -> Iterable[tuple[An
 
 def _another_type(answer: Any, expected: Any) -> str | None:
     """Why right numbers are not what was asked for, if they are not."""
-    if _has_parts(expected):
+    if isinstance(expected, (list, tuple)):
         reasons = (_another_type(a, e) for a, e in zip(answer, expected, strict=True))
         return next((reason for reason in reasons if reason is not None), None)
     if isinstance(expected, Tensor):

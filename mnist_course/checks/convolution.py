@@ -1,17 +1,25 @@
-"""Checks for the exercises on convolution (chapter 4)."""
+"""Checks of chapter 4, convolution by hand."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mnist_course.checks._returning import Verdict, compare, right, run, wrong
+from mnist_course.checks import (
+    NotSolvedError,
+    compared,
+    exercise,
+    finite,
+    normal,
+    numbers,
+    run,
+    same,
+)
 
 __all__ = [
     "conv2d",
@@ -24,322 +32,305 @@ __all__ = [
 ]
 
 
-def _random(*shape: int) -> Tensor:
-    return torch.randn(shape, dtype=torch.float64)
+def _patch(x: Tensor, w: Tensor, i: int, j: int) -> Tensor:
+    return x[:, i : i + w.shape[1], j : j + w.shape[2]]
 
 
-def _shift_kernel(w: Tensor) -> Tensor:
-    """What is left of the weights when the sums run from 1 to K - 1."""
-    kept = w.clone()
-    kept[..., 0, :] = 0
-    kept[..., :, 0] = 0
-    return kept
+def _of_channels(x: Tensor, w: Tensor, b: float, i: int, j: int) -> Any:
+    """A number for every channel; of a single channel nothing can be told."""
+    return _response(x, w, b, i, j) if len(x) == 1 else (w * _patch(x, w, i, j)).sum((1, 2)) + b
 
 
-def _judge(
-    answer: Any, expected: Tensor, case: str, hints: Iterable[tuple[str, Tensor]]
-) -> Verdict | None:
-    """Like :func:`compare`, but knows a result that only lacks precision."""
-    verdict = compare(answer, expected, case, hints=hints)
-    if verdict is None or not isinstance(answer, Tensor) or answer.dtype != torch.float32:
-        return verdict
-    if compare(answer, expected, case, tolerance=1e-4) is None:
-        return wrong(
-            "The numbers are right, but in single precision only: the input is float64, and "
-            "your result float32. Make it with `dtype=x.dtype`, or with `x.new_zeros(…)`."
+def _response(x: Tensor, w: Tensor, b: float, i: int, j: int) -> float:
+    return (w * _patch(x, w, i, j)).sum().item() + b
+
+
+@compared(
+    cases={
+        f"{C} channel(s), a {K_h}×{K_w} kernel and the place ({i}, {j})": (
+            normal(C, 8, 9), normal(C, K_h, K_w, seed=1), 0.75, i, j,
         )
-    return verdict
-
-
-def response(function: Callable[..., Any]) -> Verdict:
+        for C, K_h, K_w in ((3, 3, 3), (1, 3, 3), (1, 2, 4), (4, 5, 2))
+        for i, j in ((0, 0), (2, 0), (1, 3))
+    },
+    mistakes={
+        "The sum of the products is right, but the bias is missing.": (
+            lambda x, w, b, i, j: (w * _patch(x, w, i, j)).sum()
+        ),
+        "You return a number for every channel: one filter adds up over the channels.": (
+            _of_channels
+        ),
+        "The bias is added to every product, so it counts many times: add it once, after the sum.":
+            lambda x, w, b, i, j: (w * _patch(x, w, i, j) + b).sum(),
+        "The patch always starts at the corner: cut it out at row i, column j.": (
+            lambda x, w, b, i, j: (w * _patch(x, w, 0, 0)).sum() + b
+        ),
+        "Rows and columns are exchanged: i counts rows, j columns.": (
+            lambda x, w, b, i, j: (w * _patch(x, w, j, i)).sum() + b
+        ),
+        "Only channel 0 of x is used: each channel has a slice of the filter, add up over all.": (
+            lambda x, w, b, i, j: (w * _patch(x, w, i, j)[:1]).sum() + b,
+            lambda x, w, b, i, j: (w * _patch(x, w, i, j))[0].sum() + b,
+        ),
+        "The kernel is flipped: w[:, u, v] meets x[:, i + u, j + v].": (
+            lambda x, w, b, i, j: (w.flip(1, 2) * _patch(x, w, i, j)).sum() + b
+        ),
+        "You used the matrix product @; multiply entry by entry with * and add up.": (
+            lambda x, w, b, i, j: _patch(x, w, i, j) @ w,
+            lambda x, w, b, i, j: (_patch(x, w, i, j) @ w).sum() + b,
+        ),
+    },
+    right="One number for one place: all channels, all weights, one bias.",
+)  # fmt: skip
+def response(x: Tensor, w: Tensor, b: float, i: int, j: int) -> float:
     """Check ``function(x, w, b, i, j)``: one output number of one filter with bias.
 
     ``x`` is ``(C, H, W)``, ``w`` is ``(C, K_h, K_w)``, ``b`` a number.
     """
-    for C, K_h, K_w in ((1, 3, 3), (1, 2, 4), (3, 3, 3), (4, 5, 2)):
-        for i, j in ((0, 0), (2, 0), (1, 3)):
-            x, w, b = _random(C, 8, 9), _random(C, K_h, K_w), float(_random(1))
-            products = w * x[:, i : i + K_h, j : j + K_w]
-            hints = [
-                ("The sum of the products is right, but the bias is missing.", products.sum()),
-                (
-                    "You return a number for every channel: one filter adds up over the channels.",
-                    products.sum((1, 2)) + b,
-                ),
-                (
-                    "The bias is added to every product, so it counts many times: "
-                    "add it once, after the sum.",
-                    (products + b).sum(),
-                ),
-                (
-                    "The patch always starts at the corner: cut it out at row i, column j.",
-                    (w * x[:, :K_h, :K_w]).sum() + b,
-                ),
-                (
-                    "Rows and columns are exchanged: i counts rows, j columns.",
-                    (w * x[:, j : j + K_h, i : i + K_w]).sum() + b,
-                ),
-            ]
-            if K_h == K_w:
-                product = x[:, i : i + K_h, j : j + K_w] @ w
-                explanation = (
-                    "You used the matrix product @; multiply entry by entry with * and add up."
-                )
-                hints += [(explanation, product), (explanation, product.sum() + b)]
-            case = f"{C} channel(s), a {K_h}×{K_w} kernel and the place ({i}, {j})"
-            answer = run(function, x, w, b, i, j)
-            verdict = _judge(answer, products.sum() + b, case, hints)
-            if verdict is not None:
-                return verdict
-    return right("One number for one place: all channels, all weights, one bias.")
+    return _response(x, w, b, i, j)
 
 
-def _conv2d_hints(x: Tensor, w: Tensor, b: Tensor) -> list[tuple[str, Tensor]]:
-    """Well-known wrong answers to ``F.conv2d(x, w, b)``, simplest cause first."""
-    y = F.conv2d(x, w)
-    bias = b[:, None, None]
-    N, _, H_out, W_out = y.shape
-    hints = [
-        (
-            "The result is all zeros: a loop that never fills `y`, or a result that is not stored?",
-            torch.zeros_like(y),
-        ),
-        ("The bias is missing: the rest is right.", y),
-        (
-            "The bias is added once for every input channel: add it once, after the sum.",
-            y + w.shape[1] * bias,
-        ),
-        (
-            "Only input channel 0 is used: add up over all input channels.",
-            F.conv2d(x[:, :1], w[:, :1]) + bias,
-        ),
-        (
-            "Only the last term of the sum over channels survives: use += where the channels "
-            "are added.",
-            F.conv2d(x[:, -1:], w[:, -1:]) + bias,
-        ),
-        (
-            "The kernel is flipped in both directions: that is the convolution of mathematics. "
-            "Networks use w[u, v] with x[i + u, j + v].",
-            F.conv2d(x, w.flip(2, 3)) + bias,
-        ),
-        (
-            "The first row and column of the kernel are never used: sums in Python start at 0.",
-            F.conv2d(x, _shift_kernel(w)) + bias,
-        ),
-        (
-            "The last row and column of the result are missing: i takes H - K_h + 1 values, "
-            "so `range(H - K_h + 1)`.",
-            (y + bias)[..., : H_out - 1, : W_out - 1],
-        ),
-        (
-            "The last row and column of the result were never filled: i takes H - K_h + 1 values, "
-            "so `range(H - K_h + 1)`.",
-            F.pad((y + bias)[..., : H_out - 1, : W_out - 1], (0, 1, 0, 1)),
-        ),
-        (
-            "The result is right for image 0 only: every image of the batch needs its own.",
-            (y + bias)[:1].expand(N, -1, -1, -1),
-        ),
-    ]
-    if w.shape[2] == w.shape[3]:
-        hints.append(
-            (
-                "Rows and columns of the kernel are exchanged: it is w[u, v] that meets "
-                "x[i + u, j + v]. A symmetric kernel hides this.",
-                F.conv2d(x, w.transpose(2, 3)) + bias,
-            )
-        )
-    return hints
+_Layer = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def conv2d(function: Callable[..., Any]) -> Verdict:
+def _without_the_first(w: Tensor) -> Tensor:
+    """What is left of the weights when the sums run from 1 to K - 1."""
+    return F.pad(w[..., 1:, 1:], (1, 0, 1, 0))
+
+
+# Wrong answers to F.conv2d(x, w, b), whatever the number of channels, filters and images.
+_WRONG_SLIDES: dict[str, _Layer] = {
+    "the result is all zeros: a loop that never fills `y`, or a result that is not stored?": (
+        lambda x, w, b: torch.zeros_like(F.conv2d(x, w))
+    ),
+    "the kernel is flipped in both directions: that is the convolution of mathematics. "
+    "Networks use w[u, v] with x[i + u, j + v].": lambda x, w, b: F.conv2d(x, w.flip(2, 3), b),
+    "the first row and column of the kernel are never used: sums in Python start at 0.": (
+        lambda x, w, b: F.conv2d(x, _without_the_first(w), b)
+    ),
+    "the last row and column of the result are missing: i takes H - K_h + 1 values, so "
+    "`range(H - K_h + 1)`.": lambda x, w, b: F.conv2d(x, w, b)[..., :-1, :-1],
+    "the last row and column of the result were never filled: i takes H - K_h + 1 values, so "
+    "`range(H - K_h + 1)`.": lambda x, w, b: F.pad(
+        F.conv2d(x, w, b)[..., :-1, :-1], (0, 1, 0, 1)
+    ),
+    "rows and columns of the kernel are exchanged: it is w[u, v] that meets x[i + u, j + v]. "
+    "A symmetric kernel hides this.": lambda x, w, b: F.conv2d(x, w.mT, b),
+}  # fmt: skip
+_WRONG_LAYERS: dict[str, _Layer] = _WRONG_SLIDES | {
+    "the bias is missing: the rest is right.": lambda x, w, b: F.conv2d(x, w),
+    "the bias is added once for every input channel: add it once, after the sum.": (
+        lambda x, w, b: F.conv2d(x, w, w.shape[1] * b)
+    ),
+    "only input channel 0 is used: add up over all input channels.": (
+        lambda x, w, b: F.conv2d(x[:, :1], w[:, :1], b)
+    ),
+    "only the last term of the sum over channels survives: use += where the channels are added.": (
+        lambda x, w, b: F.conv2d(x[:, -1:], w[:, -1:], b)
+    ),
+    "the filters are added up, too: each of them makes a map of its own.": (
+        lambda x, w, b: F.conv2d(x, w.sum(0, keepdim=True).expand_as(w), b)
+    ),
+    "the result is right for image 0 only: every image of the batch needs its own.": (
+        lambda x, w, b: F.conv2d(x[:1], w, b).expand(len(x), -1, -1, -1)
+    ),
+}
+
+
+@compared(
+    cases={
+        case: (normal(*x), normal(*w, seed=1), normal(w[0], seed=2))
+        for case, (x, w) in {
+            "one image, one channel, one 3×3 filter": ((1, 1, 6, 6), (1, 1, 3, 3)),
+            "an image with H ≠ W": ((1, 1, 5, 8), (1, 1, 3, 3)),
+            "a kernel with K_h ≠ K_w": ((1, 1, 7, 6), (1, 1, 2, 3)),
+            "two filters": ((1, 1, 6, 7), (2, 1, 3, 3)),
+            "three input channels": ((1, 3, 6, 7), (2, 3, 3, 3)),
+            "a batch of two": ((2, 3, 6, 7), (4, 3, 3, 2)),
+            "a kernel as large as the image": ((2, 2, 4, 5), (3, 2, 4, 5)),
+            "a 1×1 kernel": ((2, 3, 4, 5), (2, 3, 1, 1)),
+        }.items()
+    },
+    mistakes={f"With {{case}}, {words}": wrong for words, wrong in _WRONG_LAYERS.items()},
+    so_far=True,
+    right="Your layer equals PyTorch's for batches, channels, filters and odd shapes.",
+    avoiding=("conv2d", "convolution"),
+)
+def conv2d(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
     """Check ``function(x, w, b)``: a convolution layer with stride 1 and no padding.
 
     ``x`` is ``(N, C_in, H, W)``, ``w`` is ``(C_out, C_in, K_h, K_w)``, ``b`` is ``(C_out,)``.
     """
-    cases = {
-        "one image, one channel, one 3×3 filter": ((1, 1, 6, 6), (1, 1, 3, 3)),
-        "an image with H ≠ W": ((1, 1, 5, 8), (1, 1, 3, 3)),
-        "a kernel with K_h ≠ K_w": ((1, 1, 7, 6), (1, 1, 2, 3)),
-        "two filters": ((1, 1, 6, 7), (2, 1, 3, 3)),
-        "three input channels": ((1, 3, 6, 7), (2, 3, 3, 3)),
-        "a batch of two": ((2, 3, 6, 7), (4, 3, 3, 2)),
-        "a kernel as large as the image": ((2, 2, 4, 5), (3, 2, 4, 5)),
-        "a 1×1 kernel": ((2, 3, 4, 5), (2, 3, 1, 1)),
-    }
-    done: list[str] = []
-    for case, (x_shape, w_shape) in cases.items():
-        x, w, b = _random(*x_shape), _random(*w_shape), _random(w_shape[0])
-        answer = run(function, x.clone(), w.clone(), b.clone())
-        verdict = _judge(answer, F.conv2d(x, w, b), case, _conv2d_hints(x, w, b))
-        if verdict is not None:
-            so_far = f"Right for {done[-1]}; but with {case}: " if done else ""
-            return wrong(so_far + verdict.message)
-        done.append(case)
-    return right("Your layer equals PyTorch's for batches, channels, filters and odd shapes.")
+    return F.conv2d(x, w, b)
 
 
-def slide(function: Callable[..., Any]) -> Verdict:
+def _of_one_image(layer: _Layer) -> Callable[[Tensor, Tensor], Tensor]:
+    """A layer as a function of one image (H, W) and one kernel (K_h, K_w)."""
+    return lambda image, kernel: layer(image[None, None], kernel[None, None], image.new_zeros(1))[
+        0, 0
+    ]
+
+
+@compared(
+    cases={
+        f"a {H}×{W} image and a {K_h}×{K_w} kernel": (normal(H, W), normal(K_h, K_w, seed=1))
+        for H, W, K_h, K_w in ((5, 5, 3, 3), (6, 8, 3, 3), (6, 5, 2, 4), (4, 7, 4, 1))
+    },
+    mistakes={
+        f"For {{case}}, {words}": _of_one_image(wrong) for words, wrong in _WRONG_SLIDES.items()
+    },
+    right="It now tells rows from columns, for square kernels and others.",
+)
+def slide(image: Tensor, kernel: Tensor) -> Tensor:
     """Check ``function(image, kernel)``: one image ``(H, W)``, one kernel ``(K_h, K_w)``."""
-    for size, kernel_size in (((5, 5), (3, 3)), ((6, 8), (3, 3)), ((6, 5), (2, 4))):
-        image, kernel = _random(*size), _random(*kernel_size)
-        x, w, b = image[None, None], kernel[None, None], torch.zeros(1, dtype=torch.float64)
-        # Without a bias and channels, only some of the known mistakes can be told apart.
-        hints = [
-            (explanation, mistake[0, 0])
-            for explanation, mistake in _conv2d_hints(x, w, b)
-            if "bias" not in explanation
-            and "channel" not in explanation
-            and "batch" not in explanation
-        ]
-        case = f"a {size[0]}×{size[1]} image and a {kernel_size[0]}×{kernel_size[1]} kernel"
-        answer = run(function, image.clone(), kernel.clone())
-        verdict = _judge(answer, F.conv2d(x, w)[0, 0], case, hints)
-        if verdict is not None:
-            return verdict
-    return right("It now tells rows from columns, for square kernels and others.")
+    return _of_one_image(F.conv2d)(image, kernel)
 
 
-def counterexample(function: Callable[..., Any], suspect: Callable[..., Any]) -> Verdict:
+@exercise
+def counterexample(function: Callable[..., Any], suspect: Callable[..., Any]) -> str:
     """Check that ``function()`` returns an image and a kernel for which ``suspect`` is wrong.
 
     Args:
         function: the learner's, returns ``(image, kernel)``, of shapes ``(H, W)``, ``(K_h, K_w)``.
         suspect: the faulty function, called as ``suspect(image, kernel)``.
     """
-    case = run(function)
-    if isinstance(case, Verdict):
-        return case
+    image, kernel = _image_and_kernel(run(function))
+    right = _of_one_image(F.conv2d)(image, kernel)
+    expected = finite(right, "The right answer for your image and kernel")
     try:
-        image, kernel = (torch.as_tensor(part).detach().double() for part in case)
-    except Exception:
-        return wrong("Return two tensors: `return image, kernel`.")
-    if image.ndim != 2 or kernel.ndim != 2:
-        return wrong(
-            "Image and kernel must have two axes each, got "
-            f"shapes {tuple(image.shape)} and {tuple(kernel.shape)}."
-        )
-    if any(k < 1 or k > n for n, k in zip(image.shape, kernel.shape, strict=True)):
-        return wrong(
-            f"The kernel {tuple(kernel.shape)} does not fit into the image {tuple(image.shape)}."
-        )
-    expected = F.conv2d(image[None, None], kernel[None, None])[0, 0]
-    answer = run(suspect, image.clone(), kernel.clone())
-    if isinstance(answer, Verdict):
-        return wrong(
+        answer = run(suspect, image, kernel)
+    except NotSolvedError as error:
+        raise NotSolvedError(
             "Here the function raises an error, which anybody would notice; find a case where "
             "it runs and is wrong. A square kernel will do."
-        )
-    if not torch.allclose(answer.double(), expected):
-        return right("Here the function is wrong, and your test sees it.")
+        ) from error
+    rounding = 1e-9 * (image.abs().max() * kernel.abs().sum()).item()
+    if not same(answer, expected, rounding):
+        return "Here the function is wrong, and your test sees it."
     if not image.any() or not kernel.any():
-        return wrong("With zeros every answer is zero, right or wrong: this test sees nothing.")
+        raise NotSolvedError(
+            "With zeros every answer is zero, right or wrong: this test sees nothing."
+        )
     if bool((image == image.flatten()[0]).all()):
-        return wrong(
+        raise NotSolvedError(
             "All pixels of your image are equal, so it does not matter which weight meets which "
             "pixel. Use an image with structure."
         )
     if kernel.shape[0] == kernel.shape[1] and torch.equal(kernel, kernel.T):
-        return wrong(
+        raise NotSolvedError(
             "The function is right here. Your kernel is symmetric: rows and columns can be "
             "exchanged unnoticed. Try one that is not."
         )
-    return wrong("The function gives the right answer here: this test does not catch the bug.")
+    raise NotSolvedError(
+        "The function gives the right answer here: this test does not catch the bug."
+    )
 
 
-def true_convolution(function: Callable[..., Any]) -> Verdict:
+def _image_and_kernel(answer: Any) -> tuple[Tensor, Tensor]:
+    try:
+        first, second = answer
+    except (TypeError, ValueError):
+        raise NotSolvedError("Return two tensors: `return image, kernel`.") from None
+    image = finite(numbers(first, "The image must be a tensor of numbers"), "The image")
+    kernel = finite(numbers(second, "The kernel must be a tensor of numbers"), "The kernel")
+    if image.ndim != 2 or kernel.ndim != 2:
+        raise NotSolvedError(
+            "Image and kernel must have two axes each, got "
+            f"shapes {tuple(image.shape)} and {tuple(kernel.shape)}."
+        )
+    if any(k < 1 or k > n for n, k in zip(image.shape, kernel.shape, strict=True)):
+        raise NotSolvedError(
+            f"The kernel {tuple(kernel.shape)} does not fit into the image {tuple(image.shape)}."
+        )
+    return image, kernel
+
+
+@compared(
+    cases={
+        f"x of shape {x} and w of shape {w}": (normal(*x), normal(*w, seed=1))
+        for x, w in (
+            ((1, 1, 6, 6), (1, 1, 3, 3)), ((1, 1, 6, 7), (1, 1, 2, 3)),
+            ((2, 3, 6, 7), (4, 3, 3, 3)), ((3, 2, 5, 4), (2, 2, 4, 1)),
+        )
+    },
+    mistakes={
+        "This is cross-correlation: flip the kernel before you slide it.": F.conv2d,
+        "Only the rows are flipped (upside down): flip the columns as well.": (
+            lambda x, w: F.conv2d(x, w.flip(2))
+        ),
+        "Only the columns are flipped (left to right): flip the rows as well.": (
+            lambda x, w: F.conv2d(x, w.flip(3))
+        ),
+        "The order of the input channels is reversed too: flip axes 2 and 3 only.": (
+            lambda x, w: F.conv2d(x, w.flip(1, 2, 3))
+        ),
+        "Everything is reversed, the filters and channels too: flip axes 2 and 3 only.": (
+            lambda x, w: F.conv2d(x, w.flip(0, 1, 2, 3))
+        ),
+        "You flipped the image and not the kernel, so the map comes out turned around.": (
+            lambda x, w: F.conv2d(x.flip(2, 3), w)
+        ),
+        "The kernel is transposed; a flip reverses both axes: w.flip(2, 3).": (
+            lambda x, w: F.conv2d(x, w.mT)
+        ),
+        "The kernel is turned by a quarter; a flip of both axes is half a turn: w.flip(2, 3).": (
+            lambda x, w: F.conv2d(x, w.rot90(1, (2, 3))),
+            lambda x, w: F.conv2d(x, w.rot90(-1, (2, 3))),
+        ),
+    },
+    right="That is convolution as mathematics defines it: half a turn of each kernel.",
+)  # fmt: skip
+def true_convolution(x: Tensor, w: Tensor) -> Tensor:
     """Check ``function(x, w)``: convolution with flipped kernels, no bias, where they fit.
 
     ``x`` is ``(N, C_in, H, W)``, ``w`` is ``(C_out, C_in, K_h, K_w)``.
     """
-    for x_shape, w_shape in (
-        ((1, 1, 6, 6), (1, 1, 3, 3)),
-        ((1, 1, 6, 7), (1, 1, 2, 3)),
-        ((2, 3, 6, 7), (4, 3, 3, 3)),
-    ):
-        x, w = _random(*x_shape), _random(*w_shape)
-        hints = [
-            ("This is cross-correlation: flip the kernel before you slide it.", F.conv2d(x, w)),
-            (
-                "Only the rows are flipped (upside down): flip the columns as well.",
-                F.conv2d(x, w.flip(2)),
-            ),
-            (
-                "Only the columns are flipped (left to right): flip the rows as well.",
-                F.conv2d(x, w.flip(3)),
-            ),
-            (
-                "The order of the input channels is reversed too: flip axes 2 and 3 only.",
-                F.conv2d(x, w.flip(1, 2, 3)),
-            ),
-            (
-                "Everything is reversed, the filters and channels too: flip axes 2 and 3 only.",
-                F.conv2d(x, w.flip(0, 1, 2, 3)),
-            ),
-            (
-                "You flipped the image and not the kernel, so the map comes out turned around.",
-                F.conv2d(x.flip(2, 3), w),
-            ),
-        ]
-        if w_shape[2] == w_shape[3]:
-            hints.append(
-                (
-                    "The kernel is transposed; a flip reverses both axes: w.flip(2, 3).",
-                    F.conv2d(x, w.transpose(2, 3)),
-                )
-            )
-        case = f"x of shape {x_shape} and w of shape {w_shape}"
-        answer = run(function, x.clone(), w.clone())
-        verdict = _judge(answer, F.conv2d(x, w.flip(2, 3)), case, hints)
-        if verdict is not None:
-            return verdict
-    return right("That is convolution as mathematics defines it: half a turn of each kernel.")
+    return F.conv2d(x, w.flip(2, 3))
 
 
-def im2col(function: Callable[..., Any]) -> Verdict:
+def _columns(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor, tuple[int, int]], Tensor]:
+    """The columns, with the table changed: (N, C, K_h, K_w, rows, columns of places)."""
+
+    def im2col(x: Tensor, kernel_size: tuple[int, int]) -> Tensor:
+        patches = x.unfold(2, kernel_size[0], 1).unfold(3, kernel_size[1], 1)
+        table = change(patches.permute(0, 1, 4, 5, 2, 3))
+        return table.flatten(1, 3).flatten(2)
+
+    return im2col
+
+
+@compared(
+    cases={
+        f"x of shape {shape} and a {size[0]}×{size[1]} kernel": (normal(*shape), size)
+        for shape, size in (
+            ((1, 1, 4, 4), (3, 3)), ((1, 1, 4, 6), (2, 3)), ((1, 3, 5, 6), (3, 2)),
+            ((2, 3, 5, 6), (3, 2)), ((3, 2, 4, 3), (1, 3)),
+        )
+    },
+    mistakes={
+        "Patches are rows here, and should be columns: exchange the last two axes.": (
+            lambda x, kernel_size: F.unfold(x, kernel_size).mT
+        ),
+        "The order inside a column is not that of the weights: the channel comes first, then the "
+        "kernel's row, then its column.": _columns(lambda table: table.permute(0, 2, 3, 1, 4, 5)),
+        "Each patch is read column by column: read it row by row, as flatten() does.": (
+            _columns(lambda table: table.transpose(2, 3))
+        ),
+        "The patches come column by column of the image: let i be the outer loop, j the inner "
+        "one.": _columns(lambda table: table.transpose(4, 5)),
+        "The last places are missing: i takes H - K_h + 1 values, j takes W - K_w + 1.": (
+            _columns(lambda table: table[..., :-1, :-1])
+        ),
+    },
+    right="Every patch is a column, in the order that the weights have.",
+    avoiding=("F.unfold", "im2col"),
+)  # fmt: skip
+def im2col(x: Tensor, kernel_size: tuple[int, int]) -> Tensor:
     """Check ``function(x, kernel_size)``: the patches of ``(N, C, H, W)`` as columns."""
-    for (N, C, H, W), (K_h, K_w) in (
-        ((1, 1, 4, 4), (3, 3)),
-        ((1, 1, 4, 6), (2, 3)),
-        ((1, 3, 5, 6), (3, 2)),
-        ((2, 3, 5, 6), (3, 2)),
-    ):
-        x = _random(N, C, H, W)
-        expected = F.unfold(x, (K_h, K_w))
-        blocks = expected.view(N, C, K_h, K_w, H - K_h + 1, W - K_w + 1)
-        hints = [
-            (
-                "Patches are rows here, and should be columns: exchange the last two axes.",
-                expected.transpose(1, 2),
-            ),
-            (
-                "The order inside a column is not that of the weights: the channel comes first, "
-                "then the kernel's row, then its column.",
-                blocks.permute(0, 2, 3, 1, 4, 5).reshape(expected.shape),
-            ),
-            (
-                "Each patch is read column by column: read it row by row, as flatten() does.",
-                blocks.transpose(2, 3).reshape(expected.shape),
-            ),
-            (
-                "The patches come column by column of the image: let i be the outer loop, "
-                "j the inner one.",
-                blocks.transpose(4, 5).reshape(expected.shape),
-            ),
-            (
-                "The last places are missing: i takes H - K_h + 1 values, j takes W - K_w + 1.",
-                blocks[..., :-1, :-1].reshape(N, C * K_h * K_w, -1),
-            ),
-        ]
-        case = f"x of shape {(N, C, H, W)} and a {K_h}×{K_w} kernel"
-        verdict = _judge(run(function, x.clone(), (K_h, K_w)), expected, case, hints)
-        if verdict is not None:
-            return verdict
-    return right("Every patch is a column, in the order that the weights have.")
+    return F.unfold(x, kernel_size)
 
 
-# Strokes for the end detector: corners of a polyline, and whether it is an open stroke.
+# Strokes for the end detector: corners of a polyline, open at both ends.
 _STROKES: dict[str, list[tuple[int, int]]] = {
     "a horizontal stroke": [(0, 0), (0, 8)],
     "a vertical stroke": [(0, 0), (8, 0)],
@@ -348,6 +339,7 @@ _STROKES: dict[str, list[tuple[int, int]]] = {
     "a short stroke": [(0, 0), (0, 3)],
     "a stroke with a corner": [(0, 0), (8, 0), (8, 6)],
     "a stroke with an obtuse bend": [(0, 0), (5, 5), (5, 11)],
+    "a stroke with a sharp bend": [(0, 0), (0, 6), (6, 0)],
     "a zigzag": [(0, 0), (6, 6), (12, 0)],
 }
 
@@ -368,48 +360,64 @@ def _draw(corners: list[tuple[int, int]], margin: int) -> tuple[Tensor, Tensor]:
     return image, ends
 
 
-def end_detector(function: Callable[..., Any]) -> Verdict:
+@exercise
+def end_detector(function: Callable[..., Any]) -> str:
     """Check that ``function()`` returns a kernel and a bias that are positive at ends of strokes.
 
     Any odd square kernel will do: the response plus the bias must be above zero at both ends of
     each drawn stroke, and at or below zero at every other pixel, also on blank paper.
     """
     answer = run(function)
-    if isinstance(answer, Verdict):
-        return answer
     try:
-        kernel, bias = (torch.as_tensor(np.asarray(part)).double() for part in answer)
-    except Exception:
-        return wrong("Return a table of weights and a number: `return kernel, bias`.")
+        first, second = answer
+    except (TypeError, ValueError):
+        raise NotSolvedError(
+            "Return a table of weights and a number: `return kernel, bias`."
+        ) from None
+    kernel = finite(numbers(first, "The kernel must be a table of numbers"), "The kernel")
+    bias = finite(numbers(second, "The bias must be a number"), "The bias")
     if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1] or kernel.shape[0] % 2 == 0:
-        return wrong(f"The kernel must be square and odd, got the shape {tuple(kernel.shape)}.")
+        raise NotSolvedError(
+            f"The kernel must be square and odd, got the shape {tuple(kernel.shape)}."
+        )
     if bias.numel() != 1:
-        return wrong(f"The bias is one number, got the shape {tuple(bias.shape)}.")
-    half = kernel.shape[0] // 2
-    for name, corners in _STROKES.items():
-        image, ends = _draw(corners, margin=2 * half + 1)
-        y = F.conv2d(image[None, None], kernel[None, None])[0, 0] + bias
-        inner = slice(half, -half or None)
-        ink, at_end = image[inner, inner] > 0, ends[inner, inner]
-        if (y > 0)[~ink].any():
-            return wrong(
-                f"On {name} your detector answers beside the stroke, on paper: a pixel without "
-                "ink must score below one with ink. Which weight makes sure of that?"
+        raise NotSolvedError(f"The bias is one number, got the shape {tuple(bias.shape)}.")
+    for turn in range(8):
+        for name, corners in _STROKES.items():
+            image, ends = (
+                (picture.T if turn >= 4 else picture).rot90(turn % 4)
+                for picture in _draw(corners, margin=len(kernel))
             )
-        if (y[at_end] <= 0).all():
-            return wrong(
-                f"On {name} it finds neither end: the largest value is {y[at_end].max():.3g}. "
-                "Is the bias too strict?"
+            _finds_the_ends(
+                f"{name}, turned or mirrored," if turn else name, image, ends, kernel, bias
             )
-        if (y[at_end] <= 0).any():
-            return wrong(
-                f"On {name} it finds one end and misses the other: should the kernel look the same "
-                "from all sides?"
-            )
-        false = int((y > 0)[ink & ~at_end].sum())
-        if false:
-            return wrong(
-                f"On {name} it also answers at {false} place(s) along the stroke. How many "
-                "neighbours with ink has an end, how many has the middle?"
-            )
-    return right("It finds every end of every stroke, and nothing else.")
+    return "It finds every end of every stroke, and nothing else."
+
+
+def _finds_the_ends(name: str, image: Tensor, ends: Tensor, kernel: Tensor, bias: Tensor) -> None:
+    """Raise what the detector does wrong on one stroke."""
+    half = len(kernel) // 2
+    y = finite(_of_one_image(F.conv2d)(image, kernel) + bias, "What your kernel answers")
+    inner = slice(half, -half or None)
+    ink, at_end = image[inner, inner] > 0, ends[inner, inner]
+    if (y > 0)[~ink].any():
+        raise NotSolvedError(
+            f"On {name} your detector answers beside the stroke, on paper: a pixel without "
+            "ink must score below one with ink. Which weight makes sure of that?"
+        )
+    if (y[at_end] <= 0).all():
+        raise NotSolvedError(
+            f"On {name} it finds neither end: the largest value is {y[at_end].max():.3g}. "
+            "Is the bias too strict?"
+        )
+    if (y[at_end] <= 0).any():
+        raise NotSolvedError(
+            f"On {name} it finds one end and misses the other: should the kernel look the same "
+            "from all sides?"
+        )
+    false = int((y > 0)[ink & ~at_end].sum())
+    if false:
+        raise NotSolvedError(
+            f"On {name} it also answers at {false} place(s) along the stroke. How many "
+            "neighbours with ink has an end, how many has the middle?"
+        )

@@ -1,4 +1,4 @@
-"""Checks of the chapter *What is in the data*."""
+"""Checks of chapter 2, what is in the data."""
 
 from __future__ import annotations
 
@@ -6,146 +6,252 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
-from mnist_course.checks._returning import Verdict, compare, right, run, wrong
+from mnist_course.checks import (
+    NotSolvedError,
+    compare,
+    compared,
+    exercise,
+    run,
+    same,
+    uniform,
+    without,
+)
 
-
-def normalise(function: Callable[..., Any]) -> Verdict:
-    """Check ``function(images, mean, std)``: bytes to normalised pixels."""
-    generator = torch.Generator().manual_seed(0)
-    for count in (1, 3):
-        images = torch.randint(0, 256, (count, 1, 28, 28), generator=generator, dtype=torch.uint8)
-        pixels, mean, std = images.double() / 255, 0.1307, 0.3081
-        hints = (
-            (
-                "The pixels are still bytes when you subtract the mean: divide by 255 first.",
-                (images.double() - mean) / std,
-            ),
-            ("You divide by 255 twice.", (pixels / 255 - mean) / std),
-            ("The mean is subtracted, but nothing is divided by the deviation.", pixels - mean),
-            (
-                "Divide the whole difference: (x - mean) / std, with the brackets.",
-                pixels - mean / std,
-            ),
-            (
-                "You use the mean and deviation of these images; use those you were given.",
-                (pixels - pixels.mean()) / pixels.std(),
-            ),
-        )
-        verdict = compare(
-            run(function, images, mean, std),
-            (pixels - mean) / std,
-            f"{count} images of bytes",
-            tolerance=1e-4,
-            hints=hints,
-        )
-        if verdict is not None:
-            return verdict
-    return right("Bytes become pixels with the mean and deviation you were given.")
+__all__ = ["nearest_mean", "normalise", "one_hot", "split"]
 
 
-def one_hot(function: Callable[..., Any]) -> Verdict:
-    """Check ``function(labels, classes)``: class indices to one-hot vectors."""
-    for labels, classes in ((torch.tensor([3]), 10), (torch.tensor([0, 2, 1, 2]), 3)):
-        expected = torch.nn.functional.one_hot(labels, classes).double()
-        verdict = compare(
-            run(function, labels, classes),
+def _bytes(*shape: int) -> Tensor:
+    return (256 * uniform(*shape)).byte()
+
+
+@compared(
+    cases={
+        "1 image of bytes": (_bytes(1, 1, 28, 28), 0.1307, 0.3081),
+        "3 images of bytes": (_bytes(3, 1, 28, 28), 0.286, 0.353),
+        "2 images of 5×7 bytes": (_bytes(2, 1, 5, 7), 0.5, 0.25),
+    },
+    case="{case} with mean {mean} and deviation {std}",
+    mistakes={
+        "The pixels are still bytes when you subtract the mean: divide by 255 first.": (
+            lambda images, mean, std: (images - mean) / std
+        ),
+        "You divide by 255 twice.": lambda images, mean, std: (images / 255 / 255 - mean) / std,
+        "The mean is subtracted, but nothing is divided by the deviation.": (
+            lambda images, mean, std: images / 255 - mean
+        ),
+        "Divide the whole difference: (x - mean) / std, with the brackets.": (
+            lambda images, mean, std: images / 255 - mean / std
+        ),
+        "You use the mean and deviation of these images; use those you were given.": tuple(
+            lambda images, mean, std, axes=axes, n=n: (
+                (images / 255 - (images / 255).mean(axes, keepdim=True))
+                / (images / 255).std(axes, correction=n, keepdim=True)
+            )
+            for axes in ((0, 1, 2, 3), (1, 2, 3))
+            for n in (0, 1)
+        ),
+        "For {case} you use MNIST's 0.1307 and 0.3081; use those you were given.": (
+            lambda images, mean, std: (images / 255 - 0.1307) / 0.3081
+        ),
+        "For {case} you use MNIST's mean, 0.1307; use the one you were given.": (
+            lambda images, mean, std: (images / 255 - 0.1307) / std
+        ),
+        "For {case} you use MNIST's deviation, 0.3081; use the one you were given.": (
+            lambda images, mean, std: (images / 255 - mean) / 0.3081
+        ),
+    },
+    right="Bytes become pixels with the mean and deviation you were given.",
+)
+def normalise(images: Tensor, mean: float, std: float) -> Tensor:
+    """Check ``function(images, mean, std)``: bytes (N, 1, H, W) to normalised pixels."""
+    return (images / 255 - mean) / std
+
+
+@exercise
+@without("one_hot")
+def one_hot(function: Callable[..., Any]) -> str:
+    """Check ``function(labels, classes)``: class indices to one-hot vectors.
+
+    They may be whole or floating-point numbers.
+    """
+    for labels, classes in (([3], 10), ([0, 2, 1, 2], 3), ([4, 0], 7)):
+        answer = run(function, torch.tensor(labels), classes)
+        expected = F.one_hot(torch.tensor(labels), classes).double()
+        if isinstance(answer, Tensor) and answer.dtype != torch.bool:
+            expected = expected.to(answer.dtype)
+        compare(
+            answer,
             expected,
-            f"labels {labels.tolist()} and {classes} classes",
-            hints=(
-                ("The axes are exchanged: one row for each label.", expected.T),
-                ("Ones and zeros are exchanged.", 1 - expected),
-                ("Counting starts at 0: class 0 is the first column.", expected.roll(-1, dims=1)),
-            ),
+            f"labels {labels} and {classes} classes",
+            mistakes={
+                "The axes are exchanged: one row for each label.": expected.T,
+                "Ones and zeros are exchanged.": 1 - expected,
+                "Counting starts at 0: class 0 is the first column.": expected.roll(-1, dims=1),
+                "The class stands in its place; a one-hot vector has a 1 there.": (
+                    expected * torch.tensor(labels)[:, None]
+                ),
+            },
         )
-        if verdict is not None:
-            return verdict
-    return right("One row for each label, with a single 1 at the class index.")
+    return "One row for each label, with a single 1 at the class index."
 
 
-def split(function: Callable[..., Any]) -> Verdict:
+_Parts = dict[str, tuple[Tensor, Tensor]]
+
+
+@exercise
+def split(function: Callable[..., Any]) -> str:
     """Check ``function(images, labels, validation, seed)``: two parts of a data set.
 
-    Each image carries its own label in a pixel, so that the check sees which belong together.
+    Each image has its own label, so that the check sees which belong together.
     """
-    count, validation = 50, 8
-    labels = torch.arange(count)
-    images = labels[:, None, None, None].expand(count, 1, 2, 2).clone()
-    parts = run(function, images, labels, validation, 0)
-    if isinstance(parts, Verdict):
-        return parts
-    try:
-        (train_x, train_y), (valid_x, valid_y) = parts
-    except (TypeError, ValueError):
-        return wrong("Return two pairs: (training images, labels), (validation images, labels).")
-    if (len(train_x), len(valid_x)) != (count - validation, validation):
-        return wrong(
-            f"The parts have {len(train_x)} and {len(valid_x)} images, expected "
-            f"{count - validation} and {validation}."
+    for count, validation, seed in ((50, 8, 0), (30, 12, 5), (7, 1, 3)):
+        _split(function, count, validation, seed)
+    kept = _split(function, 50, 8, 0)
+    if any(same(kept.sort().values, torch.arange(50)[end]) for end in (slice(8), slice(-8, None))):
+        raise NotSolvedError(
+            "Nothing is shuffled: the validation part is simply one end of the data."
         )
-    for name, x, y in (("training", train_x, train_y), ("validation", valid_x, valid_y)):
-        if len(x) != len(y):
-            return wrong(f"The {name} part has {len(x)} images and {len(y)} labels.")
-        apart = int((x[:, 0, 0, 0] != y).sum())
-        if apart:
-            return wrong(
-                f"{apart} of {len(y)} {name} images have another image's label: "
-                "images and labels must be put into the same order."
-            )
+    if not same(_split(function, 50, 8, 0), kept):
+        raise NotSolvedError(
+            "The same seed gives another split when called again: pass it to a Generator."
+        )
+    if any(same(_split(function, 50, 8, seed), kept) for seed in (1, 2)):
+        raise NotSolvedError("Another seed gives the same split: is the seed used?")
+    return "Each image keeps its label, no image is in both parts, and the seed decides."
+
+
+def _split(function: Callable[..., Any], count: int, validation: int, seed: int) -> Tensor:
+    """The labels of the validation part, if all images and labels are where they should be."""
+    images, labels = torch.arange(count * 6).view(count, 1, 2, 3), torch.arange(count)
+    parts = _parts(run(function, images, labels, validation, seed))
+    got, expected = [len(x) for x, _ in parts.values()], [count - validation, validation]
+    if got != expected:
+        raise NotSolvedError(
+            f"The parts have {got[0]} and {got[1]} images, expected {expected[0]} and "
+            f"{expected[1]}."
+        )
+    for name, (x, y) in parts.items():
+        _keeps_labels(name, x, y, images)
+    (_, train_y), (_, valid_y) = parts.values()
     if set(train_y.tolist()) & set(valid_y.tolist()):
-        return wrong("Some images are in both parts.")
-    if set(train_y.tolist()) | set(valid_y.tolist()) != set(range(count)):
-        return wrong("Some images are in neither part.")
-    if torch.equal(valid_y, labels[:validation]) or torch.equal(valid_y, labels[-validation:]):
-        return wrong("Nothing is shuffled: the validation part is simply one end of the data.")
-    again, other = (
-        run(function, images, labels, validation, 0),
-        run(function, images, labels, validation, 1),
-    )
-    if isinstance(again, Verdict) or not torch.equal(again[1][1], valid_y):
-        return wrong("The same seed gives another split when called again: pass it to a Generator.")
-    if isinstance(other, Verdict) or torch.equal(other[1][1], valid_y):
-        return wrong("Another seed gives the same split: is the seed used?")
-    return right("Each image keeps its label, no image is in both parts, and the seed decides.")
+        raise NotSolvedError("Some images are in both parts.")
+    if len(set(train_y.tolist()) | set(valid_y.tolist())) < count:
+        raise NotSolvedError("Some images are in neither part.")
+    return valid_y
 
 
-def nearest_mean(function: Callable[..., Any]) -> Verdict:
-    """Check ``function(images, labels, queries)``: the digit with the nearest average image."""
-    generator = torch.Generator().manual_seed(0)
-    # Classes of unequal size around unequal centres: mistakes then change the answers.
-    labels = torch.cat([torch.full((3 + 2 * digit,), digit) for digit in range(10)])
-    centres = torch.randint(40, 216, (10, 1, 28, 28), generator=generator)
-    noise = torch.randint(-40, 40, (len(labels), 1, 28, 28), generator=generator)
-    images = (centres[labels] + noise).to(torch.uint8)
-    mixed = torch.rand(40, 10, generator=generator).softmax(dim=1)
-    queries = torch.einsum("qd,dchw->qchw", mixed, centres.float()).to(torch.uint8)
+def _parts(answer: Any) -> _Parts:
+    """Images and labels of both parts."""
+    try:
+        (train_x, train_y), (valid_x, valid_y) = answer
+    except (TypeError, ValueError):
+        raise NotSolvedError(
+            "Return two pairs: (training images, labels), (validation images, labels)."
+        ) from None
+    parts = {"training": (train_x, train_y), "validation": (valid_x, valid_y)}
+    for name, (x, y) in parts.items():
+        if not (isinstance(x, Tensor) and isinstance(y, Tensor) and x.ndim and y.ndim):
+            raise NotSolvedError(
+                f"The {name} part is a pair of {type(x).__name__} and {type(y).__name__}; make it "
+                "a tensor of images and a tensor of labels."
+            )
+        if len(x) != len(y):
+            raise NotSolvedError(f"The {name} part has {len(x)} images and {len(y)} labels.")
+    return parts
 
-    x, q = images.double().flatten(1), queries.double().flatten(1)
-    means = torch.stack([x[labels == digit].mean(dim=0) for digit in range(10)])
-    sums = torch.stack([x[labels == digit].sum(dim=0) for digit in range(10)])
-    bytes_means = means.to(torch.uint8)
-    wrapped = (queries.flatten(1)[:, None] - bytes_means[None]).double().norm(dim=2).argmin(dim=1)
-    verdict = compare(
-        run(function, images, labels, queries),
-        torch.cdist(q, means).argmin(dim=1).double(),
-        "40 pictures between ten averages",
-        hints=(
-            (
-                "You take the sum of each class where its average is meant.",
-                torch.cdist(q, sums).argmin(dim=1).double(),
-            ),
-            (
-                "You answer with the farthest average: argmin, not argmax.",
-                torch.cdist(q, means).argmax(dim=1).double(),
-            ),
-            (
-                "You answer with the nearest single image, not with the nearest average.",
-                labels[torch.cdist(q, x).argmin(dim=1)].double(),
-            ),
-            (
-                "You subtract bytes, which wrap around below 0: convert to floats first.",
-                wrapped.double(),
-            ),
+
+def _keeps_labels(name: str, x: Tensor, y: Tensor, images: Tensor) -> None:
+    """Raise what is wrong if the rows of x are not images, or y not their labels."""
+    if (x.shape[1:], x.dtype, y.ndim, y.dtype) != (images.shape[1:], images.dtype, 1, torch.int64):
+        raise NotSolvedError(
+            f"The {name} part has images of shape {tuple(x.shape)} and {x.dtype} and labels of "
+            f"shape {tuple(y.shape)} and {y.dtype}; expected {(len(x), *images.shape[1:])} of "
+            f"{images.dtype} and {(len(x),)} of torch.int64, as they were given."
+        )
+    found = (x.flatten(1)[:, None] == images.flatten(1)).all(dim=2)
+    if not found.any(dim=1).all():
+        raise NotSolvedError(
+            f"Some {name} images are none of those given: the pixels of an image stay together."
+        )
+    apart = int((found.int().argmax(dim=1) != y).sum())
+    if apart:
+        raise NotSolvedError(
+            f"{apart} of {len(y)} {name} images have another image's label: "
+            "images and labels must be put into the same order."
+        )
+
+
+def _digits(queries: int, *, mixed: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Bytes around ten centres, classes of unequal size, and pictures between two centres.
+
+    Every second picture has spots, which count for more in squares than in absolute values.
+    """
+    labels = torch.cat([torch.full((21 - 2 * digit,), digit) for digit in range(10)])
+    if mixed:
+        labels = labels[uniform(len(labels)).argsort()]
+    bright = torch.linspace(0.5, 1, 10)[:, None, None, None]
+    centres = 40 + 176 * bright * uniform(10, 1, 28, 28)
+    images = centres[labels] + 80 * uniform(len(labels), 1, 28, 28, seed=1) - 40
+    place = torch.arange(queries)
+    one, other = centres[place // 2 % 10], centres[(3 * (place // 2) + 1) % 10]
+    spots = torch.where(other > one, 255.0, 0.0)
+    spotted = torch.where(uniform(*one.shape, seed=2) < 0.14, spots, 0.6 * one + 0.4 * other)
+    between = torch.where(place[:, None, None, None] % 2 == 0, 0.51 * one + 0.49 * other, spotted)
+    return images.byte(), labels, between.byte()
+
+
+def _means(images: Tensor, labels: Tensor) -> Tensor:
+    return torch.stack([_flat(images)[labels == digit].mean(dim=0) for digit in range(10)])
+
+
+def _flat(images: Tensor) -> Tensor:
+    return images.double().flatten(1)
+
+
+def _wrapped(images: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
+    difference = queries.flatten(1)[:, None] - _means(images, labels).byte()
+    return difference.double().norm(dim=2).argmin(dim=1)
+
+
+@compared(
+    cases={
+        "40 pictures between ten averages": _digits(40, mixed=False),
+        "one picture, and training images in any order": _digits(1, mixed=True),
+        "30 pictures, and training images in any order": _digits(30, mixed=True),
+    },
+    mistakes={
+        "You take the sum of each class where its average is meant.": (
+            lambda images, labels, queries: torch.cdist(
+                _flat(queries), _means(images, labels) * labels.bincount()[:, None]
+            ).argmin(dim=1)
         ),
-    )
-    return right("The nearest of ten averages answers.") if verdict is None else verdict
+        "You answer with the farthest average: argmin, not argmax.": (
+            lambda images, labels, queries: torch.cdist(
+                _flat(queries), _means(images, labels)
+            ).argmax(dim=1)
+        ),
+        "You answer with the nearest single image, not with the nearest average.": (
+            lambda images, labels, queries: labels[
+                torch.cdist(_flat(queries), _flat(images)).argmin(dim=1)
+            ]
+        ),
+        "You subtract bytes, which wrap around below 0: convert to floats first.": _wrapped,
+        "You add up the absolute differences; Euclidean distance adds up their squares.": (
+            lambda images, labels, queries: torch.cdist(
+                _flat(queries), _means(images, labels), p=1
+            ).argmin(dim=1)
+        ),
+        "You answer with the largest product of picture and average, which a bright average wins; "
+        "take the smallest distance.": lambda images, labels, queries: (
+            _flat(queries) @ _means(images, labels).T
+        ).argmax(dim=1),
+    },
+    right="The nearest of ten averages answers.",
+    shape="one digit for each picture",
+)
+def nearest_mean(images: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
+    """Check ``function(images, labels, queries)``: the digit with the nearest average image."""
+    return torch.cdist(_flat(queries), _means(images, labels)).argmin(dim=1)

@@ -1,87 +1,150 @@
-"""Checks of the chapter *Draw a digit*."""
+"""Checks of chapter 1, draw a digit."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from mnist_course import evaluate, pretrained
-from mnist_course.checks._returning import Verdict, compare, right, run, wrong
+from mnist_course.checks import NotSolvedError, compared, exercise, uniform
 from mnist_course.strokes import preprocess
 
+__all__ = ["accuracy", "drawn", "prepare"]
 
-def drawn(strokes: Sequence[Any], digit: int) -> Verdict:
+# What may have happened to a drawing that the network takes for another digit.
+_TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "Remember that y grows downwards.": lambda points: points * [1, -1],
+    "Remember that x grows to the right.": lambda points: points * [-1, 1],
+    "Remember that a point is (x, y), the column first and then the row.": (
+        lambda points: points[:, ::-1]
+    ),
+}
+
+
+@exercise
+def drawn(strokes: Sequence[Any], digit: int) -> str:
     """Check that the course's network reads ``strokes`` as ``digit`` and is fairly sure of it."""
     try:
-        picture = torch.from_numpy(preprocess(strokes))[None, None]
-    except (TypeError, ValueError) as error:
-        return wrong(
+        strokes = list(strokes)
+        picture = _picture(strokes)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise NotSolvedError(
             f"These are not strokes: {error}. A drawing is a list of strokes, and a stroke "
             "a list of points (x, y)."
-        )
+        ) from error
     if not picture.any():
-        return wrong("The drawing is empty: a stroke is a list of points (x, y).")
-    share, answer = evaluate.predict(pretrained.load(), picture)[0].max(dim=0)
+        raise NotSolvedError("The drawing is empty: a stroke is a list of points (x, y).")
+    share, answer = _read(picture)
     if answer != digit:
-        return wrong(f"The network reads a {int(answer)}. Remember that y grows downwards.")
+        points = [np.asarray(stroke, dtype=np.float64).reshape(-1, 2) for stroke in strokes]
+        why = [
+            f" {words}"
+            for words, turn in _TURNS.items()
+            if _read(_picture([turn(stroke) for stroke in points]))[1] == digit
+        ]
+        raise NotSolvedError(f"The network reads a {answer}.{''.join(why[:1])}")
     if share < 0.8:
-        return wrong(f"The network reads a {digit}, but is not sure of it: only {share:.0%}.")
-    return right(f"The network reads a {digit}.")
-
-
-def prepare(function: Callable[..., Any]) -> Verdict:
-    """Check ``function(image)``: one picture of bytes, dark on light, as a batch for a network."""
-    image = torch.randint(0, 256, (28, 28), generator=torch.Generator().manual_seed(0)).byte()
-    ink = 1 - image.double() / 255
-    verdict = compare(
-        run(function, image),
-        ink[None, None],
-        "one picture (28, 28) of bytes",
-        tolerance=1e-6,
-        hints=(
-            ("The ink is still dark: turn the picture inside out.", (1 - ink)[None, None]),
-            ("The pixels still go up to 255: divide by 255.", 255 * ink[None, None]),
-            ("The values are right; the axes of batch and channel are missing.", ink),
-            ("The values are right; one axis is still missing: batch and channel.", ink[None]),
-            (
-                "Bytes wrap around: `1 - image` on bytes is not what you want; convert first.",
-                ((1 - image).double() / 255)[None, None],
-            ),
-        ),
-    )
-    return right("A batch of one, bright ink on black.") if verdict is None else verdict
-
-
-def accuracy(function: Callable[..., Any]) -> Verdict:
-    """Check ``function(probabilities, labels)``: the share of right answers, from 0 to 1."""
-    generator = torch.Generator().manual_seed(0)
-    for count in (10, 40):
-        probabilities = torch.rand(count, 10, generator=generator).softmax(dim=1).double()
-        labels = probabilities.argmax(dim=1)
-        labels[::4] = (labels[::4] + 1) % 10
-        right_answers = (probabilities.argmax(dim=1) == labels).double()
-        expected = right_answers.mean()
-        verdict = compare(
-            run(function, probabilities, labels),
-            expected,
-            f"{count} images of which {int(right_answers.sum())} are read rightly",
-            tolerance=1e-6,  # a share in float32 is as good
-            hints=(
-                (
-                    "You look for the largest number down the batch: the classes are along dim=1.",
-                    (probabilities.argmax(dim=0) == labels[:10]).double().mean(),
-                ),
-                ("Only the first ten images are counted.", right_answers[:10].mean()),
-                ("That is the share of wrong answers.", 1 - expected),
-                (
-                    "That is the number of right answers; divide by how many there are.",
-                    right_answers.sum(),
-                ),
-                ("That is per cent; the function is to give a share from 0 to 1.", 100 * expected),
-            ),
+        raise NotSolvedError(
+            f"The network reads a {digit}, but is not sure of it: only {share:.0%}."
         )
-        if verdict is not None:
-            return verdict
-    return right("The share of images whose largest probability is at the label.")
+    return f"The network reads a {digit}."
+
+
+def _picture(strokes: Sequence[Any]) -> Tensor:
+    with np.errstate(all="ignore"):
+        picture = preprocess(strokes)
+    if not np.isfinite(picture).all():
+        raise ValueError("the coordinates lie too close together to be told apart")
+    return torch.from_numpy(picture)[None, None]
+
+
+def _read(picture: Tensor) -> tuple[float, int]:
+    """How sure the course's network is, and of what."""
+    share, answer = evaluate.predict(pretrained.load(), picture)[0].max(dim=0)
+    return share.item(), int(answer)
+
+
+def _bytes(low: int, high: int) -> Tensor:
+    return (low + (high + 1 - low) * uniform(28, 28)).byte()
+
+
+def _batch(image: Tensor) -> Tensor:
+    return image.float()[None, None]
+
+
+@compared(
+    cases={
+        "one picture (28, 28) of bytes": (_bytes(0, 255),),
+        "one picture (28, 28) of bytes from 40 to 200": (_bytes(40, 200),),
+        "an empty sheet, all 28 × 28 bytes 230": (_bytes(230, 230),),
+    },
+    mistakes={
+        "The ink is still dark: turn the picture inside out.": lambda image: _batch(image / 255),
+        "The pixels still go up to 255: divide by 255.": lambda image: _batch(255 - image),
+        "The values are right; the axes of batch and channel are missing.": (
+            lambda image: 1 - image / 255
+        ),
+        "The values are right; one axis is still missing: batch and channel.": (
+            lambda image: (1 - image / 255)[None]
+        ),
+        "Bytes wrap around: `1 - image` on bytes is not what you want; convert first.": (
+            lambda image: _batch((1 - image) / 255),
+            lambda image: _batch(1 - image),
+            lambda image: _batch(1 + -image / 255),
+        ),
+        "For {case} you divide by the largest byte of this one; divide by 255, whatever is in it.":
+            lambda image: _batch(1 - image / image.max()),
+    },
+    right="A batch of one, bright ink on black.",
+)  # fmt: skip
+def prepare(image: Tensor) -> Tensor:
+    """Check ``function(image)``: one picture of bytes, dark on light, as a batch for a network."""
+    return _batch(1 - image / 255)
+
+
+def _share_case(count: int, wrong: int) -> tuple[Tensor, Tensor]:
+    """Probabilities of ``count`` images and labels of which ``wrong`` are not the likeliest."""
+    probabilities = (4 * uniform(count, 10, seed=count)).softmax(dim=1).float()
+    labels = probabilities.argmax(dim=1)
+    labels[torch.arange(count) % (count // wrong) == 0] += 1
+    return probabilities, labels % 10
+
+
+@compared(
+    cases={
+        f"{count} images of which {count - wrong} are read correctly": _share_case(count, wrong)
+        for count, wrong in ((10, 2), (40, 10), (7, 1), (3, 3))
+    },
+    mistakes={
+        "You look for the largest number down the batch: the classes are along dim=1.": (
+            lambda probabilities, labels: (
+                (probabilities.argmax(dim=0) == labels[:10]).double().mean().item()
+            )
+        ),
+        "Only the first ten images are counted.": lambda probabilities, labels: _share(
+            probabilities[:10], labels[:10]
+        ),
+        "That is the share of wrong answers.": lambda *given: 1 - _share(*given),
+        "That is the number of right answers; divide by how many there are.": (
+            lambda probabilities, labels: _share(probabilities, labels) * len(labels)
+        ),
+        "For {case} you divide by 10; divide by how many images there are.": (
+            lambda probabilities, labels: _share(probabilities, labels) * len(labels) / 10
+        ),
+        "That is per cent; the function is to give a share from 0 to 1.": (
+            lambda *given: 100 * _share(*given)
+        ),
+    },
+    right="The share of images whose largest probability is at the label.",
+)
+def accuracy(probabilities: Tensor, labels: Tensor) -> float:
+    """Check ``function(probabilities, labels)``: the share of right answers, from 0 to 1."""
+    return _share(probabilities, labels)
+
+
+def _share(probabilities: Tensor, labels: Tensor) -> float:
+    return (probabilities.argmax(dim=1) == labels).double().mean().item()

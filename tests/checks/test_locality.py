@@ -2,204 +2,170 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from mnist_course.checks import Verdict
 from mnist_course.checks import locality as check
-from tests.checks.verdicts import assert_wrong
+from tests.chapters.definitions import definitions
+from tests.checks.verdicts import assert_not_begun, assert_right, assert_wrong
 
-
-def unwritten(*_: Any, **__: Any) -> Any:
-    raise NotImplementedError
-
-
-def nothing(*_: Any, **__: Any) -> None:
-    return None
-
-
-def broken(*_: Any, **__: Any) -> Any:
-    raise IndexError("too many indices")
+chapter = definitions("locality")
 
 
 @pytest.mark.parametrize("name", check.__all__)
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        (unwritten, "Nothing is written yet"),
-        (nothing, "returned None"),
-        (broken, "raised IndexError: too many indices"),
-        (lambda *_, **__: "seven", ""),
-    ],
-)
-def test_every_check_survives_what_is_no_answer(
-    name: str, answer: Callable[..., Any], message: str
-) -> None:
-    verdict = getattr(check, name)(answer)
-    assert isinstance(verdict, Verdict)
-    assert_wrong(verdict, message)
+def test_the_stub_is_not_begun_and_the_solution_right(name: str) -> None:
+    assert_not_begun(getattr(check, name)(chapter[f"my_{name}"]))
+    assert_right(getattr(check, name)(chapter[f"solution_{name}"]))
 
 
 # --- parameters ---
 
 
-def right_parameters(C_in, C_out, H, W, K):
-    return C_out * H * W * (C_in * H * W + 1), C_out * (C_in * K * K + 1)
-
-
-def dense(C_in, C_out, H, W, K):
-    return right_parameters(C_in, C_out, H, W, K)[0]
-
-
-WRONG_PARAMETERS = {
-    "exchanged": lambda *a: right_parameters(*a)[::-1],
-    "Both biases are missing": lambda i, o, H, W, K: (i * o * (H * W) ** 2, o * i * K * K),
-    "dense layer's bias is missing": lambda i, o, H, W, K: (
-        i * o * (H * W) ** 2,
-        o * (i * K * K + 1),
-    ),
-    "bias for each output pixel": lambda i, o, H, W, K: (
-        i * o * (H * W) ** 2 + o,
-        o * (i * K * K + 1),
-    ),
-    "convolution's bias is missing": lambda i, o, H, W, K: (dense(i, o, H, W, K), o * i * K * K),
-    "as deep as its input": lambda i, o, H, W, K: (dense(i, o, H, W, K), o * (K * K + 1)),
-    "H and W do not count": lambda i, o, H, W, K: (
-        dense(i, o, H, W, K),
-        o * H * W * (i * K * K + 1),
-    ),
-    "one bias for each output map, shared": lambda i, o, H, W, K: (
-        dense(i, o, H, W, K),
-        o * i * K * K + o * H * W,
-    ),
-    "not for each slice": lambda i, o, H, W, K: (dense(i, o, H, W, K), o * i * (K * K + 1)),
-    "not one for the whole layer": lambda i, o, H, W, K: (dense(i, o, H, W, K), i * o * K * K + 1),
-    "1 of 2 are wrong, index (0,) is 651, expected 650": lambda i, o, H, W, K: (
-        dense(i, o, H, W, K) + 1,
-        o * (i * K * K + 1),
-    ),
-    "shape": lambda *a: right_parameters(*a)[0],
-}
+def by_layers(C_in, C_out, H, W, K):
+    weights = [(C_in * H * W, C_out * H * W), (C_out * H * W,)], [(C_out, C_in, K, K), (C_out,)]
+    return [sum(np.prod(shape, dtype=np.int64) for shape in shapes) for shapes in weights]
 
 
 def test_parameters_accepts_the_right_counts() -> None:
-    assert check.parameters(right_parameters)
+    assert_right(check.parameters(by_layers))
+    assert_right(check.parameters(lambda *sizes: torch.tensor(by_layers(*sizes))))
 
 
-@pytest.mark.parametrize("message", WRONG_PARAMETERS)
-def test_parameters_names_the_mistake(message: str) -> None:
-    assert_wrong(check.parameters(WRONG_PARAMETERS[message]), message)
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda *sizes: by_layers(*sizes)[0], "has shape (), expected (2,): return two numbers"),
+        (lambda *sizes: [float(n) for n in by_layers(*sizes)], "is not a whole number"),
+        (lambda i, o, H, W, K: (o * (i * H * W + 1), o * (K * K + 1)), "you count C_out outputs"),
+        (
+            lambda i, o, H, W, K: by_layers(i, o, H, H, K),
+            "(0,) is 3825, expected 2460",
+        ),
+        (lambda i, o, H, W, K: by_layers(i, o, H, W, 3), "K=5 the shape is right"),
+        (lambda i, o, H, W, K: by_layers(o, i, H, W, K), "the numbers are not"),
+        (lambda *sizes: dict(zip("dc", by_layers(*sizes), strict=True)), "expected numbers"),
+    ],
+)
+def test_parameters_names_the_mistake(answer, message: str) -> None:
+    assert_wrong(check.parameters(answer), message)
 
 
 # --- matrix ---
 
 
-def right_matrix(kernel, H, W):
-    pixels = torch.eye(H * W, dtype=kernel.dtype).view(H * W, 1, H, W)
-    return F.conv2d(pixels, kernel[None, None]).flatten(1).T
-
-
-def padded_matrix(kernel, H, W):
+def in_loops(kernel, H, W, width=None):
     K_h, K_w = kernel.shape
-    if not (K_h % 2 and K_w % 2):
-        return right_matrix(kernel, H, W)
-    pixels = torch.eye(H * W, dtype=kernel.dtype).view(H * W, 1, H, W)
-    return F.conv2d(pixels, kernel[None, None], padding=(K_h // 2, K_w // 2)).flatten(1).T
+    matrix = torch.zeros((H - K_h + 1) * (W - K_w + 1), H * W)
+    for row in range(len(matrix)):
+        i, j = divmod(row, width or W - K_w + 1)
+        for u in range(K_h):
+            for v in range(K_w):
+                matrix[row, (i + u) * W + j + v] = kernel[u, v]
+    return matrix
 
 
-def matrix_with_a_fixed_width(kernel, H, W):
-    matrix = right_matrix(kernel, H, W)
-    return matrix if kernel.shape[0] == kernel.shape[1] else matrix + 1
+def unfolded(kernel, H, W):
+    places = torch.arange(H * W).view(H, W).unfold(0, kernel.shape[0], 1)
+    places = places.unfold(1, kernel.shape[1], 1).flatten(2).flatten(0, 1)
+    return kernel.new_zeros(len(places), H * W).scatter(
+        1, places, kernel.flatten().repeat(len(places), 1)
+    )
 
 
-WRONG_MATRICES = {
-    "transposed": lambda *a: right_matrix(*a).T,
-    "flipped": lambda kernel, H, W: right_matrix(kernel.flip(0, 1), H, W),
-    "all zeros": lambda *a: 0 * right_matrix(*a),
-    "four axes": lambda kernel, H, W: right_matrix(kernel, H, W).view(
-        H - kernel.shape[0] + 1, W - kernel.shape[1] + 1, H, W
-    ),
-    "padding": padded_matrix,
-    "numbers are not": matrix_with_a_fixed_width,
-    "float64 became": lambda *a: right_matrix(*a).float(),
-}
+@pytest.mark.parametrize("answer", [in_loops, unfolded])
+def test_matrix_accepts_the_right_one(answer) -> None:
+    assert_right(check.matrix(answer))
 
 
-def test_matrix_accepts_the_right_one() -> None:
-    assert check.matrix(right_matrix)
-
-
-@pytest.mark.parametrize("message", WRONG_MATRICES)
-def test_matrix_names_the_mistake(message: str) -> None:
-    torch.manual_seed(0)
-    assert_wrong(check.matrix(WRONG_MATRICES[message]), message)
-
-
-def test_matrix_names_exchanged_rows_and_columns() -> None:
-    def exchanged(kernel, H, W):
-        square = kernel.shape[0] == kernel.shape[1]
-        return right_matrix(kernel.T if square else kernel, H, W)
-
-    verdict = check.matrix(exchanged)
-    assert not verdict
-    assert "Rows and columns of the kernel are exchanged" in verdict.message
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda kernel, H, W: in_loops(kernel.T, H, W), "Rows and columns of the kernel are"),
+        (lambda kernel, H, W: in_loops(kernel, H, W, H - len(kernel) + 1), "raised IndexError"),
+        (lambda kernel, H, W: in_loops(kernel, H, H), "has shape (4, 4), expected (6, 6)"),
+        (lambda *given: in_loops(*given).float(), "float64 became"),
+        (lambda *given: in_loops(*given).to_sparse(), "sparse"),
+        (lambda *given: in_loops(*given).tolist(), "asks for a tensor"),
+        (lambda *given: in_loops(*given).abs(), "numbers are not"),
+        (lambda *given: in_loops(*given)[:, None], "has shape (6, 1, 6)"),
+        (lambda kernel, H, W: in_loops(kernel.div_(2), H, W), "changes `kernel` in place"),
+    ],
+)
+def test_matrix_names_the_mistake(answer, message: str) -> None:
+    assert_wrong(check.matrix(answer), message)
 
 
 # --- is_equivariant ---
 
 
-def trial(*steps: tuple[int, int], x: Callable[[], torch.Tensor]) -> Callable[..., bool]:
+def trial(*steps, x: Callable[[], torch.Tensor], same=torch.allclose) -> Callable[..., bool]:
     """A test that tries these shifts (step, axis) on this picture."""
 
     def is_equivariant(f):
-        return all(
-            torch.allclose(f(x().roll(step, axis)), f(x()).roll(step, axis)) for step, axis in steps
-        )
+        return all(same(f(x().roll(step, axis)), f(x()).roll(step, axis)) for step, axis in steps)
 
     return is_equivariant
 
 
-def noise() -> torch.Tensor:
+def noise(*shape: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(2, 1, 8, 8, dtype=torch.float64, generator=generator)
+    return torch.randn(shape or (2, 1, 8, 8), dtype=torch.float64, generator=generator)
 
 
-WRONG_TESTS = {
-    "rows only": trial((1, 2), x=noise),
-    "columns only": trial((1, 3), x=noise),
-    "even number of pixels": trial((2, 2), (2, 3), x=noise),
-    "image of zeros": trial((1, 2), (1, 3), x=lambda: 0 * noise()),
-    "not only the shapes": lambda f: f(noise()).shape == noise().shape,
-    "You say False for the identity": lambda f: torch.equal(f(noise().roll(1, 2)), f(noise())),
-    "for a constant, which is equivariant": lambda f: (
-        f(noise()).std() > 0 and trial((1, 2), (1, 3), x=noise)(f)
-    ),
-    "Return True or False; for the identity I got str": lambda f: "yes",
-}
+def close(a, b):
+    return (a - b).abs().max() < 1e-9
 
 
-def test_is_equivariant_accepts_a_right_test() -> None:
-    assert check.is_equivariant(trial((1, 2), (1, 3), x=noise))
-    assert check.is_equivariant(lambda f: torch.tensor(trial((1, 2), (1, 3), x=noise)(f)))
-    assert check.is_equivariant(lambda f: np.bool_(trial((1, 2), (1, 3), x=noise)(f)))
+@pytest.mark.parametrize(
+    "answer",
+    [
+        trial((1, 2), (1, 3), x=noise),
+        trial((-1, -2), (3, -1), x=lambda: noise(1, 1, 5, 7)),
+        trial(((1, 1), (2, 3)), x=lambda: noise(1, 1, 7, 8)),  # seven and eight make up all
+        trial((1, 2), (1, 3), x=noise, same=close),
+        trial((1, 2), (1, 3), x=lambda: noise(1, 1, 6, 6).abs().float()),
+        lambda f: torch.tensor(trial((1, 2), (1, 3), x=noise)(f)),
+        lambda f: np.bool_(trial((1, 2), (1, 3), x=noise)(f)),
+    ],
+)
+def test_is_equivariant_accepts_a_right_test(answer) -> None:
+    assert_right(check.is_equivariant(answer))
 
 
 def test_is_equivariant_accepts_a_right_test_in_float32() -> None:
     for seed in range(50):
-        torch.manual_seed(seed)
-        x = torch.rand(3, 1, 9, 9)
-        verdict = check.is_equivariant(trial((1, 2), (1, 3), x=lambda x=x: x))
-        assert verdict, verdict.message
+        x = noise(3, 1, 9, 9).roll(seed, 3).float()
+        assert_right(check.is_equivariant(trial((1, 2), (1, 3), x=lambda x=x: x)))
 
 
-@pytest.mark.parametrize("message", WRONG_TESTS)
-def test_is_equivariant_says_where_a_test_fails(message: str) -> None:
-    assert_wrong(check.is_equivariant(WRONG_TESTS[message]), message)
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (trial((1, 2), x=noise), "shifts of rows only"),
+        (trial((1, 3), x=noise), "shifts of columns only"),
+        (trial(((1, 1), (2, 3)), x=noise), "move one of them at a time"),
+        (trial((2, 2), (2, 3), x=noise), "even number of pixels"),
+        (trial((1, 2), (1, 3), x=lambda: 0 * noise()), "image of zeros"),
+        (trial((1, 2), (1, 3), x=noise, same=torch.equal), "not with torch.equal"),
+        (lambda f: f(noise()).shape == noise().shape, "not only the shapes"),
+        (trial((1, 2), (1, 3), x=lambda: 0 * noise() + 1), "Symmetric images"),
+        (lambda f: close(f(noise().roll(1, 2)), f(noise())).item(), "You say False for the identi"),
+        (lambda f: f(noise()).std() > 0 and trial((1, 2), (1, 3), x=noise)(f), "for a constant"),
+        (lambda f: "yes", "Return True or False; for the identity I got str"),
+        (lambda f: 1.0, "got float"),
+        (lambda f: 1, "got int"),
+        (lambda f: f(noise()) == noise(), "got Tensor"),
+        (lambda f: True, "You say True for a bias"),
+        (lambda f: False, "You say False for the identity"),
+    ],
+)
+def test_is_equivariant_says_where_a_test_fails(answer, message: str) -> None:
+    assert_wrong(check.is_equivariant(answer), message)
 
 
 # --- shuffle ---
@@ -208,6 +174,26 @@ def test_is_equivariant_says_where_a_test_fails(message: str) -> None:
 def right_shuffle(x, seed=0):
     order = torch.randperm(x[0].numel(), generator=torch.Generator().manual_seed(seed))
     return x.flatten(1)[:, order].view_as(x)
+
+
+def by_numpy(x, seed=0):
+    order = np.random.default_rng(seed).permutation(x[0].numel())
+    return torch.from_numpy(x.numpy().reshape(len(x), -1)[:, order].reshape(x.shape))
+
+
+def by_random(x, seed=0):
+    order = random.Random(seed).sample(range(x[0].numel()), x[0].numel())
+    return torch.stack([image.flatten()[order].view_as(image) for image in x])
+
+
+def by_fork(x, seed=0):
+    with torch.random.fork_rng():
+        return shuffle_by_global_seed(x, seed)
+
+
+@pytest.mark.parametrize("answer", [right_shuffle, by_numpy, by_random, by_fork])
+def test_shuffle_accepts_the_right_one(answer) -> None:
+    assert_right(check.shuffle(answer))
 
 
 def shuffle_anew(x, seed=0):
@@ -219,10 +205,14 @@ def shuffle_by_global_seed(x, seed=0):
     return shuffle_anew(x)
 
 
+def shuffle_by_numpys_seed(x, seed=0):
+    np.random.seed(seed)  # noqa: NPY002
+    return x.flatten(1)[:, np.random.permutation(x[0].numel())].view_as(x)  # noqa: NPY002
+
+
 def shuffle_each(x, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    flat = x.flatten(1)
-    rows = [row[torch.randperm(len(row), generator=generator)] for row in flat]
+    rows = [row[torch.randperm(len(row), generator=generator)] for row in x.flatten(1)]
     return torch.stack(rows).view_as(x)
 
 
@@ -239,43 +229,37 @@ def shuffle_columns(x, seed=0):
     return shuffle_rows(x.mT, seed).mT
 
 
-def shuffle_whole_rows(x, seed=0):
-    return shuffle_rows(shuffle_columns(x, seed), seed)
-
-
-def shuffle_in_place(x, seed=0):
-    x.copy_(right_shuffle(x, seed))
-    return x
-
-
-def shuffle_by_size(x, seed=0):
-    return right_shuffle(x, seed + len(x))
-
-
-WRONG_SHUFFLES = {
-    "two different orders": shuffle_anew,
-    "two different orders, ": shuffle_by_size,
-    "of the whole program": shuffle_by_global_seed,
-    "in the same order": shuffle_each,
-    "keep its own pixels": shuffle_images,
-    "within a row": shuffle_rows,
-    "within a column": shuffle_columns,
-    "Whole rows stay": shuffle_whole_rows,
-    "have changed": shuffle_in_place,
-    "where they were": lambda x, seed=0: x,
-    "use the seed": lambda x, seed=0: right_shuffle(x, 0),
-    "expected the same, got (3, 42)": lambda x, seed=0: right_shuffle(x, seed).flatten(1),
-    "raised TypeError": lambda x: right_shuffle(x),
-}
-
-
-def test_shuffle_accepts_the_right_one() -> None:
-    assert check.shuffle(right_shuffle)
-
-
-@pytest.mark.parametrize("message", WRONG_SHUFFLES)
-def test_shuffle_names_the_mistake(message: str) -> None:
-    assert_wrong(check.shuffle(WRONG_SHUFFLES[message]), message.strip(" ,"))
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (chapter["buggy_shuffle"], "two different orders"),
+        (shuffle_anew, "two different orders"),
+        (lambda x, seed=0: right_shuffle(x, seed + len(x)), "two different orders"),
+        (lambda x, seed=0: right_shuffle(x, seed + int(x[0, 0, 0, 0] != 0)), "different orders"),
+        (shuffle_by_global_seed, "of the whole program"),
+        (shuffle_by_numpys_seed, "of the whole program"),
+        (shuffle_each, "in the same order"),
+        (shuffle_images, "keep its own pixels"),
+        (lambda x, seed=0: right_shuffle(x[:1], seed).expand_as(x), "keep its own pixels"),
+        (shuffle_rows, "within a row"),
+        (shuffle_columns, "within a column"),
+        (lambda x, seed=0: shuffle_rows(shuffle_columns(x, seed), seed), "Whole rows stay"),
+        (lambda x, seed=0: x.flatten(1).roll(1 + seed, 1).view_as(x), "at random"),
+        (lambda x, seed=0: x.mT.reshape(x.shape).roll(seed, 3), "at random"),
+        (lambda x, seed=0: x.copy_(right_shuffle(x, seed)), "changes `x` in place"),
+        (lambda x, seed=0: x, "where they were"),
+        (lambda x, seed=0: x if seed else right_shuffle(x), "where they were"),
+        (lambda x, seed=0: right_shuffle(x, 0), "use the seed"),
+        (lambda x, seed=0: right_shuffle(x, seed % 2), "seed=0 and seed=2 give the same"),
+        (lambda x, seed=0: right_shuffle(x, seed).flatten(1), "expected the same, got (3, 42)"),
+        (lambda x, seed=0: right_shuffle(x, seed).numpy(), "expected the same, got ndarray"),
+        (lambda x, seed=0: right_shuffle(x, seed).float(), "keep their type"),
+        (lambda x, seed=0: right_shuffle(x, seed) / 0 * 0, "keep its own pixels"),
+        (lambda x: right_shuffle(x), "raised TypeError"),
+    ],
+)
+def test_shuffle_names_the_mistake(answer, message: str) -> None:
+    assert_wrong(check.shuffle(answer), message)
 
 
 # --- random_shift ---
@@ -292,63 +276,82 @@ def shifter(low=lambda n: -n, high=lambda n: n + 1, move=shift, axes=2):
         if low(limit) >= high(limit):
             return x.clone()
         draw = torch.randint(low(limit), high(limit), (len(x), axes), generator=generator)
-        ways = draw.expand(-1, 2).tolist()
-        return torch.stack([move(image, *way) for image, way in zip(x, ways, strict=True)])
+        return moved(x, draw.expand(-1, 2), move)
 
     return random_shift
+
+
+def moved(x, ways, move=shift):
+    pairs = zip(x, ways.tolist(), strict=True)
+    return torch.stack([move(image, int(down), int(right)) for image, (down, right) in pairs])
+
+
+def by_index(x, limit, generator):
+    """All images at once: where each pixel of the result comes from."""
+    padded = F.pad(x, (limit,) * 4)
+    corner = (torch.rand(len(x), 2, generator=generator) * (2 * limit + 1)).floor().long()
+    rows = corner[:, :1] + torch.arange(x.shape[2])
+    columns = corner[:, 1:] + torch.arange(x.shape[3])
+    n = torch.arange(len(x))[:, None, None]
+    return padded[n, 0, rows[:, :, None], columns[:, None, :]][:, None]
+
+
+@pytest.mark.parametrize("answer", [shifter(), by_index])
+def test_random_shift_accepts_the_right_one(answer) -> None:
+    assert_right(check.random_shift(answer))
 
 
 def all_alike(x, limit, generator):
     return shift(x, *torch.randint(-limit, limit + 1, (2,), generator=generator).tolist())
 
 
-def without_generator(x, limit, generator):
-    return shifter()(x, limit, None)
+def of_real_numbers(convert):
+    def random_shift(x, limit, generator):
+        draw = (torch.rand(len(x), 2, generator=generator) * 2 - 1) * limit
+        return moved(x, convert(draw))
 
-
-def always_the_same(x, limit, generator):
-    return shifter()(x, limit, torch.Generator().manual_seed(0))
-
-
-def rounded(x, limit, generator):
-    """The outermost ways are drawn half as often as the others."""
-    draw = ((torch.rand(len(x), 2, generator=generator) * 2 - 1) * limit).round().int().tolist()
-    return torch.stack([shift(image, *way) for image, way in zip(x, draw, strict=True)])
-
-
-def in_place(x, limit, generator):
-    x.copy_(shifter()(x, limit, generator))
-    return x
+    return random_shift
 
 
 def mostly_unmoved(x, limit, generator):
-    moved = shifter()(x, limit, generator)
+    result = shifter()(x, limit, generator)
     stay = torch.rand(len(x), generator=generator) < 0.4
-    moved[stay] = x[stay]
-    return moved
+    result[stay] = x[stay]
+    return result
 
 
-WRONG_SHIFTS = {
-    "enters on the other": shifter(move=lambda image, d, r: image.roll((d, r), (1, 2))),
-    "farther than the limit": shifter(high=lambda n: n + 2),
-    "leaves out the upper end": shifter(high=lambda n: n),
-    "one for each direction": shifter(axes=1),
-    "all ways should be equally likely": shifter(low=lambda n: 0),
-    "All images moved the same way": all_alike,
-    "draw from `generator` only": without_generator,
-    "Another generator gave the same": always_the_same,
-    "have changed": in_place,
-    "too many images moved by (0, 0)": mostly_unmoved,
-    "too many images moved by": rounded,
-    "not the image moved": lambda x, limit, generator: x + limit,
-    "expected the same, got (400, 7, 9)": lambda x, limit, generator: x[:, 0],
-}
+def never_nought(x, limit, generator):
+    signs = 2 * torch.randint(0, 2, (len(x), 2), generator=generator) - 1
+    return moved(x, limit * signs)
 
 
-def test_random_shift_accepts_the_right_one() -> None:
-    assert check.random_shift(shifter())
-
-
-@pytest.mark.parametrize("message", WRONG_SHIFTS)
-def test_random_shift_names_the_mistake(message: str) -> None:
-    assert_wrong(check.random_shift(WRONG_SHIFTS[message]), message)
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (shifter(move=lambda image, d, r: image.roll((d, r), (1, 2))), "enters on the other"),
+        (shifter(high=lambda n: n + 2), "farther than the limit"),
+        (shifter(high=lambda n: n), "leaves out the upper end"),
+        (shifter(axes=1), "one for each direction"),
+        (never_nought, "no image of 400 moved by (-1, 0)"),
+        (shifter(low=lambda n: 0), "all ways should be equally likely"),
+        (all_alike, "All images moved the same way"),
+        (lambda x, limit, generator: x.clone(), "For limit=1, no image moved at all"),
+        (of_real_numbers(torch.trunc), "For limit=1, no image moved at all"),
+        (of_real_numbers(torch.round), "too many images moved by"),
+        (lambda x, limit, generator: shifter()(x, limit, None), "draw from `generator` only"),
+        (
+            lambda x, limit, generator: shifter()(x, limit, torch.Generator().manual_seed(0)),
+            "Another generator gave the same",
+        ),
+        (lambda x, *rest: x.copy_(shifter()(x, *rest)), "changes `x` in place"),
+        (mostly_unmoved, "too many images moved by (0, 0)"),
+        (lambda x, limit, generator: x + limit, "not the image moved"),
+        (lambda x, *rest: shifter()(x[:1].expand_as(x), *rest), "not the image moved"),
+        (lambda x, *rest: x * (shifter()(x, *rest) > 0), "not the image moved"),
+        (lambda x, limit, generator: x[:, 0], "expected the same, got (400, 7, 9)"),
+        (lambda x, *rest: list(shifter()(x, *rest)), "expected the same, got list"),
+        (lambda x, *rest: shifter()(x, *rest).float(), "keep their type"),
+    ],
+)
+def test_random_shift_names_the_mistake(answer, message: str) -> None:
+    assert_wrong(check.random_shift(answer), message)

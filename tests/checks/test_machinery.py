@@ -88,6 +88,12 @@ def test_a_check_computes_gradients_although_it_is_called_without():
             assert_right(checking(lambda y: y.backward())(lambda: x.clone().requires_grad_().sum()))
 
 
+def test_a_function_that_does_not_take_the_arguments_is_told_so():
+    verdict = exercise(lambda function: run(function, 1, seed=0))(lambda x: x)
+    assert_wrong(verdict, "Calling your function raised TypeError: ")
+    assert "unexpected keyword argument 'seed'" in verdict.message
+
+
 def test_what_a_check_meets_in_the_answer_is_no_exception():
     namespace = {"__name__": "mnist_course.checks.made_up"}
     body = compile("def check(f): return len(f())", _verdicts.__file__, "exec")
@@ -382,6 +388,7 @@ def test_nan_is_equal_to_nothing():
         (3.0, 3, "3.0 is not a whole number like 3"),
         (torch.tensor(3.0), 3, "is not a whole number like 3"),
         (True, 1, "True is not a whole number"),
+        ((3, 4.0), (3, 4), "4.0 is not a whole number like 4"),
         (1, True, "1 is not a bool"),
         ((torch.ones(1), [1.0]), (torch.ones(1), torch.ones(1)), "a list; the exercise"),
     ],
@@ -399,6 +406,8 @@ def test_right_numbers_of_another_type_are_told_so(answer, expected, reason):
         (torch.ones(2), torch.ones(2).double()),
         (np.int64(3), 3),
         (torch.tensor(3), 3),
+        (torch.tensor([3, 4]), (3, 4)),
+        ([np.int64(3), 4], (3, 4)),
         (torch.tensor(0.5), 0.5),
         (1, 1.0),
         ((0.5, 1), [0.5, 1.0]),

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -9,7 +10,7 @@ from torch.nn import functional as F
 
 from mnist_course.checks import stride as check
 from tests.chapters.definitions import definitions
-from tests.checks.verdicts import assert_wrong
+from tests.checks.verdicts import assert_not_begun, assert_right, assert_wrong
 
 chapter = definitions("stride")
 output_size = chapter["output_size"]
@@ -29,56 +30,24 @@ solution_cost = chapter["solution_cost"]
     ],
 )
 def test_right_answers_are_accepted(check_name, solution):
-    verdict = getattr(check, check_name)(chapter[solution])
-    assert verdict, verdict.message
+    assert_right(getattr(check, check_name)(chapter[solution]))
 
 
 def test_the_general_convolution_passes_as_strided_and_as_depthwise():
     general = chapter["conv2d_general"]
-    assert check.strided_conv2d(lambda x, w, stride: general(x, w, w.new_zeros(len(w)), stride))
-    assert check.depthwise_conv2d(
-        lambda x, w: general(x, w, w.new_zeros(len(w)), groups=x.shape[1])
-    )
+    answers = {
+        check.strided_conv2d: lambda x, w, s: general(x, w, w.new_zeros(len(w)), s),
+        check.depthwise_conv2d: (
+            lambda x, w: general(x, w, w.new_zeros(len(w)), groups=x.shape[1])
+        ),
+    }
+    for checking, answer in answers.items():
+        assert_right(checking(answer))
 
 
-@pytest.mark.parametrize(
-    ("check_name", "stub"),
-    [
-        ("output_size", "my_output_size"),
-        ("pad", "my_pad"),
-        ("field_rows", "my_field_rows"),
-        ("cost", "my_cost"),
-        ("depthwise_conv2d", "my_depthwise_conv2d"),
-    ],
-)
-def test_an_empty_stub_is_told_so(check_name, stub):
-    verdict = getattr(check, check_name)(chapter[stub])
-    assert not verdict
-    assert "Nothing is written yet" in verdict.message
-
-
-@pytest.mark.parametrize(
-    "check_name",
-    ["output_size", "pad", "field_rows", "cost", "strided_conv2d", "depthwise_conv2d"],
-)
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        (lambda *_, **__: None, "returned None"),
-        (lambda *_, **__: 1 / 0, "ZeroDivisionError"),
-        (lambda *_, **__: "twelve", ""),
-    ],
-)
-def test_nonsense_is_a_verdict_and_not_an_exception(check_name, answer, message):
-    assert_wrong(getattr(check, check_name)(answer), message)
-
-
-def test_checks_leave_the_random_numbers_of_the_notebook_alone():
-    torch.manual_seed(0)
-    expected = torch.rand(1)
-    torch.manual_seed(0)
-    assert check.strided_conv2d(chapter["solution_strided_conv2d"])
-    assert torch.equal(torch.rand(1), expected)
+@pytest.mark.parametrize("name", ["output_size", "pad", "field_rows", "cost", "depthwise_conv2d"])
+def test_an_empty_stub_is_told_so(name):
+    assert_not_begun(getattr(check, name)(chapter[f"my_{name}"]))
 
 
 # --- the size of the output
@@ -111,6 +80,15 @@ def test_checks_leave_the_random_numbers_of_the_notebook_alone():
             "you round up",
         ),
         (lambda n, k, s, p, d: (n + 2 * p - d * (k - 1) - 1) / s + 1, "divide with //"),
+        (lambda *case: float(output_size(*case)), "1.0 is not a whole number like 1"),
+        (
+            lambda n, k, s, p, d: output_size(min(n, 100), k, s, p, d),
+            "for n = 224, kernel_size",
+        ),
+        (lambda *case: max(output_size(*case), 0) or 0.0, "0.0 is not a whole number"),
+        (lambda *case: math.nan, "I expected a finite number"),
+        (lambda *case: [output_size(*case)] * 2, "I expected one number"),
+        (lambda *case: str(output_size(*case)), "I expected one number, got str"),
         (output_size, "it fits nowhere, so 0 is expected; you return -"),
         (
             lambda n, k, s, p, d: int((n + 2 * p - d * (k - 1) - 1) / s) + 1,
@@ -124,56 +102,80 @@ def test_mistakes_in_the_output_size(answer, message):
     assert_wrong(check.output_size(answer), message)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda n, k, s, p, d: len(range(0, n + 2 * p - d * (k - 1), s)),
+        lambda n, k, s, p, d: max(0, math.floor((n + 2 * p - d * (k - 1) - 1) / s + 1)),
+        lambda *case: np.int64(max(output_size(*case), 0)),
+        lambda *case: torch.tensor(output_size(*case)).clamp(min=0),
+    ],
+)
+def test_the_output_size_in_any_style_is_right(answer):
+    assert_right(check.output_size(answer))
+
+
 # --- padding
 
 
-def _pad_with(mode):
-    def pad(x, padding, asked):
-        kind = mode if asked == "reflect" else "constant"
-        return F.pad(x, (padding,) * 4, mode=kind)
+def _at(x, places):
+    """The rows and columns at these places of x; a place outside is a KeyError."""
+    rows, columns = (places(n) for n in x.shape[-2:])
+    return x[:, :, rows][..., columns]
+
+
+def _mirror(places):
+    """Zeros made by joining, and a mirror of these places."""
+
+    def pad(x, padding, mode):
+        if mode == "reflect":
+            return _at(x, lambda n: places(n, padding))
+        N, C, H, W = x.shape
+        beside, above = torch.zeros(N, C, H, padding), torch.zeros(N, C, padding, W + 2 * padding)
+        return torch.cat([above, torch.cat([beside, x, beside], 3), above], 2)
 
     return pad
 
 
-def _symmetric(x, padding, mode):
-    if mode == "zeros":
-        return F.pad(x, (padding,) * 4)
-    rows, columns = (
-        [*reversed(range(padding)), *range(n), *reversed(range(n - padding, n))]
-        for n in x.shape[-2:]
+def by_numpy(x, padding, mode):
+    around = ((0, 0), (0, 0), (padding, padding), (padding, padding))
+    return torch.from_numpy(
+        np.pad(x.numpy(), around, "reflect" if mode == "reflect" else "constant")
     )
-    return x[:, :, rows][..., columns]
 
 
-def _unflipped(x, padding, mode):
-    if mode == "zeros":
-        return F.pad(x, (padding,) * 4)
-    rows, columns = (
-        [*range(1, padding + 1), *range(n), *range(n - 1 - padding, n - 1)] for n in x.shape[-2:]
-    )
-    return x[:, :, rows][..., columns]
+def reflected(n, p):
+    return [*range(p, 0, -1), *range(n), *range(n - 2, n - 2 - p, -1)]
+
+
+@pytest.mark.parametrize("answer", [by_numpy, _mirror(reflected)])
+def test_padding_in_any_style_is_right(answer):
+    assert_right(check.pad(answer))
 
 
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (lambda x, p, mode: x, "the picture comes back as it was"),
         (lambda x, p, mode: F.pad(x, (p, p)), "only columns are added"),
         (lambda x, p, mode: F.pad(x, (0, 0, p, p)), "only rows are added"),
-        (lambda x, p, mode: F.pad(x, (0, 2 * p, 0, 2 * p)), "on the right only"),
         (lambda x, p, mode: F.pad(x, (2 * p,) * 4), "has shape (1, 1, 8, 8), expected"),
-        (_pad_with("constant"), "is the mode used?"),
-        (_pad_with("replicate"), "that is mode 'replicate'"),
-        (_pad_with("circular"), "that is mode 'circular'"),
-        (_symmetric, "repeats the outermost pixel"),
-        (_unflipped, "wrong order"),
+        (lambda x, p, mode: by_numpy(x, p, "zeros"), "is the mode used?"),
         (
-            lambda x, p, mode: F.pad(x, (p,) * 4, mode="reflect"),
+            lambda x, p, mode: by_numpy(x, p, "reflect"),
             "For mode 'zeros', padding 1 and x of shape (1, 1, 4, 4) the shape is right",
         ),
         (
             lambda x, p, mode: chapter["solution_pad"](x, p, mode)[:, :, p or None :],
             "has shape (1, 1, 5, 6), expected (1, 1, 6, 6)",
+        ),
+        (lambda x, p, mode: by_numpy(x[:1, :1], p, mode), "expected (2, 3, 8, 10)"),
+        (lambda x, p, mode: by_numpy(x, p, mode).numpy(), "asks for a tensor"),
+        (lambda x, p, mode: by_numpy(x, p, mode).float(), "became float32"),
+        (_mirror(lambda n, p: [abs(k) for k in range(-p, n + p)]), "raised IndexError"),
+        (lambda x, p, mode: F.pad(x, (p,) * 4, {"zeros": "constant"}.get(mode, mode)), "F.pad"),
+        (
+            lambda x, p, mode: (nn.ZeroPad2d if mode == "zeros" else nn.ReflectionPad2d)(p)(x),
+            "calls F.pad",
         ),
     ],
 )
@@ -192,37 +194,47 @@ def _walk(layers, i, end=lambda k, d: d * (k - 1)):
 
 
 @pytest.mark.parametrize(
+    "answer",
+    [
+        lambda layers, i: list(_walk(layers[::-1], i)),
+        lambda layers, i: torch.tensor(_walk(reversed(layers), i)),
+        lambda layers, i: recursive(layers, i, i),
+    ],
+)
+def test_the_rows_of_the_field_in_any_style_are_right(answer):
+    assert_right(check.field_rows(answer))
+
+
+def recursive(layers, first, last):
+    if not layers:
+        return first, last
+    *below, (k, s, p, d) = layers
+    return recursive(below, first * s - p, last * s - p + d * (k - 1))
+
+
+@pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (lambda layers, i: _walk(layers, i), "`reversed(layers)`"),
         (
             lambda layers, i: _walk(layers, i),
-            "Right for stride; for a stride below another layer (layers = [(2, 2, 0, 1), "
-            "(3, 1, 0, 1)], i = 0) you return (0, 3), expected (0, 5)",
+            "Right for stride, i = 4. For a stride below another layer, i = 0 (layers = "
+            "[(2, 2, 0, 1), (3, 1, 0, 1)]) you return (0, 3), expected (0, 5): the layers are "
+            "taken from the picture upwards: start at the output, with `reversed(layers)`.",
         ),
         (
             lambda layers, i: _walk([(k, s, 0, d) for k, s, _, d in reversed(layers)], i),
-            "Right for two layers, kernels 3 and 5; for padding",
+            "Right for two layers, kernels 3 and 5, i = 4. For padding, i = 0 (layers = "
+            "[(3, 1, 1, 1), (5, 1, 2, 1)]) you return (0, 6), expected (-3, 3): the padding",
         ),
+        (lambda layers, i: _walk(reversed(layers), 0), "You return (0, 2), expected (1, 3)."),
+        (lambda layers, i: i, "has shape (), expected (2,): return two numbers, first and last"),
+        (lambda layers, i: _walk(reversed(layers), i)[::-1], "You return (2, 0), expected (0, 2)"),
         (
-            lambda layers, i: _walk([(k, s, 0, d) for k, s, _, d in reversed(layers)], i),
-            "the padding is not used",
+            lambda layers, i: tuple(max(row, 0) for row in _walk(reversed(layers), i)),
+            "You return (0, 3), expected (-3, 3).",
         ),
-        (
-            lambda layers, i: _walk([(k, s, p, 1) for k, s, p, _ in reversed(layers)], i),
-            "the dilation is not used",
-        ),
-        (
-            lambda layers, i: _walk([(k, 1, p, d) for k, _, p, d in reversed(layers)], i),
-            "the stride is not used",
-        ),
-        (
-            lambda layers, i: _walk(reversed(layers), i, end=lambda k, d: d * k),
-            "For one layer, kernel 3 (layers = [(3, 1, 0, 1)], i = 0) you return (0, 3), "
-            "expected (0, 2): a window of k rows ends d * (k - 1) rows after its first",
-        ),
-        (lambda layers, i: _walk(reversed(layers), 0), "you return (0, 2), expected (1, 3)."),
-        (lambda layers, i: i, "you return 0, expected (0, 2)"),
+        (lambda layers, i: [r / 1 for r in _walk(layers[::-1], i)], "not a whole number like 0"),
+        (lambda layers, i: _walk([layers.pop() for _ in layers[:]], i), "changes `layers`"),
     ],
 )
 def test_mistakes_in_the_rows_of_the_field(answer, message):
@@ -258,7 +270,7 @@ def _bill(parameters=None, multiply_adds=None):
         (_bill(lambda c: c["weights"]), "expected 40: the biases are missing"),
         (_bill(lambda c: c["weights"] + c["b"]), "expected 9: there is no bias here"),
         (_bill(lambda c: c["weights"] + c["a"] * c["bias"]), "nor one per input"),
-        (_bill(lambda c: c["weights"] + c["bias"]), "bias per output channel"),
+        (_bill(lambda c: c["weights"] + c["bias"]), "neither one for all"),
         (
             _bill(lambda c: c["weights"] * c["g"] + c["b"] * c["bias"]),
             "For groups (Conv2d(6, 12, 3, groups=3) on 7×7) you count 660 parameters, "
@@ -302,10 +314,38 @@ def _bill(parameters=None, multiply_adds=None):
             "expected 1440: count the places again, with the dilation",
         ),
         (lambda *_, **__: 9, "Return a pair"),
+        (lambda *_, **__: (torch.ones(2), torch.ones(3)), "I expected one number, got shape (2,)"),
+        (
+            lambda *_, **__: {"parameters": 9, "multiply_adds": 144},
+            "I expected one number, got str",
+        ),
+        (lambda *_, **__: (10**400, 144), "too large for a float"),
+        (lambda *_, **__: (math.nan, 144), "I expected a finite number"),
+        (
+            lambda *a, **k: (float(_bill()(*a, **k)[0]), 144),
+            "parameters: 9.0 is not a whole",
+        ),
+        (lambda *a, **k: (9, torch.tensor(144.0)), "multiply-adds: tensor(144.) is not a whole"),
+        (lambda i, o, k, H, W, **kw: _bill()(i, o, k, H, H, **kw), "For three input channels"),
+        (
+            lambda *a, **k: _bill()(*a, **k | {"dilation": min(k.get("dilation", 1), 2)}),
+            "all at once",
+        ),
     ],
 )
 def test_mistakes_in_the_bill(answer, message):
     assert_wrong(check.cost(answer), message)
+
+
+def by_a_layer(a, b, k, H, W, **settings):
+    layer = nn.Conv2d(a, b, k, **settings)
+    pixels = layer(torch.zeros(1, a, H, W)).numel()
+    return sum(p.numel() for p in layer.parameters()), pixels * layer.weight[0].numel()
+
+
+def test_a_bill_counted_on_a_layer_is_right():
+    assert_right(check.cost(by_a_layer))
+    assert_right(check.cost(lambda *given, **k: torch.tensor(by_a_layer(*given, **k))))
 
 
 # --- the strided convolution
@@ -374,9 +414,17 @@ def _strided(size=None, bounds=None, starts=None, kernel_error=0.0):
         ),
         (
             _strided(starts=lambda i, j, s: (2 * i, 2 * j) if s > 1 else (i, j)),
-            "Right for strides 1 to 2; for stride 3 the shape is right but the numbers are not.",
+            "Right for strides 1 to 2. For stride 3 the shape is right but the numbers are not: ",
         ),
-        (_strided(kernel_error=0.1), "For stride 1 the shape is right but the numbers are not."),
+        (_strided(kernel_error=0.1), "For stride 1 the shape is right but the numbers are not: "),
+        (lambda *given: F.conv2d(*given[:2], stride=given[2]).float(), "float64 became float32"),
+        (lambda *given: _strided()(*given).tolist(), "asks for a tensor"),
+        (lambda *given: _strided()(*given) / 0 * 0, "nan"),
+        (lambda x, w, s: _strided()(x[:1], w, s).expand(2, -1, -1, -1), "the numbers are not"),
+        (
+            lambda x, w, s: _strided()(x[..., : x.shape[2]], w, s),
+            "output is 6×4, expected 6×10",
+        ),
         (
             lambda x, w, stride: F.conv2d(x, w, stride=stride) if stride == 1 else 1 / 0,
             "Right for stride 1; for stride 2: Your code raised ZeroDivisionError",
@@ -392,52 +440,49 @@ def test_mistakes_in_the_strided_convolution(answer, message):
 def test_repairing_one_bug_of_the_exercise_reveals_the_other():
     rows_repaired = _strided(starts=lambda i, j, s: (i * s, j))
     columns_repaired = _strided(bounds=lambda rows, columns, s: (rows // s, columns))
-    assert "column j" in check.strided_conv2d(rows_repaired).message
-    assert "the loop over i ends too early" in check.strided_conv2d(columns_repaired).message
+    assert_wrong(check.strided_conv2d(rows_repaired), "column j")
+    assert_wrong(check.strided_conv2d(columns_repaired), "the loop over i ends too early")
 
 
 # --- the depthwise convolution
+
+
+def by_einsum(x, w, channel=lambda o, m, C: o // m):
+    C, m = x.shape[1], len(w) // x.shape[1]
+    windows = x.unfold(2, w.shape[2], 1).unfold(3, w.shape[3], 1)
+    chosen = windows[:, [channel(o, m, C) for o in range(len(w))]]
+    return torch.einsum("noijuv,ouv->noij", chosen, w[:, 0])
 
 
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
         (
-            lambda x, w: F.conv2d(x, w.expand(-1, x.shape[1], -1, -1)),
-            "With three channels: you add up over the input channels",
-        ),
-        (
-            lambda x, w: F.conv2d(x, w[:1].expand(len(w), -1, -1, -1), groups=x.shape[1]),
-            "the kernel of output 0 is used for all",
-        ),
-        (lambda x, w: F.conv2d(x[:, :1], w), "all outputs read channel 0"),
-        (
-            lambda x, w: torch.stack(
-                [
-                    F.conv2d(x[:, o % x.shape[1]][:, None], w[o : o + 1])[:, 0]
-                    for o in range(len(w))
-                ],
-                dim=1,
-            ),
+            lambda x, w: by_einsum(x, w, lambda o, m, C: o % C),
             "With the channel multiplier m = 2: output o reads channel o // m",
         ),
         (
-            lambda x, w: F.pad(
-                F.conv2d(x, w[: x.shape[1]], groups=x.shape[1]),
-                (0, 0, 0, 0, 0, len(w) - x.shape[1]),
-            ),
-            "only the outputs 0 to C - 1 are filled",
+            lambda x, w: by_einsum(x, w, lambda o, m, C: o % m),
+            "With three channels: all outputs read channel 0",
         ),
         (
-            lambda x, w: F.conv2d(x, w[: x.shape[1]], groups=x.shape[1]),
+            lambda x, w: by_einsum(x, w[: x.shape[1]]),
             "For the channel multiplier m = 2 the result has shape (2, 3, 4, 5), expected "
             "(2, 6, 4, 5).",
         ),
-        (lambda x, w: F.conv2d(x, w.flip(2, 3), groups=x.shape[1]), "the numbers are not"),
+        (lambda x, w: by_einsum(x, w[..., : w.shape[3], :]), "has shape (2, 3, 5, 6), expected"),
+        (lambda x, w: by_einsum(x[:1], w).expand(len(x), -1, -1, -1), "the numbers are not"),
+        (lambda x, w: by_einsum(x, w.neg_()), "changes `w` in place"),
+        (lambda x, w: by_einsum(x, w).numpy(), "asks for a tensor"),
+        (lambda x, w: F.conv2d(x, w, groups=x.shape[1]), "calls F.conv2d"),
     ],
 )
 def test_mistakes_in_the_depthwise_convolution(answer, message):
     assert_wrong(check.depthwise_conv2d(answer), message)
+
+
+def test_the_depthwise_convolution_in_another_style_is_right():
+    assert_right(check.depthwise_conv2d(by_einsum))
 
 
 def test_what_the_checks_call_right_is_what_pytorch_does():
