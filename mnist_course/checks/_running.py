@@ -93,6 +93,8 @@ def call(
 
 def _names(function: Callable[..., Any], count: int) -> list[str]:
     """What the learner calls the arguments, or their numbers where that cannot be told."""
+    if isinstance(function, nn.Module):
+        function = function.forward
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # some functions of C have none
