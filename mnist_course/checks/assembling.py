@@ -233,7 +233,7 @@ def _computes_what_it_is_meant_to(
             "These are probabilities: a network ends with logits, there must be no softmax.": (
                 scale * logits.softmax(1)
             ),
-            "The ReLU after the convolutions is gone: without it they are a linear map.": (
+            "The ReLU after the convolutions is gone: put it back.": (
                 scale * linear(maps(x, lambda x: F.max_pool2d(x, 2)))
             ),
         },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -160,7 +161,7 @@ def _loss(z: Tensor, targets: Tensor) -> Tensor:
 
 
 # The mean or the sum is taken over too much or too little.
-_WRONG_MEANS = {
+_WRONG_MEANS: dict[str, Any] = {
     "You added the losses of the images up: take their mean.": (
         lambda z, labels: F.cross_entropy(z, labels, reduction="sum")
     ),
@@ -172,7 +173,7 @@ _WRONG_MEANS = {
         lambda z, labels: F.nll_loss(z.log_softmax(0), labels)
     ),
 }
-_WRONG_LOSSES = {
+_WRONG_LOSSES: dict[str, Any] = {
     "The sign is missing: the loss is *minus* the mean of the logarithms.": (
         lambda z, labels: -F.cross_entropy(z, labels)
     ),

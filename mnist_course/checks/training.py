@@ -184,25 +184,19 @@ def _epochs(
 ) -> list[Epoch]:
     """Ten epochs in a row with one generator."""
     generator, epochs = torch.Generator().manual_seed(seed), []
-    state = torch.get_rng_state()
     for _ in range(10):
         answer = run(function, n, size, generator, drop_last)
         if not isinstance(answer, (list, tuple)) or not all(
             isinstance(batch, Tensor) and batch.ndim == 1 for batch in answer
         ):
             raise NotSolvedError(f"For {case} I expected a list of tensors of positions.")
-        for batch in answer:
-            if batch.dtype not in (torch.int64, torch.int32):
-                raise NotSolvedError(
-                    f"For {case} the positions are {batch.dtype}: only whole numbers (int64) can "
-                    "be used as an index."
-                )
+        kinds = {batch.dtype for batch in answer} - {torch.int64, torch.int32}
+        if kinds:
+            raise NotSolvedError(
+                f"For {case} the positions are {kinds.pop()}: only whole numbers (int64) can be "
+                "used as an index."
+            )
         epochs.append([batch.tolist() for batch in answer])
-    if not torch.equal(state, torch.get_rng_state()):
-        raise NotSolvedError(
-            "The order does not come from the generator alone: PyTorch's own was used, too. Hand "
-            "it on: torch.randperm(n, generator=generator)."
-        )
     return epochs
 
 
@@ -307,6 +301,26 @@ def smooth(losses: list[float], beta: float) -> list[float]:
     return _corrected(_running_mean(losses, beta), beta)
 
 
+def _wrong_shares(hits: list[int], sizes: list[int]) -> dict[str, float]:
+    share = sum(hits) / sum(sizes)
+    return {
+        "This is the mean of the batches' accuracies, in which the small last batch counts as much "
+        "as a whole one: add up right answers, and divide once by the number of digits.": (
+            sum(h / n for h, n in zip(hits, sizes, strict=True)) / len(sizes)
+        ),
+        "This is the number of right answers: divide it.": sum(hits),
+        "A share is between 0 and 1, and this is in percent.": share * 100,
+        "You divided by the number of batches: divide by the number of digits.": (
+            sum(hits) / len(sizes)
+        ),
+        "You divided by batches × size of the first batch, but the last is smaller.": (
+            sum(hits) / (len(sizes) * sizes[0])
+        ),
+        "The last, smaller batch is missing.": sum(hits[:-1]) / sum(sizes[:-1]),
+        "This is the share of *wrong* answers.": 1 - share,
+    }
+
+
 @exercise
 def accuracy(function: Callable[[nn.Module, list[Batch]], Any]) -> str:
     """Check ``function(network, batches)``: the share of right answers, and nothing changed."""
@@ -319,44 +333,20 @@ def accuracy(function: Callable[[nn.Module, list[Batch]], Any]) -> str:
         (images, (network(images).argmax(1) + (torch.arange(len(images)) >= right)) % 3)
         for (images, _), right in zip(_some_batches(*sizes), hits, strict=True)
     ]
-    share = sum(hits) / sum(sizes)
     reads = (
         "The network answered in train mode: dropout was on, and the running statistics of batch "
         "norm have changed. Call network.eval() first."
     )
-    hints = {
-        "running_": reads,
-        "num_batches": reads,
-        "mode in which": "Remember network.training, and put it back with network.train(…).",
-    }
+    back = "Remember network.training, and put it back with network.train(…)."
     for was_training in (True, False):
         network.train(was_training)
         state = torch.get_rng_state()
-        with explaining(hints):
+        with explaining({"running_": reads, "num_batches": reads, "mode in which": back}):
             answer = run(function, network, data)
         if not torch.equal(state, torch.get_rng_state()):
             raise NotSolvedError(reads)
-        compare(
-            answer,
-            share,
-            "batches of 8, 8 and 3",
-            mistakes={
-                "This is the mean of the batches' accuracies, in which the small last batch counts "
-                "as much as a whole one: add up right answers, and divide once by the number of "
-                "digits.": sum(h / n for h, n in zip(hits, sizes, strict=True)) / len(sizes),
-                "This is the number of right answers: divide it.": sum(hits),
-                "A share is between 0 and 1, and this is in percent.": share * 100,
-                "You divided by the number of batches: divide by the number of digits.": (
-                    sum(hits) / len(sizes)
-                ),
-                "You divided by batches × size of the first batch, but the last is smaller.": (
-                    sum(hits) / (len(sizes) * sizes[0])
-                ),
-                "The last, smaller batch is missing.": sum(hits[:-1]) / sum(sizes[:-1]),
-                "This is the share of *wrong* answers.": 1 - share,
-            },
-            tolerance=1e-6,
-        )
+        share, mistakes = sum(hits) / sum(sizes), _wrong_shares(hits, sizes)
+        compare(answer, share, "batches of 8, 8 and 3", mistakes=mistakes, tolerance=1e-6)
     return "It counts every digit once, and leaves the network as it was."
 
 

@@ -303,7 +303,7 @@ WRONG = {
         ([lambda n, b, g, d: list(torch.arange(n).split(b))], "in their own order"),
         ([lambda n, b, g, d: list(torch.randint(n, (n,), generator=g).split(b))], "more than once"),
         ([lambda n, b, g, d: list((permuted(n, g) + 1).split(b))], "outside of 0"),
-        ([lambda n, b, g, d: list(torch.randperm(n).split(b))], "PyTorch's own was used"),
+        ([lambda n, b, g, d: list(torch.randperm(n).split(b))], "the same seed must give"),
         ([lambda n, b, g, d: slices(n, b, torch.Generator(), d)], "Another generator gives"),
         ([lambda n, b, g, d: torch.from_numpy(np.random.permutation(n)).split(b)], "the same seed"),  # noqa: NPY002
         ([reseeded], "A second call with a generator gives the same order"),
