@@ -74,6 +74,7 @@ from mnist_course.checks._verdicts import (
     ReturnedNoneError,
     Verdict,
     exercise,
+    explaining,
     saying,
 )
 
@@ -89,6 +90,7 @@ __all__ = [
     "compared",
     "count",
     "exercise",
+    "explaining",
     "finite",
     "normal",
     "number",

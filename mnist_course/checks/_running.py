@@ -93,6 +93,8 @@ def call(
 
 def _names(function: Callable[..., Any], count: int) -> list[str]:
     """What the learner calls the arguments, or their numbers where that cannot be told."""
+    if isinstance(function, nn.Module):
+        function = function.forward
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # some functions of C have none
@@ -139,7 +141,8 @@ def without(*names: str) -> Callable[[Callable[P, str]], Callable[P, str]]:
 
     Args:
         names: of functions of PyTorch: ``"softmax"`` in all its spellings (``torch.softmax``,
-            ``F.softmax``, ``x.softmax``), ``"F.unfold"`` this one only (and not ``x.unfold``).
+            ``F.softmax``, ``x.softmax``), ``"F.unfold"`` this one only (and not ``x.unfold``); or
+            of an argument that must keep its default, as ``"label_smoothing"``.
     """
 
     def decorate(check: Callable[P, str]) -> Callable[P, str]:
@@ -176,8 +179,9 @@ class _Watch(TorchFunctionMode):
     ) -> Any:
         name = getattr(func, "__name__", "").rstrip("_")
         full = _spelled(func)
-        if (name in self.names or full in self.names) and _by_the_learner():
-            self.seen.append(full)
+        given = [known for known in self.names if (kwargs or {}).get(known)]
+        if (given or name in self.names or full in self.names) and _by_the_learner():
+            self.seen.append(" with ".join([full, *given]))
         return func(*args, **(kwargs or {}))
 
 

@@ -15,7 +15,13 @@ from torch import Tensor, nn
 
 from mnist_course.checks._comparing import FLOAT32, compare, same
 from mnist_course.checks._running import is_double, run, without
-from mnist_course.checks._verdicts import NotSolvedError, Verdict, exercise, saying
+from mnist_course.checks._verdicts import (
+    NotSolvedError,
+    Verdict,
+    exercise,
+    explaining,
+    saying,
+)
 
 Function = Callable[..., Any]
 Cases = Mapping[str, tuple[Any, ...]]
@@ -53,8 +59,9 @@ def compared(
     relative: float = 1e-12,
     typed: bool = True,
     shape: str = "",
-    not_finite: str = "",
+    not_finite: str | Mapping[str, str] = "",
     otherwise: str = "",
+    raised: Mapping[str, str] | None = None,
     avoiding: tuple[str, ...] = (),
 ) -> Callable[[Function], Callable[[Function], Verdict]]:
     """Make a check of a right function: the learner's must return the same in every case.
@@ -75,8 +82,11 @@ def compared(
         relative: what is added to it, as a share of the right number.
         typed: whether the answer must have the type of the right one, see :func:`compare`.
         shape: what to add to the message if the shape is wrong.
-        not_finite: the message if the answer is not finite, and should be.
+        not_finite: the message if the answer is not finite, and should be; several, by the name of
+            the case.
         otherwise: what to add to the message if no mistake names it.
+        raised: what to add to the message of an exception, by a word in it, see
+            :func:`explaining`.
         avoiding: functions that the exercise asks to do without, see :func:`without`.
     """
 
@@ -85,13 +95,16 @@ def compared(
             expected = solution(*copy.deepcopy(given))
             names = _names(solution, given) | {"expected": expected}
             names["case"] = _fill(case, names | {"case": name})
-            answer = names["answer"] = run(function, *copy.deepcopy(given), double=_double(given))
+            with explaining(raised or {}):
+                answer = run(function, *copy.deepcopy(given), double=_double(given))
+            names["answer"] = answer
+            inf = not_finite if isinstance(not_finite, str) else not_finite.get(name, "")
             within = _tolerance(given, expected) if tolerance is None else tolerance
             if not same(answer, expected, within, relative):
                 _named(mistakes, given, names, within, relative)
             compare(
                 answer, expected, names["case"], tolerance=within, relative=relative,
-                typed=typed, shape=_fill(shape, names), not_finite=_fill(not_finite, names),
+                typed=typed, shape=_fill(shape, names), not_finite=_fill(inf, names),
                 otherwise=_fill(otherwise, names),
             )  # fmt: skip
 

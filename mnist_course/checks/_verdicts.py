@@ -6,7 +6,7 @@ import functools
 import random
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -66,6 +66,16 @@ def saying(words: str) -> Iterator[None]:
         yield
     except NotSolvedError as error:
         raise type(error)(words + str(error)) from error
+
+
+@contextmanager
+def explaining(words: Mapping[str, str]) -> Iterator[None]:
+    """Add to the message of whatever is not right in here what one of these words in it means."""
+    try:
+        yield
+    except NotSolvedError as error:
+        meanings = (meaning for word, meaning in words.items() if word in str(error))
+        raise type(error)(" ".join([str(error), *meanings][:2])) from error
 
 
 CHECKS: list[Callable[..., Verdict]] = []

@@ -4,6 +4,7 @@ import copy
 import json
 
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -86,6 +87,12 @@ class Twice(chapter["SolutionResidual"]):
         self.layers = nn.Sequential(*self.layers[:3], *self.layers[:2])
 
 
+class Depthwise(chapter["SolutionResidual"]):
+    def __init__(self, channels):
+        super().__init__(channels)
+        self.layers[0] = nn.Conv2d(channels, channels, 3, padding=1, bias=False, groups=channels)
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
@@ -99,14 +106,22 @@ class Twice(chapter["SolutionResidual"]):
         (residual(lambda x, f: f(x), outputs=1), "as many channels out as in"),
         (residual(lambda x, f: (x + f(x)).relu(), padding=2, kernel_size=5), "3 × 3"),
         (residual(lambda x, f: (x * f(x)).relu()), "numbers are not"),
+        (residual(lambda x, f: x.add_(f(x)).relu()), "changes `x` in place"),
+        (residual(lambda x, f: (x + f(x)).relu() * (1 + f.training)), "in training mode"),
+        (residual(lambda x, f: (x + f(x)).rellu()), "raised AttributeError"),
         (residual(lambda x, f: None), "returned None"),
         (Twice, "use none twice"),
+        (Depthwise, "groups=1"),
         (nn.Identity, "0 convolutions and 0 batch norms"),
         (lambda channels: channels, "expected an nn.Module"),
     ],
 )
 def test_residual(answer, message):
     assert_wrong(check.residual(answer), message)
+
+
+def frozen(numbers):
+    return nn.Parameter(numbers, requires_grad=False)
 
 
 def network(keep=nn.ModuleList, scale=nn.Parameter, size=(1,), linear=True, extra=False):
@@ -135,16 +150,20 @@ def network(keep=nn.ModuleList, scale=nn.Parameter, size=(1,), linear=True, extr
     return Network
 
 
-class Unscaled(network()):
-    def forward(self, x):
-        return super().forward(x) / self.scale.detach()
+class Scales(network()):
+    """The same network with another end, from the scale, the linear layer and its inputs."""
 
+    end = staticmethod(lambda scale, linear, x: scale * linear(x))
+    act = staticmethod(torch.relu)
 
-class Unused(network()):
     def forward(self, x):
         for convolution in self.convolutions:
-            x = F.max_pool2d(convolution(x).relu(), 2)
-        return self.linear(x.flatten(1))
+            x = F.max_pool2d(self.act(convolution(x)), 2)
+        return self.end(self.scale, self.linear, x.flatten(1))
+
+
+def ends(end, act=torch.relu):
+    return type("Ends", (Scales,), {"end": staticmethod(end), "act": staticmethod(act)})
 
 
 class ViewsRows(network()):
@@ -153,19 +172,43 @@ class ViewsRows(network()):
         return self.scale * self.linear(x.view(-1, 32 * 7 * 7))
 
 
+class Lazy(Scales):
+    """Right: its linear layer finds out its inputs from the first digits."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.LazyLinear(10)
+
+
+@pytest.mark.parametrize("answer", [Scales, Lazy, network(size=())])
+def test_registered_in_other_ways(answer):
+    assert_right(check.registered(answer))
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
         (chapter["MyNetwork"], "a layer is made in forward"),
+        (Scales(), "give me its class"),
         (network(linear=False), "a layer is made in forward"),
         (network(keep=list), "the first convolution, the second convolution."),
         (network(keep=list, scale=torch.clone), "the second convolution, the scale."),
         (network(scale=torch.clone), "a bare tensor"),
         (network(scale=None), "The scale is a buffer"),
-        (network(size=()), "the shape ()"),
+        (network(size=10), "There is a parameter of shape (10,) instead"),
+        (network(scale=frozen), "scale is registered, but frozen"),
+        (network(scale=lambda ones: nn.Parameter(0 * ones)), "The scale starts at 0"),
         (network(extra=True), "more parameters than needed"),
-        (Unscaled, "Three times the scale"),
-        (Unused, "No gradient reaches scale"),
+        (ends(lambda scale, f, x: scale / scale.detach() * f(x)), "Three times the scale"),
+        (ends(lambda scale, f, x: f(scale * x)), "its bias is not scaled"),
+        (ends(lambda scale, f, x: scale * f(x).softmax(1)), "must be no softmax"),
+        (ends(lambda scale, f, x: scale * f(x), act=lambda x: x), "The ReLU after"),
+        (ends(lambda scale, f, x: scale * f(x), act=torch.tanh), "Leave forward as it was"),
+        (ends(lambda scale, f, x: scale.abs() * f(x)), "For three digits and a scale of -3"),
+        (ends(lambda scale, f, x: f(x)), "No gradient reaches scale"),
+        (ends(lambda scale, f, x: (scale * f(x)).detach()), "No gradient reaches scale, conv"),
+        (ends(lambda scale, f, x: scale.detach() * f(x)), "cut it off"),
+        (ends(lambda scale, f, x: scale * f(F.dropout(x))), "is something in forward random?"),
         (ViewsRows, "expected logits of shape (3, 10), got (48, 10)"),
         (lambda: None, "returned None"),
     ],
@@ -198,13 +241,18 @@ def asked_a_copy(result, images=1):
     ("answer", "message"),
     [
         (lambda layers, shape: layers(blank(shape)).numel(), "has left a trace"),
-        (left_in_eval, "not in the mode they were in"),
+        (
+            left_in_eval,
+            "For a convolution and a pooling: Your function does not leave `layers` in",
+        ),
         (all_to_training, "whose batch norm is in eval mode"),
         (asked_a_copy(lambda y: y.shape[1:]), "one number, the product"),
         (asked_a_copy(lambda y: y.shape), "with the batch"),
         (asked_a_copy(lambda y: y.shape[1]), "number of channels only"),
         (asked_a_copy(lambda y: y[0, 0].numel()), "channels are left out"),
         (asked_a_copy(torch.numel, images=2), "Two pictures went in"),
+        (asked_a_copy(lambda y: float(y.numel())), "is not a whole number"),
+        (asked_a_copy(lambda y: y.numel() + 1), "the number is 121, expected 120"),
         (lambda layers, shape: blank(shape).numel(), "the numbers of the picture"),
         (lambda layers, shape: copy.deepcopy(layers)(torch.zeros(shape[1:])).numel(), "raised"),
     ],
@@ -265,6 +313,39 @@ def zeros_the_rest(network, state):
     return rest
 
 
+def sharing(network, state):
+    own = network.state_dict()
+    fits = {name: value for name, value in state.items() if name in own}
+    fits = {name: value for name, value in fits.items() if own[name].shape == value.shape}
+    network.load_state_dict(fits, strict=False, assign=True)
+    return own.keys() - fits.keys()
+
+
+@torch.no_grad()
+def by_numel(network, state):
+    own = network.state_dict()
+    fits = [n for n, v in own.items() if n in state and state[n].numel() == v.numel()]
+    for name in fits:
+        own[name].copy_(state[name].reshape(own[name].shape))
+    return own.keys() - fits
+
+
+@torch.no_grad()
+def one_by_one(network, state):
+    """Right."""
+    rest = set()
+    for name, value in (*network.named_parameters(), *network.named_buffers()):
+        if name in state and state[name].shape == value.shape:
+            value.copy_(state[name])
+        else:
+            rest.add(name)
+    return rest
+
+
+def test_entries_may_be_copied_one_by_one():
+    assert_right(check.load_matching(one_by_one))
+
+
 def what_pytorch_misses(network, state):
     own = network.state_dict()
     fitting = {n: v for n, v in state.items() if n in own and own[n].shape == v.shape}
@@ -277,11 +358,13 @@ def what_pytorch_misses(network, state):
         (what_pytorch_misses, "num_batches_tracked was not loaded"),
         (not_strict, "strict=False never forgives shapes"),
         (by_name_only, "another last layer"),
-        (deleting, "you changed `state`"),
+        (deleting, "another last layer: Your function changes `state` itself"),
         (the_loaded, "names that were loaded"),
         (nothing_loaded, "fits and was not loaded"),
         (the_missing_only, "expected ['3.bias', '3.weight']"),
         (zeros_the_rest, "does not fit, and has changed"),
+        (sharing, "share the very numbers of 0.weight"),
+        (by_numel, "3.weight does not fit, and has changed"),
         (lambda *args: len(chapter["solution_load_matching"](*args)), "Return a list of names"),
     ],
 )
@@ -289,7 +372,7 @@ def test_load_matching(answer, message):
     assert_wrong(check.load_matching(answer), message)
 
 
-def written(tensors, order="little", begin=0, whole=False, text=json.dumps, raw=None):
+def written(tensors, order="little", begin=0, whole=False, text=json.dumps, raw=None, dtype="F32"):
     """A safetensors file, with the mistakes that people make."""
     raw = raw or (lambda tensor: tensor.contiguous().numpy().tobytes())
     header, blocks, end = {}, [], begin
@@ -297,9 +380,20 @@ def written(tensors, order="little", begin=0, whole=False, text=json.dumps, raw=
         blocks.append(raw(tensor))
         start, end = end, end + len(blocks[-1])
         shape = list(tensor.shape)
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [start, end]}
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
     head = text(header).encode()
     return (len(head) + 8 * whole).to_bytes(8, order) + head + b"".join(blocks)
+
+
+def doubles(tensor):
+    return tensor.double().contiguous().numpy().tobytes()
+
+
+def characters(tensors):
+    """A header whose length is that of the text, and not of its bytes."""
+    raw = written(tensors, text=lambda header: json.dumps(header, ensure_ascii=False))
+    length = int.from_bytes(raw[:8], "little")
+    return len(raw[8 : 8 + length].decode()).to_bytes(8, "little") + raw[8:]
 
 
 def in_memory_order(tensor):
@@ -340,7 +434,10 @@ def lengths(tensors):
         (lambda t: written(t, text=str), "are no JSON"),
         (lambda t: written(t)[8:], "does the file begin with the length"),
         (lambda t: written(t, raw=in_memory_order), "use contiguous()"),
-        (lambda t: written(t, raw=lambda x: x.double().numpy().tobytes()), "refuses the file"),
+        (lambda t: written(t, raw=doubles), "refuses the file"),
+        (lambda t: written(t, dtype="F64", raw=doubles), "are torch.float64, expected F32"),
+        (characters, "For a name that is not ASCII the 66 bytes"),
+        (safetensors.torch.save, "write its bytes yourself"),
         (lambda t: written(t, raw=lambda x: (2 * x).contiguous().numpy().tobytes()), "numbers are"),
         (lambda t: written(t) + b"end", "refuses the file"),
         (lambda t: written(dict(list(t.items())[:1])), "expected ['b', 'w']"),

@@ -2,9 +2,11 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils.data import BatchSampler, RandomSampler
 
 from mnist_course.checks import training as check
 from tests.chapters.definitions import definitions
@@ -31,22 +33,59 @@ def test_stubs_are_told_to_begin(name):
     assert_not_begun(getattr(check, name)(*(chapter[f"my_{part}"] for part in EXERCISES[name])))
 
 
-def test_other_right_answers_are_accepted():
-    def zero_at_the_end(network, optimizer, x, y):
-        loss = F.cross_entropy(network(x), y)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss.item()
+def zero_at_the_end(network, optimizer, x, y):
+    loss = F.cross_entropy(network(x), y)
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.item()
 
-    def slices(n, batch_size, generator, drop_last=False):
-        order = torch.randperm(n, generator=generator)
-        end = n - n % batch_size if drop_last else n
-        return [order[start : start + batch_size] for start in range(0, end, batch_size)]
 
-    assert check.step(zero_at_the_end)
-    assert check.batches(slices)
-    assert check.smooth(chapter["smooth"])
+def slices(n, batch_size, generator, drop_last=False):
+    order = torch.randperm(n, generator=generator)
+    end = n - n % batch_size if drop_last else n
+    return [order[start : start + batch_size] for start in range(0, end, batch_size)]
+
+
+def sampled(n, batch_size, generator, drop_last=False):
+    sampler = RandomSampler(range(n), generator=generator)
+    return [torch.tensor(batch) for batch in BatchSampler(sampler, batch_size, drop_last)]
+
+
+def weighted(losses, beta):
+    weights = [beta**age for age in range(len(losses))]
+    return [np.average(losses[: t + 1], weights=weights[t::-1]).item() for t in range(len(losses))]
+
+
+def of_a_copy(network, batches):
+    network = copy.deepcopy(network).eval()
+    hits = [network(x).argmax(1) == y for x, y in batches]
+    return torch.cat(hits).float().mean()
+
+
+@torch.no_grad()
+def counted_in_tensors(network, batches):
+    was_training = network.training
+    network.eval()
+    right = sum((network(x).argmax(1) == y).sum() for x, y in batches)
+    network.train(was_training)
+    return right / sum(len(y) for _, y in batches)
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("step", zero_at_the_end),
+        ("batches", slices),
+        ("batches", sampled),
+        ("smooth", chapter["smooth"]),
+        ("smooth", weighted),
+        ("accuracy", of_a_copy),
+        ("accuracy", counted_in_tensors),
+    ],
+)
+def test_other_right_answers_are_accepted(name, answer):
+    assert_right(getattr(check, name)(answer))
 
 
 # --- step -------------------------------------------------------------------------------------
@@ -92,23 +131,28 @@ def always_drops_the_last(n, size, generator, drop_last=False):
     return parts[:-1] if drop_last else parts
 
 
-# --- smooth -----------------------------------------------------------------------------------
+def cut_first(n, size, generator, drop_last=False, within=True):
+    """Batches of neighbours, shuffled among themselves, or within each."""
+    parts = [part for part in torch.arange(n).split(size) if len(part) == size or not drop_last]
+    if within:
+        return [part[permuted(len(part), generator)] for part in parts]
+    return [parts[i] for i in permuted(len(parts), generator)]
 
 
-def running(losses, beta, start=0.0, correct=lambda m, t, beta: m):
-    mean, curve = start, []
-    for t, loss in enumerate(losses):
-        mean = beta * mean + (1 - beta) * loss
-        curve.append(correct(mean, t, beta))
-    return curve
+def rest_as_it_is(n, size, generator, drop_last=False):
+    whole = n - n % size
+    parts = [*permuted(whole, generator).split(size), torch.arange(whole, n)]
+    return [part for part in parts if len(part) == size or (len(part) and not drop_last)]
 
 
-def corrected_in_place(losses, beta):
-    mean, curve = 0.0, []
-    for t, loss in enumerate(losses):
-        mean = (beta * mean + (1 - beta) * loss) / (1 - beta ** (t + 1))
-        curve.append(mean)
-    return curve
+def turned(n, size, generator, drop_last=False):
+    start = int(torch.randint(n, (1,), generator=generator))
+    return list(torch.arange(n).roll(start).split(size))
+
+
+def reseeded(n, size, generator, drop_last=False):
+    generator = torch.Generator().manual_seed(generator.initial_seed())
+    return slices(n, size, generator, drop_last)
 
 
 # --- accuracy ---------------------------------------------------------------------------------
@@ -130,6 +174,9 @@ def counted(result, mode="eval", batches=lambda data: data):
 
 def as_before(result, **options):
     return counted(result, "as before", **options)
+
+
+share_of = chapter["solution_accuracy"]
 
 
 @torch.no_grad()
@@ -218,6 +265,20 @@ def load_memory_only(snapshot, network, optimizer):
     optimizer.load_state_dict(copy.deepcopy(snapshot[1]))
 
 
+def load_learning_rate_not(snapshot, network, optimizer):
+    load(snapshot, network, optimizer)
+    optimizer.param_groups[0]["lr"] = 0.3
+
+
+def load_and_evaluate(snapshot, network, optimizer):
+    load(snapshot, network, optimizer)
+    network.eval()
+
+
+def divides_by_zero(losses, beta):
+    return [loss / (1 - beta**t) for t, loss in enumerate(losses)]
+
+
 WRONG = {
     "step": [
         ([step("bs")], "Call optimizer.zero_grad()"),
@@ -230,6 +291,11 @@ WRONG = {
         ([step("zbs", lambda loss: loss.detach())], "you return a tensor:"),
         ([step("zbs", lambda loss: 6 * loss.item())], "sum over the batch"),
         ([step("zbs", reduction="sum")], "weights are not those"),
+        ([step("zbs", lambda loss: str(loss.item()))], "a Python number, got str"),
+        (
+            [lambda network, *a: step("zbs")(network, *a) + 0 * network.eval().training],
+            "right mode",
+        ),
         ([loss_after], "*after* the step"),
         ([step("zbs", lambda loss: None)], "returned None"),
     ],
@@ -237,7 +303,16 @@ WRONG = {
         ([lambda n, b, g, d: list(torch.arange(n).split(b))], "in their own order"),
         ([lambda n, b, g, d: list(torch.randint(n, (n,), generator=g).split(b))], "more than once"),
         ([lambda n, b, g, d: list((permuted(n, g) + 1).split(b))], "outside of 0"),
-        ([lambda n, b, g, d: list(torch.randperm(n).split(b))], "not come from the generator"),
+        ([lambda n, b, g, d: list(torch.randperm(n).split(b))], "the same seed must give"),
+        ([lambda n, b, g, d: slices(n, b, torch.Generator(), d)], "Another generator gives"),
+        ([lambda n, b, g, d: torch.from_numpy(np.random.permutation(n)).split(b)], "the same seed"),  # noqa: NPY002
+        ([reseeded], "A second call with a generator gives the same order"),
+        ([cut_first], "some digits form a batch"),
+        ([lambda *a: cut_first(*a, within=False)], "own order, begun elsewhere"),
+        ([turned], "own order, begun elsewhere"),
+        ([rest_as_it_is], "stand in the same place, in every epoch"),
+        ([lambda n, b, g, d: [batch.tolist() for batch in slices(n, b, g, d)]], "list of tensors"),
+        ([lambda n, b, g, d: [batch.double() for batch in slices(n, b, g, d)]], "torch.float64"),
         (
             [lambda n, b, g, d: whole_only(n, b, g.manual_seed(0))],
             "same order, so every epoch",
@@ -249,19 +324,9 @@ WRONG = {
         ([lambda n, b, g, d: n], "list of tensors of positions"),
     ],
     "smooth": [
-        ([running], "not corrected"),
-        ([lambda losses, beta: running(losses, beta, losses[0])], "starts from the first loss"),
         ([lambda losses, beta: chapter["smooth"](losses, 1 - beta)], "changed places"),
-        ([corrected_in_place], "corrected again"),
-        (
-            [lambda x, beta: running(x, beta, correct=lambda m, t, b: m / (1 - b ** (t + 2)))],
-            "one too large",
-        ),
-        ([lambda x, beta: running(x, beta, correct=lambda m, t, b: m / (1 - b**t))], "t = 0"),
-        (
-            [lambda x, beta: [sum(x[: t + 1]) / (t + 1) for t in range(len(x))]],
-            "nothing fades away",
-        ),
+        ([lambda losses, beta: chapter["smooth"](losses, 0.9)], "For 5 losses and beta = 0.6"),
+        ([divides_by_zero], "At t = 0 you divide by 1 - beta ** 0"),
         ([lambda losses, beta: chapter["smooth"](losses, beta)[-1]], "has shape"),
     ],
     "accuracy": [
@@ -270,8 +335,11 @@ WRONG = {
             "mean of the batches",
         ),
         ([in_train_mode], "in train mode"),
-        ([counted(share)], "leaves in eval mode"),
-        ([counted(share, "train")], "leaves in train mode"),
+        ([lambda network, data: share_of(network, [data.pop(), *data])], "changes `data` itself"),
+        ([lambda network, data: share_of(network, data[:1])], "the number is 0.625"),
+        ([lambda network, data: in_train_mode(copy.deepcopy(network), data)], "in train mode"),
+        ([counted(share)], "does not leave `network` in the mode"),
+        ([counted(share, "train")], "put it back with network.train(…)"),
         ([as_before(lambda h, s: sum(h))], "divide it"),
         ([as_before(lambda h, s: 100 * share(h, s))], "in percent"),
         ([as_before(lambda h, s: sum(h) / len(s))], "number of batches"),
@@ -294,6 +362,8 @@ WRONG = {
         ([not_copied, load], "holds the *last* weights"),
         ([memory_not_copied, load], "copy them when you save"),
         ([both, load_weights_only], "without its momentum"),
+        ([both, load_learning_rate_not], "not the learning rate"),
+        ([both, load_and_evaluate], "is the network still in train mode"),
         ([both, load_memory_only], "does not have the weights"),
         ([parameters_only, load_parameters], "running statistics"),
         ([both, load_without_copy], "not a second time"),
