@@ -73,7 +73,8 @@ def compared(
     Args:
         cases: the arguments of each call by the name of the case, from simple to hard.
         mistakes: wrong functions, or several that mean the same, by what is said to a learner who
-            wrote one. A mistake is passed over in a case in which it fails, or is right.
+            wrote one. A mistake is passed over in a case in which it fails, or is right. Of
+            several answers, ``...`` stands for any.
         right: what holds when all cases are right.
         case: how to name a case, if its name alone says too little.
         so_far: whether to say first which case was right before the one that is wrong.

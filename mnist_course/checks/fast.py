@@ -1,135 +1,118 @@
-"""Checks of the chapter "Fast"."""
+"""Checks of chapter 17, fast."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import torch
-from torch.nn import functional
+from torch import Tensor
 
-from mnist_course.checks._returning import Verdict, compare, right, run, wrong
+from mnist_course.checks import NotSolvedError, compared, exercise, normal, number, run
+from mnist_course.checks.overfitting import like_the_first, moved, rolled
+
+__all__ = ["Machine", "multiply_adds", "seconds_per_step", "shift", "whole_gradient"]
 
 
-def multiply_adds(function: Callable[..., Any]) -> Verdict:
-    """Check ``function(in_channels, out_channels, kernel_size, out_size)``: one image, forward."""
-    for a, b, k, size in ((1, 1, 3, 1), (1, 4, 3, 5), (3, 4, 2, 5), (24, 48, 3, 4), (1, 1, 1, 1)):
-        expected = b * size * size * a * k * k
-        case = f"{a} to {b} channels, a {k}×{k} kernel and {size}×{size} outputs"
-        hints = [
-            ("You count the weights. Each of them is used once at every place.", b * a * k * k),
-            (
-                f"For {case}: a kernel looks at all {a} input channels.",
-                b * size * size * k * k,
-            ),
-            (f"For {case}: there are {b} kernels, each at every place.", size * size * a * k * k),
-            (f"For {case}: a {k}×{k} kernel has {k * k} weights a channel.", expected // k),
-            (f"For {case}: a picture of {size}×{size} has {size * size} places.", expected // size),
-            (
-                "You count the bias: it is added without a multiplication, so it is none.",
-                b * size * size * (a * k * k + 1),
-            ),
-            (
-                "You count multiplications and additions apart: one multiply-add is one.",
-                2 * expected,
-            ),
+@compared(
+    cases={
+        f"{a} to {b} channels, a {k}×{k} kernel and {size}×{size} outputs": (a, b, k, size)
+        for a, b, k, size in [
+            (1, 1, 3, 1), (1, 4, 3, 5), (3, 4, 2, 5), (24, 48, 3, 4), (1, 1, 1, 1), (6, 5, 7, 9),
         ]
-        verdict = compare(
-            run(function, a, b, k, size),
-            torch.tensor(float(expected)).double(),
-            case,
-            hints=[(text, torch.tensor(float(n)).double()) for text, n in hints if n != expected],
-        )
-        if verdict is not None:
-            return verdict
-    return right("Outputs times the weights that each of them meets.")
+    },
+    mistakes={
+        "You count the weights. Each of them is used once at every place.": (
+            lambda a, b, k, size: b * a * k * k
+        ),
+        "For {case}: a kernel looks at all {in_channels} input channels.": (
+            lambda a, b, k, size: b * size * size * k * k
+        ),
+        "For {case}: there are {out_channels} kernels, each at every place.": (
+            lambda a, b, k, size: size * size * a * k * k
+        ),
+        "For {case}: a kernel has {kernel_size} × {kernel_size} weights a channel.": (
+            lambda a, b, k, size: b * size * size * a * k
+        ),
+        "For {case}: a picture of {out_size}×{out_size} has {out_size} × {out_size} places.": (
+            lambda a, b, k, size: b * size * a * k * k
+        ),
+        "You count the bias: it is added without a multiplication, so it is none.": (
+            lambda a, b, k, size: b * size * size * (a * k * k + 1)
+        ),
+        "You count multiplications and additions apart: one multiply-add is one.": (
+            lambda a, b, k, size: 2 * b * size * size * a * k * k
+        ),
+    },
+    right="Outputs times the weights that each of them meets.",
+)  # fmt: skip
+def multiply_adds(in_channels: int, out_channels: int, kernel_size: int, out_size: int) -> int:
+    """Check ``function(in_channels, out_channels, kernel_size, out_size)``: one image, forward."""
+    return out_channels * out_size**2 * in_channels * kernel_size**2
 
 
-def shift(function: Callable[..., Any]) -> Verdict:
+_MOVES = torch.tensor(list(product((1, 0, -1), repeat=2)))
+
+
+@compared(
+    cases={
+        f"{N} image{'s' * (N > 1)} of {H}×{W}": (normal(N, 1, H, W), dy, dx)
+        for N, H, W, (dy, dx) in [
+            (1, 3, 4, torch.tensor([[1], [0]])),
+            (3, 5, 5, torch.tensor([[1, 0, 0], [0, -1, 0]])),
+            (9, 5, 7, _MOVES.T),
+            (9, 6, 4, _MOVES.flip(0).T),
+            (2, 1, 2, torch.tensor([[0, 1], [-1, 0]])),
+        ]
+    },
+    mistakes={
+        "Each image moves the other way: the pixel at row i comes from row i - dy.": (
+            lambda images, dy, dx: moved(images, -dy, -dx)
+        ),
+        "Rows and columns are exchanged: dy moves down, dx right.": (
+            lambda images, dy, dx: moved(images, dx, dy)
+        ),
+        "What leaves on one side comes in on the other: the background should. torch.roll goes "
+        "round; pad with zeros first.": rolled,
+        "All images move like the first: every one has its own dy and dx.": like_the_first,
+    },
+    right="Every image has moved by itself, and the background moved in.",
+)
+def shift(images: Tensor, dy: Tensor, dx: Tensor) -> Tensor:
     """Check ``function(images, dy, dx)``: every image moved by its own whole pixels."""
-    generator = torch.Generator().manual_seed(0)
-    for N, size in ((1, 3), (3, 5), (6, 8)):
-        images = torch.rand(N, 1, size, size, generator=generator, dtype=torch.float64)
-        moves = torch.randint(-1, 2, (2, N), generator=generator)
-        moves[:, :2] = torch.tensor([[1, 0], [0, -1]])[:, :N]  # no two mistakes look alike
-        dy, dx = moves
-        before = images.clone()
-        case = f"{N} images of {size}×{size}"
-        verdict = compare(
-            run(function, images, dy, dx),
-            _shifted(before, dy, dx),
-            case,
-            hints=[
-                (
-                    "Each image moves the other way: the pixel at row i comes from row i - dy.",
-                    _shifted(before, -dy, -dx),
-                ),
-                (
-                    "Rows and columns are exchanged: dy moves down, dx right.",
-                    _shifted(before, dx, dy),
-                ),
-                (
-                    "What leaves on one side comes in on the other: the background should. "
-                    "torch.roll goes round; pad with zeros first.",
-                    _rolled(before, dy, dx),
-                ),
-                (
-                    "All images move like the first: every one has its own dy and dx.",
-                    _shifted(before, dy[:1].expand(N), dx[:1].expand(N)),
-                ),
-            ],
-        )
-        if verdict is not None:
-            return verdict
-        if not torch.equal(images, before):
-            return wrong("The images that went in were changed: work on a copy.")
-    return right("Every image has moved by itself, and the background moved in.")
+    return moved(images, dy, dx)
 
 
-def _shifted(images: torch.Tensor, dy: torch.Tensor, dx: torch.Tensor) -> torch.Tensor:
-    H, W = images.shape[-2:]
-    padded = functional.pad(images, (1, 1, 1, 1))
-    moves = zip(dy.tolist(), dx.tolist(), strict=True)
-    return torch.stack(
-        [padded[n, :, 1 - y : 1 - y + H, 1 - x : 1 - x + W] for n, (y, x) in enumerate(moves)]
-    )
+def _sum(gradients: list[Tensor], weights: list[int]) -> Tensor:
+    return sum((w * g for g, w in zip(gradients, weights, strict=True)), torch.zeros(()))
 
 
-def _rolled(images: torch.Tensor, dy: torch.Tensor, dx: torch.Tensor) -> torch.Tensor:
-    moves = zip(dy.tolist(), dx.tolist(), strict=True)
-    return torch.stack([images[n].roll(m, (-2, -1)) for n, m in enumerate(moves)])
-
-
-def whole_gradient(function: Callable[..., Any]) -> Verdict:
+@compared(
+    cases={
+        f"shares of {counts} images": ([normal(*size, seed=n) for n in range(len(counts))], counts)
+        for counts, size in [([4, 4], (3, 6)), ([5, 3], (3, 6)), ([1, 2, 9], (4, 1, 3, 3)),
+                             ([7], (5,)), ([20, 1, 1, 2], (2,))]
+    },
+    mistakes={
+        "With shares of {counts} images a plain mean counts the images of a small share more than "
+        "those of a large one: weight each gradient by its count.": (
+            lambda gradients, counts: torch.stack(gradients).mean(0)
+        ),
+        "The gradients are added up; the loss is a mean.": (
+            lambda gradients, counts: torch.stack(gradients).sum(0)
+        ),
+        "These are the sums over the images; the loss is a mean: divide by the number of all "
+        "images.": _sum,
+        "The gradients are weighted by their counts; then divide by the number of all images, not "
+        "of the shares.": lambda gradients, counts: _sum(gradients, counts) / len(counts),
+    },
+    right="Weighted by the number of images, the parts make the gradient of the whole.",
+)  # fmt: skip
+def whole_gradient(gradients: list[Tensor], counts: list[int]) -> Tensor:
     """Check ``function(gradients, counts)``: that of the mean loss over all images together."""
-    generator = torch.Generator().manual_seed(0)
-    for counts in ([4, 4], [5, 3], [1, 2, 9]):
-        images = torch.rand(sum(counts), 6, generator=generator, dtype=torch.float64)
-        labels = torch.randint(0, 3, (sum(counts),), generator=generator)
-        weights = torch.rand(3, 6, generator=generator, dtype=torch.float64, requires_grad=True)
-
-        def gradient(x: torch.Tensor, t: torch.Tensor, w: torch.Tensor = weights) -> torch.Tensor:
-            return torch.autograd.grad(functional.cross_entropy(x @ w.T, t), w)[0]
-
-        shares = zip(images.split(counts), labels.split(counts), strict=True)
-        parts = [gradient(x, t) for x, t in shares]
-        together = torch.stack(parts)
-        verdict = compare(
-            run(function, parts, counts),
-            gradient(images, labels),
-            f"shares of {counts} images",
-            hints=[
-                (
-                    f"With shares of {counts} images a plain mean counts the images of a small "
-                    "share more than those of a large one: weight each gradient by its count.",
-                    together.mean(0),
-                ),
-                ("The gradients are added up; the loss is a mean.", together.sum(0)),
-            ],
-        )
-        if verdict is not None:
-            return verdict
-    return right("Weighted by the number of images, the parts make the gradient of the whole.")
+    return _sum(gradients, counts) / sum(counts)
 
 
 class Machine:
@@ -160,33 +143,54 @@ class Machine:
         return self.now
 
 
-def seconds_per_step(function: Callable[..., Any]) -> Verdict:
+class _Uneven(Machine):
+    """Every fourth step takes longer than the others: the mean is no median and no minimum."""
+
+    def __init__(self, order: float, work: float) -> None:
+        super().__init__(order)
+        self.pattern, self.works = [0.9 * work, 0.9 * work, 0.9 * work, 1.3 * work], list[float]()
+
+    def step(self) -> None:
+        self.work = self.pattern[self.steps % 4]
+        self.works.append(self.work)
+        super().step()
+
+    def mean(self, steps: int) -> float:
+        """What a step took of late, the first one left out; nan if there was no other."""
+        counted = self.works[1:][-steps:]
+        return sum(counted) / len(counted) if counted else math.nan
+
+
+@exercise
+def seconds_per_step(function: Callable[..., Any]) -> str:
     """Check ``function(step, synchronize, clock, steps)`` on machines where the answer is known."""
-    for order, work, steps in ((0.001, 0.01, 20), (0.002, 0.05, 50)):
-        machine = Machine(order, work)
+    for order, work, steps in ((0.0001, 0.01, 20), (0.001, 0.1, 48), (0.0001, 0.02, 4)):
+        machine = _Uneven(order, work)
         answer = run(function, machine.step, machine.synchronize, machine.clock, steps)
-        if isinstance(answer, Verdict):
-            return answer
-        try:
-            seconds = float(answer)
-        except (TypeError, ValueError):
-            return wrong(f"I expected a number of seconds, got {type(answer).__name__}.")
+        seconds = number(answer, "The seconds of a step")
         got = f"A step takes this machine {work * 1000:.0f} ms; you measured {seconds * 1000:.1f}. "
-        # Waiting after every step, or once at the end: both are right.
-        if work <= seconds <= (work + order) * 1.02:
+
+        def fits(value: float, machine: _Uneven = machine, steps: int = steps) -> bool:
+            """Whether it is the time of a step: with waiting after each, or once at the end."""
+            least = machine.mean(steps)
+            return 0.999 * least <= value <= 1.001 * (least + machine.order)
+
+        if fits(seconds):
             continue
-        if work <= seconds / steps <= (work + order) * 1.02:
-            return wrong(got + "Divide by as many steps as you timed.")
-        if work <= seconds / 1000 <= (work + order) * 1.02:
-            return wrong("These are milliseconds: return seconds.")
+        if fits(seconds / steps):
+            raise NotSolvedError(got + "Divide by as many steps as you timed.")
+        if fits(seconds / 1000):
+            raise NotSolvedError("These are milliseconds: return seconds.")
         if abs(seconds - order) < order / 10:
-            return wrong(got + "That is how long *ordering* a step takes: wait for the work, too.")
+            raise NotSolvedError(
+                got + "That is how long *ordering* a step takes: wait for the work, too."
+            )
         if seconds > machine.first / steps / 2:
-            return wrong(
+            raise NotSolvedError(
                 got + "The first step is in it: make one, and wait for it, before the clock starts."
             )
-        return wrong(
-            got + "Wait for all the work before you read the clock for the second time, "
-            "and divide by as many steps as you timed."
+        raise NotSolvedError(
+            got + "Wait for all the work before you read the clock for the second time, and "
+            "divide by as many steps as you timed."
         )
-    return right("Warmed up, waited before both readings of the clock, divided by the steps.")
+    return "Warmed up, waited before both readings of the clock, divided by the steps."

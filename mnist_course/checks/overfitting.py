@@ -1,183 +1,220 @@
-"""Checks of the chapter on overfitting."""
+"""Checks of chapter 14, overfitting."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mnist_course import data, evaluate, pretrained
-from mnist_course.checks._returning import Verdict, compare, right, run, wrong
+from mnist_course.checks import (
+    NotSolvedError,
+    compared,
+    exercise,
+    finite,
+    normal,
+    run,
+    same,
+    saying,
+)
 
 __all__ = ["augmentation", "best_of", "dropout2d", "fold_forwards", "shift"]
 
 
-def _normal(*shape: int, seed: int = 0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-
-def _moved(images: torch.Tensor, down: torch.Tensor, right_: torch.Tensor) -> torch.Tensor:
-    """Each image moved by its own whole pixels; zeros move in."""
+def moved(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    """Each image of (N, 1, H, W) moved by its own whole pixels; zeros move in."""
     height, width = images.shape[2:]
     rows = torch.arange(height)[:, None] - down[:, None, None]  # where each pixel comes from
-    columns = torch.arange(width)[None, :] - right_[:, None, None]
+    columns = torch.arange(width)[None, :] - right[:, None, None]
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-    number = torch.arange(len(images))[:, None, None]
-    fetched = images[:, 0][number, rows.clamp(0, height - 1), columns.clamp(0, width - 1)]
+    n = torch.arange(len(images))[:, None, None]
+    fetched = images[:, 0][n, rows.clamp(0, height - 1), columns.clamp(0, width - 1)]
     return (fetched * inside)[:, None]
 
 
-def shift(function: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], Any]) -> Verdict:
+def rolled(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    """The same, but what leaves on one side comes in on the other."""
+    moves = zip(images, down.tolist(), right.tolist(), strict=True)
+    return torch.stack([image.roll(move, (1, 2)) for image, *move in moves])
+
+
+def like_the_first(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    """All images moved by what belongs to the first one."""
+    return moved(images, down[:1].expand_as(down), right[:1].expand_as(right))
+
+
+@compared(
+    cases={
+        case: (normal(len(down), 1, *size), torch.tensor(down), torch.tensor(right))
+        for case, size, down, right in [
+            ("images that stay where they are", (5, 6), [0, 0, 0], [0, 0, 0]),
+            ("images that move down and to the right", (5, 6), [1, 2, 0], [0, 1, 3]),
+            ("images that move up and to the left", (5, 6), [-1, -2, 0], [0, -1, -3]),
+            ("an image that is higher than wide", (7, 4), [-4], [2]),
+            ("images that move out of the picture", (5, 6), [1, 5, -9, 0], [2, 0, 12, -6]),
+        ]
+    },
+    mistakes={
+        "What moves out on one side comes back on the other; 0 should move in.": rolled,
+        "The images move the wrong way: positive is down and right.": (
+            lambda images, down, right: moved(images, -down, -right)
+        ),
+        "Rows and columns are exchanged: `down` is along axis 2.": (
+            lambda images, down, right: moved(images, right, down)
+        ),
+        "All images move like the first one; each has a move of its own.": like_the_first,
+    },
+    right="Each image moves by its own pixels, and zeros move in.",
+)
+def shift(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
     """Check ``function(images, down, right)``: each image moved by its own whole pixels."""
-    for case, down, across in [
-        ("images that stay where they are", [0, 0, 0], [0, 0, 0]),
-        ("images that move down and to the right", [1, 2, 0], [0, 1, 3]),
-        ("images that move up and to the left", [-1, -2, 0], [0, -1, -3]),
-        ("an image that moves out of the picture", [1, 5, -9], [2, 0, 12]),
-    ]:
-        images = _normal(3, 1, 5, 6)
-        d, r = torch.tensor(down), torch.tensor(across)
-        rolled = torch.stack(
-            [image.roll((int(i), int(j)), (1, 2)) for image, i, j in zip(images, d, r, strict=True)]
-        )
-        verdict = compare(
-            run(function, images.clone(), d, r),
-            _moved(images, d, r),
-            case,
-            hints=[
-                ("What moves out on one side comes back on the other; 0 should move in.", rolled),
-                (
-                    "The images move the wrong way: positive is down and right.",
-                    _moved(images, -d, -r),
-                ),
-                ("Rows and columns are exchanged: `down` is along axis 2.", _moved(images, r, d)),
-                (
-                    "All images move like the first one; each has a move of its own.",
-                    _moved(images, d[:1].expand(3), r[:1].expand(3)),
-                ),
-            ],
-        )
-        if verdict is not None:
-            return verdict
-    return right("Each image moves by its own pixels, and zeros move in.")
+    return moved(images, down, right)
 
 
-def dropout2d(function: Callable[[torch.Tensor, float, torch.Generator], Any]) -> Verdict:
+@exercise
+def dropout2d(function: Callable[[Tensor, float, torch.Generator], Any]) -> str:
     """Check ``function(x, p, generator)``: whole maps are dropped, the others scaled."""
+    x = normal(200, 30, 2, 3)
     for p in (0.5, 0.2):
-        x = 1 + _normal(200, 30, 2, 3).abs()
-        before = x.clone()
-        y = run(function, x, p, torch.Generator().manual_seed(0))
-        if isinstance(y, Verdict):
-            return y
-        if not isinstance(y, torch.Tensor) or y.shape != x.shape:
+        generator = torch.Generator().manual_seed(0)
+        y = run(function, x, p, generator)
+        if not isinstance(y, Tensor) or y.shape != x.shape:
             shape = tuple(getattr(y, "shape", ())) or type(y).__name__
-            return wrong(f"For x of shape (200, 30, 2, 3) I expected the same shape, got {shape}.")
-        if not torch.equal(x, before):
-            return wrong("Your function changed x itself; return a new tensor.")
-        dropped = y == 0
-        if not (dropped == dropped[:, :, :1, :1]).all():
-            return wrong(
-                "Single pixels are dropped: a map must be dropped or kept as a whole, so the mask "
-                "has the shape (N, C, 1, 1)."
+            raise NotSolvedError(
+                f"For x of shape {tuple(x.shape)} I expected the same shape, got {shape}."
             )
-        maps = dropped[:, :, 0, 0].double()
-        if (maps == maps[:1]).all() and 0 < maps.mean() < 1:
-            return wrong("In every image the same maps are dropped: each image needs its own mask.")
-        if (maps == maps[:, :1]).all() and 0 < maps.mean() < 1:
-            return wrong("All maps of an image share one fate; each map needs its own number.")
-        share = float(maps.mean())
-        if abs(share - p) > 0.03:
-            swapped = abs(share - (1 - p)) < 0.03
-            why = (
-                "p is the probability of dropping, not of keeping"
-                if swapped
-                else "a map is dropped where a random number in [0, 1) is smaller than p"
+        finite(y, "The result")
+        _whole_maps_are_dropped(y == 0, p)
+        _others_are_scaled((y / x)[y != 0], p)
+        if torch.equal(run(function, x, p, torch.Generator().manual_seed(1)), y):
+            raise NotSolvedError("Another seed gives the same mask: draw from `generator`.")
+        if not torch.equal(run(function, x, p, torch.Generator().manual_seed(0)), y):
+            raise NotSolvedError("The same seed gives another mask: draw from `generator` only.")
+        if torch.equal(run(function, x, p, generator), y):
+            raise NotSolvedError(
+                "A second call with the same generator gives the same mask: draw from `generator` "
+                "itself, so that it moves on."
             )
-            return wrong(f"With p = {p} you drop {share:.0%} of the maps: {why}.")
-        factor = (y / x)[~dropped]
-        if not torch.allclose(factor, torch.full_like(factor, 1 / (1 - p)), rtol=1e-6):
-            value = float(factor.mean())
-            why = (
-                "nothing is scaled, so the sums of the next layer become smaller"
-                if abs(value - 1) < 1e-6
-                else "that is 1/p" if abs(value * p - 1) < 1e-6
-                else "that is 1 - p, the scaling when one answers, in old papers"
-                if abs(value - (1 - p)) < 1e-6
-                else "look at the factor"
-            )  # fmt: skip
-            return wrong(
-                f"With p = {p} the maps that stay are multiplied by {value:.3g}, expected "
-                f"1 / (1 - p) = {1 / (1 - p):.3g}: {why}."
-            )
-        again = run(function, x, p, torch.Generator().manual_seed(1))
-        if isinstance(again, torch.Tensor) and torch.equal(again, y):
-            return wrong("Another seed gives the same mask: draw from `generator`.")
-        same = run(function, x, p, torch.Generator().manual_seed(0))
-        if isinstance(same, torch.Tensor) and not torch.equal(same, y):
-            return wrong("The same seed gives another mask: draw from `generator` only.")
-    return right("Whole maps are dropped with probability p, and the others make up for them.")
+    return "Whole maps are dropped with probability p, and the others make up for them."
 
 
-def fold_forwards(function: Callable[..., Any]) -> Verdict:
+def _whole_maps_are_dropped(dropped: Tensor, p: float) -> None:
+    """Raise what is wrong with the mask (N, C, H, W), if anything is."""
+    if not (dropped == dropped[:, :, :1, :1]).all():
+        raise NotSolvedError(
+            "Single pixels are dropped: a map must be dropped or kept as a whole, so the mask "
+            "has the shape (N, C, 1, 1)."
+        )
+    maps = dropped[:, :, 0, 0].double()
+    share = maps.mean().item()
+    if 0 < share < 1:
+        if (maps == maps[:1]).all():
+            raise NotSolvedError(
+                "In every image the same maps are dropped: each image needs its own mask."
+            )
+        if (maps == maps[:, :1]).all():
+            raise NotSolvedError(
+                "All maps of an image share one fate; each map needs its own number."
+            )
+        if (maps.sum(1) == maps[0].sum()).all():
+            raise NotSolvedError(
+                f"Every image loses exactly {maps[0].sum():.0f} of its maps: let chance decide for "
+                "each map by itself."
+            )
+    if abs(share - p) > 0.03:
+        why = (
+            "p is the probability of dropping, not of keeping"
+            if abs(share - (1 - p)) < 0.03
+            else "a map is dropped where a random number in [0, 1) is smaller than p"
+        )
+        raise NotSolvedError(f"With p = {p} you drop {share:.0%} of the maps: {why}.")
+
+
+def _others_are_scaled(factor: Tensor, p: float) -> None:
+    """Raise what is wrong with the factor of the pixels that stay, if anything is."""
+    if same(factor, torch.full_like(factor, 1 / (1 - p)), tolerance=1e-6):
+        return
+    why = "look at the factor"
+    for words, value in {
+        "nothing is scaled, so the sums of the next layer become smaller": 1,
+        "that is 1/p": 1 / p,
+        "that is 1 - p, the scaling when one answers, in old papers": 1 - p,
+    }.items():
+        if same(factor, torch.full_like(factor, value), tolerance=1e-6):
+            why = words
+    raise NotSolvedError(
+        f"With p = {p} the maps that stay are multiplied by {factor.mean():.3g}, expected "
+        f"1 / (1 - p) = {1 / (1 - p):.3g}: {why}."
+    )
+
+
+def _folded(scale: Tensor, shift: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    shifts = (weight * shift[:, None, None]).sum((1, 2, 3))
+    return weight * scale[:, None, None], bias + shifts
+
+
+@compared(
+    cases={
+        f"{channels} channels and {filters} filters of {rows}×{columns}": (
+            normal(channels, seed=1), normal(channels, seed=2),
+            normal(filters, channels, rows, columns, seed=3), normal(filters, seed=4),
+        )
+        for channels, filters, rows, columns in [
+            (3, 3, 3, 3), (1, 1, 1, 1), (3, 1, 1, 1), (3, 4, 3, 3), (2, 5, 2, 3),
+        ]
+    },
+    mistakes={  # in the weight, whatever became of the bias, and then in the bias
+        "The weight is unchanged: scaling x is the same as scaling its weights.": (
+            lambda scale, shift, weight, bias: (weight, ...)
+        ),
+        "Divided by the scale; it has to be multiplied.": (
+            lambda scale, shift, weight, bias: (weight / scale[:, None, None], ...)
+        ),
+        "The scale belongs to the input channels, axis 1 of the weight; you multiply along another "
+        "axis.": (
+            lambda scale, shift, weight, bias: (weight * scale[:, None, None, None], ...),
+            lambda scale, shift, weight, bias: (weight * scale[:, None], ...),
+            lambda scale, shift, weight, bias: (weight * scale, ...),
+        ),
+        "The bias is unchanged, but the shift of every channel reaches the sum.": (
+            lambda scale, shift, weight, bias: _folded(scale, 0 * shift, weight, bias)
+        ),
+        "The shift does not pass through the scale: sum the *old* weight times shift.": (
+            lambda scale, shift, weight, bias: _folded(scale, scale * shift, weight, bias)
+        ),
+        "The shift meets every weight of the kernel: sum over c, u and v, not only c.": (
+            lambda scale, shift, weight, bias: (
+                _folded(scale, shift / weight[0, 0].numel(), weight, bias)
+            )
+        ),
+        "The bias of the convolution itself got lost.": (
+            lambda scale, shift, weight, bias: _folded(scale, shift, weight, 0 * bias)
+        ),
+        "The shift is added to the bias as it is; but it meets the weights first: sum weight × "
+        "shift over c, u and v.": (
+            lambda scale, shift, weight, bias: _folded(scale, 0 * shift, weight, bias + shift)
+        ),
+    },
+    right="One convolution does the work of batch norm and convolution.",
+)  # fmt: skip
+def fold_forwards(
+    scale: Tensor, shift: Tensor, weight: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor]:
     """Check ``function(scale, shift, weight, bias)``: a batch norm folded into the next layer."""
-    for channels, filters, kernel in [(1, 1, 1), (3, 1, 1), (3, 4, 3)]:
-        scale, move = _normal(channels, seed=1), _normal(channels, seed=2)
-        weight, bias = _normal(filters, channels, kernel, kernel, seed=3), _normal(filters, seed=4)
-        answer = run(function, scale, move, weight.clone(), bias.clone())
-        if isinstance(answer, Verdict):
-            return answer
-        if not isinstance(answer, tuple | list) or len(answer) != 2:
-            return wrong("I expected two tensors, weight and bias, as in `return weight, bias`.")
-        case = f"{channels} channels, {filters} filters of {kernel}×{kernel}"
-        folded = weight * scale[:, None, None]
-        verdict = compare(
-            answer[0],
-            folded,
-            f"the weight for {case}",
-            hints=[
-                ("The weight is unchanged: scaling x is the same as scaling its weights.", weight),
-                ("Divided by the scale; it has to be multiplied.", weight / scale[:, None, None]),
-            ],
-        )
-        if verdict is not None:
-            return verdict
-        inner = weight * move[:, None, None]
-        verdict = compare(
-            answer[1],
-            bias + inner.sum((1, 2, 3)),
-            f"the bias for {case}",
-            hints=[
-                ("The bias is unchanged, but the shift of every channel reaches the sum.", bias),
-                (
-                    "The shift does not pass through the scale: sum the *old* weight times shift.",
-                    bias + (folded * move[:, None, None]).sum((1, 2, 3)),
-                ),
-                (
-                    "The shift meets every weight of the kernel: sum over c, u and v, not only c.",
-                    bias + inner.mean((2, 3)).sum(1),
-                ),
-                (
-                    "The bias of the convolution itself got lost.",
-                    inner.sum((1, 2, 3)),
-                ),
-            ],
-        )
-        if verdict is not None:
-            return verdict
-    return right("One convolution does the work of batch norm and convolution.")
+    return _folded(scale, shift, weight, bias)
 
 
 class _Training:
-    """A training whose validation losses are known: in epoch e the weight is e + 1."""
+    """A training whose validation losses are known: in epoch e the weight is e."""
 
     def __init__(self, losses: list[float]) -> None:
         self.losses, self.epochs = losses, 0
         self.model = nn.Linear(1, 1, bias=False).double()
+        nn.init.zeros_(self.model.weight)
 
     def step(self, model: nn.Module) -> None:
         """Train for an epoch, changing the weights in place as an optimiser does."""
@@ -187,11 +224,13 @@ class _Training:
                 weights.fill_(self.epochs)
 
     def validation_loss(self, model: nn.Module) -> float:
-        """The loss that belongs to the model's weight."""
-        return self.losses[int(next(model.parameters())) - 1]
+        """The loss that belongs to the model's weight; infinite before and after all epochs."""
+        epoch = int(next(model.parameters()))
+        return self.losses[epoch - 1] if 1 <= epoch <= len(self.losses) else math.inf
 
 
-def best_of(function: Callable[..., Any]) -> Verdict:
+@exercise
+def best_of(function: Callable[..., Any]) -> str:
     """Check ``function(model, step, validation_loss, epochs, patience)``: early stopping."""
     cases: list[tuple[list[float], int, int, int]] = [
         # the losses, the patience, epochs that should be trained, the best epoch
@@ -202,85 +241,96 @@ def best_of(function: Callable[..., Any]) -> Verdict:
         ([2, 3, 1, 3, 3, 0], 2, 5, 3),
         ([3, 1, 2, 1.5, 2, 0], 3, 5, 2),  # lower than the epoch before is not lower than the best
         ([2, 1, 1, 1, 0], 2, 4, 2),  # as low is not lower
+        ([1, 2, 0], 1, 2, 1),
     ]
     for losses, patience, epochs, best in cases:
         training = _Training(losses)
-        model = run(
-            function,
-            training.model,
-            training.step,
-            training.validation_loss,
-            len(losses),
-            patience,
-        )
-        if isinstance(model, Verdict):
-            return model
+        given = training.model, training.step, training.validation_loss, len(losses), patience
+        model = run(function, *given, may_change=[training.model])
         if not isinstance(model, nn.Module):
-            return wrong(f"I expected the model back, got {type(model).__name__}.")
-        case = f"With losses {losses} and patience {patience}"
-        if training.epochs != epochs:
-            return wrong(
-                f"{case} you train for {training.epochs} epochs, expected {epochs}: the epochs "
-                "without a lower loss are counted in a row, from the last best one."
-            )
-        found = int(next(model.parameters()))
-        if found == epochs != best:
-            return wrong(
-                f"{case} the weights are those of the last epoch, {found}, expected epoch {best}: "
-                "what you kept went on changing (is it a copy?), or was never loaded back."
-            )
-        if found != best:
-            return wrong(f"{case} the weights are of epoch {found}, expected epoch {best}.")
-    return right("The best weights come back, and no epoch is trained too many.")
+            raise NotSolvedError(f"I expected the model back, got {type(model).__name__}.")
+        with saying(f"With losses {losses} and patience {patience} "):
+            _ends_with_the_best(training, model, epochs, best)
+    return "The best weights come back, and no epoch is trained too many."
 
 
-def augmentation(function: Callable[[torch.Tensor, torch.Generator], Any]) -> Verdict:
+def _ends_with_the_best(training: _Training, model: nn.Module, epochs: int, best: int) -> None:
+    if training.epochs != epochs:
+        raise NotSolvedError(
+            f"you train for {training.epochs} epochs, expected {epochs}: the epochs without a "
+            "lower loss are counted in a row, from the last best one."
+        )
+    found = int(next(model.parameters()))
+    if found == epochs != best:
+        raise NotSolvedError(
+            f"the weights are those of the last epoch, {found}, expected epoch {best}: what you "
+            "kept went on changing (is it a copy?), or was never loaded back."
+        )
+    if found != best:
+        raise NotSolvedError(f"the weights are of epoch {found}, expected epoch {best}.")
+    if model is not training.model:
+        raise NotSolvedError(
+            "you return another network with the right weights, and the one that was trained "
+            "keeps others: load what you kept into `model`, and return that."
+        )
+
+
+@exercise
+def augmentation(function: Callable[[Tensor, torch.Generator], Any]) -> str:
     """Check ``function(images, generator)``: changed digits that are still the same digits."""
     digits = data.load("train")[:500]
     images = data.to_float(digits.images)
-    before = images.clone()
-    changed = run(function, images, torch.Generator().manual_seed(0))
-    if isinstance(changed, Verdict):
-        return changed
-    if not isinstance(changed, torch.Tensor) or changed.shape != images.shape:
+    generator = torch.Generator().manual_seed(0)
+    changed = run(function, images, generator)
+    if not isinstance(changed, Tensor) or changed.shape != images.shape:
         shape = tuple(getattr(changed, "shape", ())) or type(changed).__name__
-        return wrong(f"For images of shape {tuple(images.shape)} I got {shape}.")
-    if not torch.equal(images, before):
-        return wrong("Your function changed the images themselves; return new ones.")
+        raise NotSolvedError(f"For images of shape {tuple(images.shape)} I got {shape}.")
     if changed.dtype != images.dtype:
-        return wrong(f"The images were {images.dtype}, what came back is {changed.dtype}.")
-    low, high = float(changed.min()), float(changed.max())
-    if not (low >= -1e-4 and high <= 1 + 1e-4):
-        return wrong(
+        raise NotSolvedError(f"The images were {images.dtype}, what came back is {changed.dtype}.")
+    finite(changed, "What came back")
+    low, high = changed.min().item(), changed.max().item()
+    if low < -1e-4 or high > 1 + 1e-4:
+        raise NotSolvedError(
             f"The pixels reach from {low:.2f} to {high:.2f}; keep them in [0, 1], with clamp(0, 1)."
         )
     still = int(((changed - images).abs().flatten(1).amax(1) < 1e-3).sum())
     if still > len(images) // 10:
-        return wrong(f"{still} of {len(images)} images are unchanged.")
+        raise NotSolvedError(f"{still} of {len(images)} images are unchanged.")
+    _draws_for_each_image(function, images, changed, generator)
+    reader = pretrained.load()
+
+    def read(pixels: Tensor) -> float:
+        return (evaluate.predict(reader, pixels).argmax(1) == digits.labels).double().mean().item()
+
+    pixels = changed.clamp(0, 1)
+    before, now = read(images), read(pixels)
+    if now < before - 0.1:
+        raise NotSolvedError(
+            f"The pretrained network reads {now:.0%} of your digits correctly, and {before:.0%} of "
+            "those you were given: the change is too strong, or it does not keep the label true."
+        )
+    amount = (F.l1_loss(pixels, images) / images.mean()).item()
+    return (
+        f"Every image is changed in its own way (by {amount:.0%} of its ink), and {now:.0%} of "
+        "them are still read correctly."
+    )
+
+
+def _draws_for_each_image(
+    function: Callable[[Tensor, torch.Generator], Any],
+    images: Tensor, changed: Tensor, generator: torch.Generator,
+) -> None:  # fmt: skip
+    """Raise where the random numbers come from, if not from the generator for each image."""
     twins = run(function, images[:1].repeat(20, 1, 1, 1), torch.Generator().manual_seed(1))
-    if isinstance(twins, Verdict):
-        return twins
     if (twins == twins[:1]).all():
-        return wrong(
+        raise NotSolvedError(
             "Twenty copies of an image in a batch are all changed alike: draw random numbers for "
             "each image, not one for the batch."
         )
-    repeated = run(function, images, torch.Generator().manual_seed(0))
-    if isinstance(repeated, Verdict):
-        return repeated
-    if not torch.equal(repeated, changed):
-        return wrong("The same seed gives other images: draw from `generator` only.")
-    reader = pretrained.load()
-    plain = float((evaluate.predict(reader, images).argmax(1) == digits.labels).double().mean())
-    pixels = changed.clamp(0, 1)
-    read = float((evaluate.predict(reader, pixels).argmax(1) == digits.labels).double().mean())
-    if read < plain - 0.1:
-        return wrong(
-            f"The pretrained network reads {read:.0%} of your digits rightly, and {plain:.0%} of "
-            "those you were given: the change is too strong, or it does not keep the label true."
+    if not torch.equal(run(function, images, torch.Generator().manual_seed(0)), changed):
+        raise NotSolvedError("The same seed gives other images: draw from `generator` only.")
+    if torch.equal(run(function, images, generator), changed):
+        raise NotSolvedError(
+            "A second call changes the images in the same way: draw from `generator` itself, so "
+            "that it moves on."
         )
-    amount = float(F.l1_loss(pixels, images) / images.mean())
-    return right(
-        f"Every image is changed in its own way (by {amount:.0%} of its ink), and {read:.0%} of "
-        "them are still read rightly."
-    )

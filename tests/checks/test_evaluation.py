@@ -1,10 +1,14 @@
-"""The checks of chapter 15 accept right answers and name each plausible mistake."""
+"""The checks of chapter 15 accept right answers and name mistakes beyond those of its tables."""
 
+import copy
 import math
 
+import numpy as np
 import pytest
 import sklearn.metrics
 import torch
+from sklearn.metrics import confusion_matrix as by_sklearn
+from torch.nn import functional as F
 
 from mnist_course.checks import evaluation as check
 from tests.chapters.definitions import definitions
@@ -12,11 +16,6 @@ from tests.checks.verdicts import assert_not_begun, assert_right, assert_wrong, 
 
 chapter = definitions("evaluation")
 NAMES = ["confusion", "macro_f1", "largest_error_rate", "equal_number_ece", "accuracy"]
-
-
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
 
 
 def confusion_by_loop(labels, predictions, classes):
@@ -32,18 +31,72 @@ def f1_of_every_class(C):
     return sklearn.metrics.f1_score(t, o, labels=range(len(C)), average="macro", zero_division=0.0)
 
 
+def macro_in_numpy(C):
+    C = C.numpy().astype(float)
+    scores = []
+    for k in range(len(C)):
+        sums = C[k].sum() + C[:, k].sum()
+        scores.append(2 * C[k, k] / sums if sums else 0)
+    return np.mean(scores)
+
+
+def ece_in_chunks(confidence, right, bins):
+    order, total = confidence.sort(descending=True).indices, 0.0
+    for part in order.chunk(bins):
+        total += abs(right[part].sum() - confidence[part].sum()).item()
+    return total / len(order)
+
+
+def by_quantiles(c, hits, n):
+    place = torch.bucketize(c, c.quantile(torch.arange(1, n) / n))
+    gaps = [(hits[place == k].double() - c[place == k]).mean() for k in range(n)]
+    return torch.stack(gaps).abs().mean()
+
+
+def by_halving(total):
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if (1 - middle) ** total > 0.05 else (low, middle)
+    return low
+
+
+@torch.inference_mode()
+def one_by_one(model, images, labels, batch_size):
+    mode = model.training
+    model.eval()
+    pairs = zip(images, labels, strict=True)
+    hits = [model(x[None]).argmax().item() == t.item() for x, t in pairs]
+    model.train(mode)
+    return np.mean(hits)
+
+
+@torch.no_grad()
+def with_a_copy(model, images, labels, batch_size):
+    reader = copy.deepcopy(model).eval()
+    answers = torch.cat([reader(part).argmax(1) for part in images.split(batch_size)])
+    return (answers == labels).float().mean()
+
+
 @pytest.mark.parametrize(
     ("name", "answer"),
     [
         *((name, chapter[f"solution_{name}"]) for name in NAMES),
         ("confusion", confusion_by_loop),
-        (
-            "confusion",
-            lambda t, o, k: sklearn.metrics.confusion_matrix(t, o, labels=range(k)),
-        ),
+        ("confusion", lambda t, o, k: torch.tensor(by_sklearn(t, o, labels=range(k)))),
+        ("confusion", lambda t, o, k: F.one_hot(t, k).T @ F.one_hot(o, k)),
         ("macro_f1", f1_of_every_class),
+        ("macro_f1", macro_in_numpy),
+        ("macro_f1", lambda C: (2 * C.diag() / (C.sum(0) + C.sum(1))).nan_to_num().mean()),
         ("equal_number_ece", lambda c, r, n: bins(c, r.float(), n, dtype=torch.float32).mean()),
+        ("equal_number_ece", ece_in_chunks),
+        ("equal_number_ece", by_quantiles),
         ("largest_error_rate", lambda n: -math.expm1(math.log(0.05) / n)),
+        ("largest_error_rate", lambda n: 1 - torch.tensor(0.05) ** (1 / n)),
+        ("largest_error_rate", lambda n: 1 - np.exp(np.log(0.05) / n)),
+        ("largest_error_rate", by_halving),
+        ("accuracy", one_by_one),
+        ("accuracy", with_a_copy),
     ],
 )
 def test_right_answers_are_accepted(name, answer):
@@ -64,10 +117,6 @@ def set_not_added(t, o, k):
     return C
 
 
-def size_of_what_occurs(t, o, k):
-    return count(t, o, int(t.max()) + 1) if int(o.max()) <= int(t.max()) else count(t, o, k)
-
-
 def per_class(C):
     hits = C.diagonal().double()
     return hits / C.sum(0), hits / C.sum(1)  # precision, recall
@@ -83,39 +132,23 @@ def macro_skipping(C):
     return (2 * p * r / (p + r)).nanmean()
 
 
-def f1_of_means(C):
-    p, r = (values.mean() for values in per_class(C))
-    return 2 * p * r / (p + r)
-
-
 def bins(c, hits, n, sort=True, sort_hits=True, gap=torch.abs, dtype=torch.float64):
     order = c.argsort() if sort else torch.arange(len(c))
     shares = (hits[order] if sort_hits else hits).to(dtype).view(n, -1).mean(1)
     return gap(shares - c[order].view(n, -1).mean(1))
 
 
-def by_width(c, hits, n):
-    place = (c * n).long().clamp(max=n - 1)
-    return torch.bincount(place, hits.double() - c, minlength=n).abs().sum() / len(c)
-
-
-def measure(
-    model, images, labels, size, *, switch=True, back=True, graphs=False, mean=False, last=True
-):
-    mode = model.training
+def measure(model, images, labels, size, *, switch=True, back=True, graphs=False, last=True):
+    mode, hits = model.training, 0
     if switch:
         model.eval()
-    scores, hits = [], 0
     with torch.set_grad_enabled(graphs):
         for x, t in zip(images.split(size), labels.split(size), strict=True):
-            if not last and len(x) < size and hits:
-                continue
-            right = model(x).argmax(1) == t
-            scores.append(right.double().mean())
-            hits += int(right.sum())
+            if last or len(x) == size:
+                hits += int((model(x).argmax(1) == t).sum())
     if back:
         model.train(mode)
-    return torch.stack(scores).mean() if mean else hits / len(labels)
+    return hits / len(labels)
 
 
 def whole(model, images, labels, size):
@@ -128,71 +161,73 @@ def changing(model, images, labels, size):
     return share
 
 
+def half_restored(model, images, labels, size):
+    mode = model.training
+    share = measure(model, images, labels, size, back=False)
+    model.training = mode  # its layers stay as they are
+    return share
+
+
+def frozen(model, images, labels, size):
+    model.requires_grad_(False)
+    return measure(model, images, labels, size, graphs=True)
+
+
 WRONG = {
     "confusion": [
-        (lambda t, o, k: count(o, t, k), "transposed"),
         (set_not_added, "counts a repeated place only once"),
-        (lambda t, o, k: count(t, o, k) / len(t), "shares of all digits"),
-        (
-            lambda t, o, k: count(t, o, k) / count(t, o, k).sum(1, keepdim=True).clamp(min=1),
-            "shares of the row",
-        ),
-        (lambda t, o, k: torch.diag(count(t, o, k).diagonal()), "Only the right answers"),
-        (size_of_what_occurs, "Take the size from `classes`"),
-        (lambda t, o, k: count(t, o, k).double(), "make them whole numbers"),
+        (lambda t, o, k: torch.tensor(by_sklearn(t, o)), "Take the size from `classes`"),
+        (lambda t, o, k: count(t, o, k).double(), "the exercise asks for torch.int64"),
+        (lambda t, o, k: count(t, o, k).int(), "the exercise asks for torch.int64"),
+        (lambda t, o, k: by_sklearn(t, o, labels=range(k)), "a NumPy array"),
+        (lambda t, o, k: count(t, o, k).tolist(), "a list; the exercise asks for a tensor"),
+        (lambda t, o, k: count(t, o, k).diagonal(), "has shape"),
+        (lambda t, o, k: count(t[1:], o[1:], k), "of 9 are wrong"),
+        (lambda t, o, k: count(t, o, 10), "has shape (10, 10), expected (3, 3)"),
+        (lambda t, o, k: count(t.sort().values, o.sort().values, k), "are wrong, index"),
     ],
     "macro_f1": [
-        (lambda C: C.diagonal().sum() / C.sum(), "micro F1"),
-        (lambda C: 2 * C.diagonal().double() / (C.sum(0) + C.sum(1)), "take their mean"),
-        (lambda C: per_class(C)[1].mean(), "mean recall alone"),
-        (lambda C: per_class(C)[0].mean(), "mean precision alone"),
-        (f1_of_means, "F1 of the mean precision"),
-        (lambda C: sum(per_class(C)).mean() / 2, "harmonic mean"),
-        (lambda C: chapter["solution_macro_f1"](C) / 2, "factor 2 is missing"),
-        (
-            lambda C: (
-                (2 * C.diagonal() / (C.sum(0) + C.sum(1)) * C.sum(1)).double().sum() / C.sum()
-            ),
-            "weighted by how often",
-        ),
-        (naive_f1, "you divide 0 by 0"),
+        (naive_f1, "more frequent. For a class that is never answered the result is nan"),
+        (naive_f1, "do you divide 0 by 0?"),
         (macro_skipping, "left out"),
-        (
-            lambda C: (2 * C.diagonal().double() / (C.sum(0) + C.sum(1))).nanmean(),
-            "without any F1 was left out",
-        ),
+        (lambda C: per_class(C)[1].nanmean(), "mean recall alone"),
+        (lambda C: macro_in_numpy(C[:3, :3]), "the number is"),
+        (lambda C: sklearn.metrics.f1_score(C.flatten() > 9, C.flatten() > 3), "the number is"),
+        (lambda C: round(macro_in_numpy(C), 3), "the number is"),
+        (lambda C: C.fill_diagonal_(9).diag().sum() / C.sum(), "changes `C` in place"),
+        (lambda C: torch.full((4,), macro_in_numpy(C)), "one number, got shape (4,)"),
     ],
     "largest_error_rate": [
-        (lambda n: 0.05 ** (1 / n), "the error rate, 1 minus it"),
-        (lambda n: 3 / n, "rule of three"),
-        (lambda n: -math.log(0.05) / n, "for many digits only"),
-        (lambda n: 1 - 0.95 ** (1 / n), "Put 0.05"),
-        (lambda n: 1 - 0.025 ** (1 / n), "only one side"),
         (lambda n: 1 - chapter["wilson"](n, n)[0], "Wilson's upper end"),
+        (lambda n: round(1 - 0.05 ** (1 / n), 3), "the number is"),
+        (lambda n: 1 - 0.05 ** (1 / 100), "the number is"),
+        (lambda n: 1 - 0.05 ** (1 / (n + 1)), "the number is"),
+        (lambda n: 1 - 0.05**n, "the number is"),
+        (lambda n: 0.05 / n, "the number is"),
     ],
     "equal_number_ece": [
-        (by_width, "equal width"),
         (lambda c, r, n: bins(c, r, n, sort=False).mean(), "not sorted"),
         (lambda c, r, n: bins(c, r, n, sort_hits=False).mean(), "same order"),
         (lambda c, r, n: bins(c, r, n, gap=torch.Tensor.clone).mean(), "cancel"),
-        (lambda c, r, n: bins(c, r, n, gap=torch.Tensor.clone).mean().abs(), "cancel"),
-        (lambda c, r, n: bins(c, r, n).sum(), "take their mean"),
-        (lambda c, r, n: bins(c, r, n).max(), "largest gap"),
-        (lambda c, r, n: bins(c, r, n, gap=torch.square).mean(), "squared the gaps"),
+        (lambda c, r, n: bins(c, r, n, gap=torch.square).mean() ** 0.5, "the number is"),
+        (lambda c, r, n: bins(c, r, n).median(), "the number is"),
+        (lambda c, r, n: bins(c, r, 5).mean(), "raised"),
+        (lambda c, r, n: bins(c.copy_(c.sort().values), r, n).mean(), "changes `c` in place"),
+        (lambda c, r, n: bins(c, r, n), "one number, got shape (5,)"),
     ],
     "accuracy": [
-        (lambda m, x, t, n: measure(m, x, t, n) * len(t) / (-(-len(t) // n) * n), "as if the last"),
-        (lambda m, x, t, n: measure(m, x, t, n) * len(t) / (len(t) // n * n), "last one counts"),
-        (chapter["suspicious_accuracy"], "autograd recorded"),
-        (lambda *a: measure(*a, mean=True), "mean of the batches"),
-        (lambda *a: measure(*a, switch=False), "training mode"),
-        (lambda *a: measure(*a, back=False), "came in training mode"),
-        (lambda *a: measure(*a, graphs=True), "autograd recorded"),
+        (chapter["suspicious_accuracy"], "autograd records every step"),
+        (lambda *a: measure(*a, switch=False, back=False), "reads in train mode"),
+        (lambda *a: measure(*a, back=False), "does not leave `argument 1` in the mode"),
+        (half_restored, "does not leave `model.norm` in the mode"),
+        (lambda *a: measure(*a, graphs=True), "autograd records every step"),
+        (frozen, "changes `model.weight.requires_grad`"),
         (lambda *a: measure(*a, last=False), "left out, but the division"),
-        (lambda *a: 100 * measure(*a), "percentage"),
-        (lambda m, x, t, n: measure(m, x, t, n) * len(t), "divide by the number"),
+        (lambda *a: int(100 * measure(*a)) / 100, "the number is 0.76, expected 0.769231"),
+        (lambda m, x, t, n: measure(m, x[:n], t[:n], n), "the number is"),
         (whole, "24 digits were read at once"),
-        (changing, "running statistics"),
+        (changing, "changes `model.norm.running_mean`"),
+        (lambda *a: str(measure(*a)), "expected numbers, got str"),
     ],
 }
 

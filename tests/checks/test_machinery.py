@@ -368,6 +368,12 @@ def test_a_number_is_equal_to_itself_in_every_type(value, as_list):
         assert same([answer] if as_list else answer, [value] if as_list else value)
 
 
+def test_of_several_answers_a_mistake_may_leave_one_open():
+    assert same((torch.ones(2), 7), (torch.ones(2), ...))
+    assert not same((torch.zeros(2), 7), (torch.ones(2), ...))
+    assert not same((torch.ones(2),), (torch.ones(2), ...))
+
+
 def test_nan_is_equal_to_nothing():
     nan = torch.full((2,), torch.nan)
     assert not same(nan, nan)

@@ -3,6 +3,7 @@
 import copy
 import operator
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -11,36 +12,45 @@ import torch.nn.functional as F
 
 from mnist_course.checks import overfitting as check
 from tests.chapters.definitions import definitions
-from tests.checks.verdicts import assert_wrong
+from tests.checks.verdicts import assert_not_begun, assert_right, assert_wrong
 
 chapter = definitions("overfitting")
 
 
 @pytest.mark.parametrize("name", ["shift", "dropout2d", "fold_forwards", "best_of", "augmentation"])
 def test_the_stub_is_not_yet_and_the_solution_right(name: str) -> None:
-    assert not getattr(check, name)(chapter[f"my_{name}"])
-    verdict = getattr(check, name)(chapter[f"solution_{name}"])
-    assert verdict, verdict
+    verdict = getattr(check, name)(chapter[f"my_{name}"])
+    if name == "best_of":  # whose stub is the code with the bug
+        assert_wrong(verdict, "is it a copy?")
+    else:
+        assert_not_begun(verdict)
+    assert_right(getattr(check, name)(chapter[f"solution_{name}"]))
 
 
-right_shift = chapter["solution_shift"]
+def moved(images: torch.Tensor, down: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Pixel by pixel."""
+    result = torch.zeros(images.shape)
+    N, _, H, W = images.shape
+    for n, i, j in product(range(N), range(H), range(W)):
+        a, b = i + int(down[n]), j + int(right[n])
+        if 0 <= a < H and 0 <= b < W:
+            result[n, 0, a, b] = images[n, 0, i, j]
+    return result
 
 
-def rolled(images: torch.Tensor, down: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    moves = zip(images, down.tolist(), right.tolist(), strict=True)
-    return torch.stack([image.roll((d, r), (1, 2)) for image, d, r in moves])
+def test_shift_pixel_by_pixel_is_right() -> None:
+    assert_right(check.shift(moved))
 
 
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (rolled, "comes back on the other"),
-        (lambda x, d, r: right_shift(x, -d, -r), "wrong way"),
-        (lambda x, d, r: right_shift(x, r, d), "exchanged"),
-        (lambda x, d, r: right_shift(x, d[:1].expand(3), r[:1].expand(3)), "like the first"),
         (lambda x, d, r: x[:, :, 1:], "has shape"),
         (lambda x, d, r: x, "largest difference"),
         (lambda x, d, r: x.shift(d, r), "raised"),
+        (lambda x, d, r: x.copy_(moved(x, d, r)), "changes `x` in place"),
+        (lambda x, d, r: moved(x, d, 0 * r), "largest difference"),
+        (lambda x, d, r: moved(x, d.clamp(-2, 2), r.clamp(-3, 3)), "largest difference"),
     ],
 )
 def test_shift_names_the_mistake(answer: Callable, message: str) -> None:
@@ -69,6 +79,34 @@ def in_place(x: torch.Tensor, p: float, generator: torch.Generator) -> torch.Ten
     return x.copy_(dropped(x, p, generator))
 
 
+def seed_of_the_generator(x: torch.Tensor, p: float, generator: torch.Generator) -> torch.Tensor:
+    return dropped(x, p, torch.Generator().manual_seed(generator.initial_seed()))
+
+
+def exactly_half(x: torch.Tensor, p: float, generator: torch.Generator) -> torch.Tensor:
+    drawn = torch.rand(x.shape[:2], generator=generator)
+    kept = drawn.argsort(1).argsort(1) >= p * x.shape[1]
+    return x * kept[:, :, None, None] / (1 - p)
+
+
+def one_by_one(x: torch.Tensor, p: float, generator: torch.Generator) -> torch.Tensor:
+    result = x.clone()
+    for maps in result:
+        for one in maps:
+            one *= 0 if torch.rand(1, generator=generator) < p else 1 / (1 - p)
+    return result
+
+
+def bernoulli(x: torch.Tensor, p: float, generator: torch.Generator) -> torch.Tensor:
+    mask = torch.bernoulli(torch.full(x.shape[:2], 1 - p), generator=generator) / (1 - p)
+    return torch.einsum("nchw,nc->nchw", x, mask)
+
+
+@pytest.mark.parametrize("answer", [one_by_one, bernoulli])
+def test_dropout2d_in_other_ways_is_right(answer: Callable) -> None:
+    assert_right(check.dropout2d(answer))
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
@@ -83,7 +121,11 @@ def in_place(x: torch.Tensor, p: float, generator: torch.Generator) -> torch.Ten
         (lambda x, p, g: dropped(x, p, g, factor=7), "look at the factor"),
         (seed_every_time, "Another seed gives the same mask"),
         (lambda x, p, g: dropped(x, p, None), "draw from `generator` only"),
-        (in_place, "changed x itself"),
+        (in_place, "changes `x` in place"),
+        (exactly_half, "Every image loses exactly 15 of its maps"),
+        (seed_of_the_generator, "A second call with the same generator"),
+        (lambda x, p, g: dropped(x, p, g) * torch.nan, "contains nan"),
+        (lambda x, p, g: dropped(x.abs(), p, g), "are multiplied by"),
         (lambda x, p, g: x.flatten(1), "same shape"),
         (lambda x, p, g: None, "returned None"),
     ],
@@ -92,35 +134,32 @@ def test_dropout2d_names_the_mistake(answer: Callable, message: str) -> None:
     assert_wrong(check.dropout2d(answer), message)
 
 
-def per_input(values: torch.Tensor) -> torch.Tensor:
-    return values[:, None, None]
-
-
 def folded(
     scale: torch.Tensor, shift: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    return weight * per_input(scale), bias + (weight * per_input(shift)).sum((1, 2, 3))
+) -> list[torch.Tensor]:
+    """By asking the two layers, of which the second sees the first."""
+    normed = scale[:, None, None] * torch.zeros(weight.shape[1:]) + shift[:, None, None]
+    at_zero = F.conv2d(normed[None], weight, bias)[0, :, 0, 0]
+    return [torch.einsum("oiuv,i->oiuv", weight, scale), at_zero]
+
+
+def test_fold_forwards_in_another_way_is_right() -> None:
+    assert_right(check.fold_forwards(folded))
 
 
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (lambda s, t, w, b: (w, folded(s, t, w, b)[1]), "weight is unchanged"),
-        (lambda s, t, w, b: (w / per_input(s), b), "has to be multiplied"),
-        (lambda s, t, w, b: (folded(s, t, w, b)[0], b), "bias is unchanged"),
-        (
-            lambda s, t, w, b: (
-                w * per_input(s),
-                b + (w * per_input(s) * per_input(t)).sum((1, 2, 3)),
-            ),
-            "*old* weight",
-        ),
-        (
-            lambda s, t, w, b: (w * per_input(s), b + (w * per_input(t)).mean((2, 3)).sum(1)),
-            "sum over c, u and v",
-        ),
-        (lambda s, t, w, b: (w * per_input(s), folded(s, t, w, b)[1] - b), "got lost"),
-        (lambda s, t, w, b: w, "two tensors"),
+        (lambda s, t, w, b: (w / s[:, None, None], b), "has to be multiplied"),
+        (lambda s, t, w, b: (w, b), "weight is unchanged"),
+        (lambda s, t, w, b: (w * s[:, None, None, None], b), "along another axis"),
+        (lambda s, t, w, b: (folded(s, t, w, b)[0], b + t), "meets the weights first"),
+        (lambda s, t, w, b: (folded(s, t, w, b)[0], b - w.sum((1, 2, 3))), "result 2, the shape"),
+        (lambda s, t, w, b: folded(s, t, w, b)[::-1], "result 1, the result has shape (3,)"),
+        (lambda s, t, w, b: (*folded(s, t, w, b), t), "return 2 things, got 3"),
+        (lambda s, t, w, b: w, "return 2 things, got Tensor"),
+        (lambda s, t, w, b: (folded(s, t, w, b)[0].numpy(), folded(s, t, w, b)[1]), "NumPy"),
+        (lambda s, t, w, b: (w.mul_(s[:, None, None]), b), "changes `w` in place"),
         (lambda s, t, w, b: (w.scaled(s), b), "raised"),
     ],
 )
@@ -175,6 +214,42 @@ def against_the_epoch_before(model, step, validation_loss, epochs, patience):
     return model
 
 
+def a_copy_of_the_best(model, step, validation_loss, epochs, patience):
+    losses, copies = [], []
+    for _ in range(epochs):
+        step(model)
+        losses.append(validation_loss(model))
+        copies.append(copy.deepcopy(model))
+        if len(losses) - 1 - losses.index(min(losses)) == patience:
+            break
+    return copies[losses.index(min(losses))]
+
+
+def from_a_list(model, *given):
+    best = a_copy_of_the_best(model, *given)
+    for weights, kept in zip(model.parameters(), best.parameters(), strict=True):
+        weights.data = kept.data
+    return model
+
+
+def measures_first(model, step, validation_loss, epochs, patience):
+    lowest, best, waited = validation_loss(model), model.state_dict(), 0
+    while epochs and waited < patience:
+        step(model)
+        epochs -= 1
+        waited += 1
+        if validation_loss(model) < lowest:
+            lowest, waited = validation_loss(model), 0
+            best = {name: value.clone() for name, value in model.state_dict().items()}
+    model.load_state_dict(best)
+    return model
+
+
+@pytest.mark.parametrize("answer", [from_a_list, measures_first])
+def test_best_of_in_other_ways_is_right(answer: Callable) -> None:
+    assert_right(check.best_of(answer))
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
@@ -186,6 +261,12 @@ def against_the_epoch_before(model, step, validation_loss, epochs, patience):
         (lambda *a: train(*a, extra=1), "epochs, expected"),
         (lambda *a: train(*a, stop=False), "epochs, expected"),
         (lambda *a: train(*a).state_dict(), "the model back"),
+        (a_copy_of_the_best, "you return another network"),
+        (lambda m, *a: train(m, *a[:3], 3), "epochs, expected"),
+        (
+            lambda m, step, loss, n, patience: train(m, step, loss, 5, patience),
+            "train for 5 epochs",
+        ),
         (lambda *a: None, "returned None"),
     ],
 )
@@ -207,7 +288,11 @@ def covered(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     [
         (lambda x, g: x.clone(), "are unchanged"),
         (lambda x, g: noise(x, g)[:, :, 1:], "I got"),
-        (lambda x, g: x.copy_(noise(x, g)), "changed the images themselves"),
+        (lambda x, g: x.copy_(noise(x, g)), "changes `x` in place"),
+        (lambda x, g: noise(x, g) * torch.nan, "contains nan"),
+        (lambda x, g: noise(x, torch.Generator().manual_seed(4)), "A second call"),
+        (lambda x, g: noise(x, g).numpy(), "I got"),
+        (lambda x, g: (noise(x, g), None), "I got tuple"),
         (lambda x, g: noise(x, g).double(), "what came back"),
         (lambda x, g: x + 0.5 * torch.rand(x.shape, generator=g), "clamp(0, 1)"),
         (
