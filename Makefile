@@ -49,8 +49,9 @@ epub: $(VENV)/.book
 chapters: $(VENV)/.lab $(VENV)/.book
 	$(PY) -m tools.chapters run
 
+check: export OMP_NUM_THREADS = 1
 check: $(VENV)/.test
-	$(PY) -m pytest -n 2 --dist worksteal tests/package tests/chapters/test_pairs.py
+	$(PY) -m pytest -m "not slow" -n 2 --dist loadfile tests/package tests/chapters/test_pairs.py
 
 test: export OMP_NUM_THREADS = 1
 test: $(VENV)/.test

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from mnist_course import __main__ as cli
-from mnist_course import checkpoints, data, models, pretrained, samples, train
+from mnist_course import checkpoints, data, finetune, models, pretrained, samples, train
 from mnist_course.evaluate import evaluate
 from mnist_course.synthetic import handwriting
 from tests.made_up import digits
@@ -149,7 +149,10 @@ def test_a_file_that_holds_no_drawn_digits_is_an_error_in_one_line(tmp_path, cap
     assert not new.exists()
 
 
-def test_finetuned_weights_that_cannot_be_written_are_an_error(tmp_path, capsys, drawn):
+def test_finetuned_weights_that_cannot_be_written_are_an_error(
+    tmp_path, capsys, drawn, monkeypatch
+):
+    monkeypatch.setattr(finetune, "finetune", lambda network, *_, **__: network)
     (tmp_path / "file").touch()
     small = tmp_path / "small.safetensors"
     names = {"network": "course_network", "channels": "2,2,2"}
@@ -160,21 +163,13 @@ def test_finetuned_weights_that_cannot_be_written_are_an_error(tmp_path, capsys,
     assert "cannot write" in error_of(capsys)
 
 
-def test_export_writes_the_network_as_onnx(tmp_path, capsys):
-    onnx = pytest.importorskip("onnx")
-    small = models.course_network((2, 3, 4))
-    weights = tmp_path / "weights.safetensors"
-    checkpoints.save_weights(small, weights, network="course_network", channels="2,3,4")
-    path = tmp_path / "new folder" / "digits.onnx"
-    assert cli.main(["export", "--out", str(path), "--weights", str(weights)]) == 0
-    assert capsys.readouterr().out == f"{path}: {path.stat().st_size:,} bytes\n"
-    onnx.checker.check_model(path, full_check=True)
-
-    (tmp_path / "file").touch()
-    assert (
-        cli.main(["export", "--out", str(tmp_path / "file" / "x"), "--weights", str(weights)]) == 1
-    )
-    assert "file" in error_of(capsys)
+def test_a_name_that_the_output_cannot_show_is_no_failure(tmp_path, picture, monkeypatch):
+    """A pipe on Windows takes the characters of one code page."""
+    out = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", out)
+    assert cli.main(["predict", str(picture.rename(tmp_path / "数字.png"))]) == 0
+    out.flush()
+    assert rb"\u6570\u5b57.png: " in out.buffer.getvalue()
 
 
 def test_export_without_onnx_says_what_to_install(tmp_path, capsys, monkeypatch):
@@ -479,6 +474,7 @@ def test_ctrl_c_is_130_and_keeps_what_was_learned(tmp_path, capsys, monkeypatch)
     pretrained.load(tmp_path / "last.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals are another matter on Windows")
 def test_ctrl_c_from_outside(tmp_path):
     command = [sys.executable, "-m", "mnist_course", "train", "--epochs", "1000", "--device", "cpu"]

@@ -17,6 +17,11 @@ pytestmark = pytest.mark.skipif(
     reason="needs PyTorch with gloo",
 )
 
+needs_torchrun = pytest.mark.skipif(
+    sys.platform == "win32",
+    reason="PyTorch for Windows is built without libuv, which torchrun needs",
+)
+
 ROOT = Path(__file__).parents[2]
 CONVOLUTIONS = {"augmentation": train.RECIPES["fast"].augmentation, "batch_size": 32, "epochs": 1.5}
 
@@ -80,6 +85,15 @@ def torchrun(tmp_path: Path, code: str, processes: int = 2) -> subprocess.Comple
     )
 
 
+COMMAND = """
+import sys
+from mnist_course import __main__ as cli, train
+{change}
+sys.exit(cli.main(["train", "--epochs", "2", "--device", "cpu", "--out", str(folder / "run")]))
+"""
+
+# Starting processes takes far longer than training. So all trainings share those that one command
+# started: when the command begins to train, two others come first.
 SHARED = """
 import torch
 from mnist_course import checkpoints, distributed
@@ -92,26 +106,33 @@ def note(path, write):
     save(path, write)
 checkpoints._write = note
 
-with distributed.started(torch.device("cpu")) as team:
-    for name, options in {"two": {}, "begun": {"resume": True}}.items():
-        model, history = run_fit(folder / name, **options)
+fit = train.fit
+def after_two_others(*given, **options):
+    train.fit = fit
+    for name, more in {"two": {}, "begun": {"resume": True}}.items():
+        model, history = run_fit(folder / name, **more)
         state = {"weights": model.state_dict(), "losses": history.losses, "written": written[:]}
         state["accuracy"] = [row.validation_accuracy for row in history.rows]
-        torch.save(state, folder / f"{name}-{team.rank}.pt")
+        torch.save(state, folder / f"{name}-{distributed.team().rank}.pt")
+    return fit(*given, **options)
+train.fit = after_two_others
 """
 
 
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory):
-    """The folder of two trainings, whole and resumed, and what each process had in the end."""
+    """The folder of two trainings, whole and resumed; the ends of all processes; their words."""
     folder = tmp_path_factory.mktemp("two-processes")
     run_fit(folder / "begun", after_epoch=lambda *_: True)  # by one process, up to its first epoch
-    run = torchrun(folder, SHARED)
+    run = torchrun(folder, COMMAND.format(change=SHARED))
     assert run.returncode == 0, run.stderr
     names = ("two", "begun")
-    return folder, {n: [torch.load(folder / f"{n}-{rank}.pt") for rank in (0, 1)] for n in names}
+    ends = {n: [torch.load(folder / f"{n}-{rank}.pt") for rank in (0, 1)] for n in names}
+    return folder, ends, run.stdout
 
 
+@pytest.mark.slow
+@needs_torchrun
 def test_two_processes_do_what_one_does(two_processes, tmp_path):
     first, second = two_processes[1]["two"]
     model, history = run_fit(tmp_path)
@@ -124,8 +145,10 @@ def test_two_processes_do_what_one_does(two_processes, tmp_path):
         assert torch.allclose(first["weights"][name], value, rtol=0, atol=1e-6), name
 
 
+@pytest.mark.slow
+@needs_torchrun
 def test_only_the_first_process_writes_checkpoints(two_processes):
-    folder, runs = two_processes
+    folder, runs, _ = two_processes
     first, second = runs["two"]
     assert first["written"].count("last.pt") == 2
     assert second["written"] == []
@@ -134,6 +157,8 @@ def test_only_the_first_process_writes_checkpoints(two_processes):
         assert torch.equal(value, first["weights"][name])
 
 
+@pytest.mark.slow
+@needs_torchrun
 def test_two_processes_go_on_with_what_one_began(two_processes):
     whole, _ = two_processes[1]["two"]
     for resumed in two_processes[1]["begun"]:
@@ -142,23 +167,18 @@ def test_two_processes_go_on_with_what_one_began(two_processes):
             assert torch.allclose(resumed["weights"][name], value, rtol=0, atol=1e-6), name
 
 
-COMMAND = """
-import sys
-from mnist_course import __main__ as cli, train
-{change}
-sys.exit(cli.main(["train", "--epochs", "2", "--device", "cpu", "--out", str(folder / "run")]))
-"""
+@pytest.mark.slow
+@needs_torchrun
+def test_the_command_line_trains_with_two_processes(two_processes):
+    folder, _, said = two_processes
+    assert said.count("weights: ") == 1  # only the first process speaks
+    assert "20 of 20 steps" in said
+    assert (folder / "run" / "history.csv").exists()
+    checkpoints.load_network(folder / "run" / "last.safetensors")
 
 
-def test_the_command_line_trains_with_two_processes(tmp_path):
-    run = torchrun(tmp_path, COMMAND.format(change=""))
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.count("weights: ") == 1  # only the first process speaks
-    assert "20 of 20 steps" in run.stdout
-    assert (tmp_path / "run" / "history.csv").exists()
-    checkpoints.load_network(tmp_path / "run" / "last.safetensors")
-
-
+@pytest.mark.slow
+@needs_torchrun
 def test_a_crash_of_one_process_ends_all_with_its_message(tmp_path):
     change = """
 import os

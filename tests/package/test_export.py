@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch import nn
 
+from mnist_course import __main__ as cli
+from mnist_course import checkpoints
 from mnist_course.evaluate import answering
 from mnist_course.export import (
     OPSET,
@@ -171,6 +173,23 @@ def test_the_onnx_file_has_no_batch_norm_and_no_dropout_left():
     model = nn.Sequential(nn.Flatten(), nn.Dropout(0.9), nn.Linear(784, 10)).train()
     kinds = {node.op_type for node in onnx.load_from_string(to_onnx(model)).graph.node}
     assert kinds <= {"Reshape", "Flatten", "Gemm"}
+
+
+def test_the_command_line_writes_the_network_as_onnx(tmp_path, capsys):
+    small = course_network((2, 3, 4))
+    weights = tmp_path / "weights.safetensors"
+    checkpoints.save_weights(small, weights, network="course_network", channels="2,3,4")
+    path = tmp_path / "new folder" / "digits.onnx"
+    assert cli.main(["export", "--out", str(path), "--weights", str(weights)]) == 0
+    assert capsys.readouterr().out == f"{path}: {path.stat().st_size:,} bytes\n"
+    onnx.checker.check_model(path, full_check=True)
+
+    (tmp_path / "file").touch()
+    assert (
+        cli.main(["export", "--out", str(tmp_path / "file" / "x"), "--weights", str(weights)]) == 1
+    )
+    error = capsys.readouterr().err
+    assert "file" in error and error.count("\n") == 1
 
 
 def test_without_the_package_onnx_the_error_says_what_to_install(monkeypatch):

@@ -294,6 +294,7 @@ def test_messages_are_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.mnist
+@pytest.mark.slow
 @pytest.mark.skipif(not pretrained.WEIGHTS.exists(), reason="the package holds no trained network")
 def test_a_network_trained_on_mnist_reads_photographs() -> None:
     network = pretrained.load()

@@ -113,16 +113,16 @@ OTHER_MODULES = ("Image", "tarfile")  # whose open() takes bytes
 
 def text_without_encoding(code: str) -> list[str]:
     """Calls that read or write a text file and leave its encoding to the system."""
-    calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
     found = []
-    for call in calls:
-        *owner, name = ast.unparse(call.func).rsplit(".", 1)
-        modes = [a.value for a in call.args if isinstance(a, ast.Constant)]
-        binary = any(isinstance(mode, str) and "b" in mode and len(mode) <= 3 for mode in modes)
-        is_text = name in {"read_text", "write_text"} or (
-            name == "open" and not binary and not set(owner) & set(OTHER_MODULES)
-        )
-        if is_text and "encoding" not in {keyword.arg for keyword in call.keywords}:
+    for call in ast.walk(ast.parse(code)):
+        if not isinstance(call, ast.Call) or "encoding" in {k.arg for k in call.keywords}:
+            continue
+        name = getattr(call.func, "attr", getattr(call.func, "id", None))
+        owner = getattr(getattr(call.func, "value", None), "id", None)
+        modes = {a.value for a in call.args if isinstance(a, ast.Constant)}
+        opens = name == "open" and owner not in OTHER_MODULES and not modes & {"rb", "wb", "ab"}
+        reads = name == "read_text" and not call.args  # with one it is not a Path's
+        if opens or reads or name == "write_text":
             found.append(ast.unparse(call))
     return found
 

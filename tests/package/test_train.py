@@ -735,6 +735,7 @@ def test_every_recipe_trains_the_network_that_it_names(name):
 
 
 @pytest.mark.mnist
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "least"), [("sprint", 0.987), ("fast", 0.99)])
 def test_the_quick_recipes_read_99_percent(name, least):
     recipe = train.RECIPES[name]  # a single seed may lie a little below the mean
