@@ -84,11 +84,11 @@ from mnist_course import checkpoints, distributed
 from tests.package.test_distributed import run_fit
 
 written = []
-save = checkpoints._write
-def note(path, write):
+save = checkpoints.write
+def note(path, content):
     written.append(path.name)
-    save(path, write)
-checkpoints._write = note
+    save(path, content)
+checkpoints.write = note
 
 with distributed.started(torch.device("cpu")) as team:
     for name, options in {"two": {}, "begun": {"resume": True}}.items():
