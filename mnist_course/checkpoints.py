@@ -126,8 +126,8 @@ def load_network(path: str | Path) -> nn.Module:
         )
     try:
         channels = tuple(int(c) for c in metadata.get("channels", "").split(",") if c)
-        if len(channels) > len(shapes):
-            raise ValueError(f"it has {len(channels)} layers, but {len(shapes)} tensors")
+        if len(channels) > len(shapes) or min(channels, default=1) < 1:
+            raise ValueError(f"{len(shapes)} tensors cannot be those of {len(channels)} layers")
         with torch.device("meta"):  # without memory: the file may ask for any size
             _compare(shapes, models.build(metadata["network"], channels), path)
         model = models.build(metadata["network"], channels)

@@ -367,12 +367,19 @@ def command_line(*arguments: str, **options) -> subprocess.Popen:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
-def test_output_that_cannot_be_printed_is_a_failure_without_a_traceback(picture):
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_cannot_be_printed_is_a_failure_without_a_traceback(
+    picture, monkeypatch, unbuffered
+):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     with Path("/dev/full").open("w") as full:
         process = command_line("predict", str(picture), stdout=full)
     error = process.communicate(timeout=120)[1].decode()
     assert process.returncode == 1
-    assert error == "mnist_course: the output could not be printed\n"
+    reason = (
+        "[Errno 28] No space left on device" if unbuffered else "the output could not be printed"
+    )
+    assert error == f"mnist_course: {reason}\n"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes are another matter on Windows")
