@@ -19,7 +19,11 @@ from tests.drawings import DIGITS, SCRIBBLE
 from tests.networks import every_layer, shaken
 
 NODE = shutil.which("node")
-TEST = Path(__file__).parent / "js" / "pad.test.mjs"
+TESTS = [
+    path
+    for path in sorted((Path(__file__).parent / "js").glob("*.test.mjs"))
+    if path.name != "figures.test.mjs"
+]
 
 
 def encoded(array: np.ndarray) -> str:
@@ -89,7 +93,7 @@ def test_the_pad_computes_in_javascript_what_python_computes(tmp_path: Path):
     path = tmp_path / "fixture.json"
     path.write_text(json.dumps(fixture))
     result = subprocess.run(
-        [NODE, "--test", "--test-reporter=tap", TEST],
+        [NODE, "--test", "--test-reporter=tap", *TESTS],
         env={"PAD_FIXTURE": str(path), "PATH": ""},
         capture_output=True,
         text=True,
