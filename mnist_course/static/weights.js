@@ -302,7 +302,7 @@ function float16(bits) {
   return sign * (exponent ? 1024 + fraction : fraction) * POWERS[exponent];
 }
 
-const CRC = Uint32Array.from({ length: 256 }, (_, n) => {
+const CRC = Int32Array.from({ length: 256 }, (_, n) => {
   for (let bit = 0; bit < 8; bit++) n = n & 1 ? (n >>> 1) ^ 0xedb88320 : n >>> 1;
   return n;
 });

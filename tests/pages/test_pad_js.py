@@ -39,6 +39,10 @@ def drawings() -> list[list]:
         [[[3, 4]]],
         [[[3, 4], [3, 4]]],
         [[[0, 0], [1e-200, 0]]],
+        [[[0, 0], [1e-299, 0]]],
+        [[[0, 0], [1e-301, 0]]],
+        [[[0, 0], [1e-310, 5e-324]]],
+        [[[0, 0], [5e-324, 0]], [[1e-310, 1e-310]]],
         [[[-1e6, 1e6], [1e6, -1e6]]],
         [[[1e5, 1e5], [1e5 + 1e-11, 1e5]]],
         SCRIBBLE,
@@ -50,7 +54,9 @@ def drawings() -> list[list]:
         ]
         for _ in range(100)
     ]
-    return [*DIGITS.values(), *odd, *wild]
+    table = json.loads((Path(__file__).parents[1] / "samples.json").read_text(encoding="utf-8"))
+    read = [digit["strokes"] for case in table for digit in case.get("digits", [])]
+    return [*DIGITS.values(), *odd, *wild, *read]
 
 
 def model(name: str, network: nn.Module, dtype: str) -> dict:

@@ -2,6 +2,7 @@
 // Run with: node --test tests/pages/js/samples.test.mjs
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import {
@@ -11,11 +12,29 @@ import {
   MOST_STROKES,
   SamplesError,
   checkSample,
+  decode,
   merged,
   readSamples,
   writeSamples,
 } from "../../../mnist_course/static/samples.js";
 import { SEVEN, fails } from "./helpers.mjs";
+
+/** @import { Sample } from "../../../mnist_course/static/types" */
+
+/** @typedef {{name: string, text?: string, hex?: string, digits?: Sample[], refused?: string}} Case */
+
+// The same table is read in Python, by tests/package/test_samples.py.
+/** @type {Case[]} */
+const CASES = JSON.parse(readFileSync(new URL("../../samples.json", import.meta.url), "utf8"));
+
+for (const { name, text, hex, digits, refused } of CASES) {
+  const bytes = text === undefined ? Buffer.from(hex ?? "", "hex") : Buffer.from(text);
+  const read = () => readSamples(decode(bytes));
+  test(`a file is read by the same rule as in Python: ${name}`, () => {
+    if (refused === undefined) assert.deepEqual(read(), digits);
+    else fails(read, SamplesError, new RegExp(refused));
+  });
+}
 
 test("a file of digits is read as it was written", () => {
   const digits = [{ label: 7, strokes: SEVEN, time: 1763700000000 }];
