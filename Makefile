@@ -51,7 +51,7 @@ chapters: $(VENV)/.lab $(VENV)/.book
 
 check: export OMP_NUM_THREADS = 1
 check: $(VENV)/.test
-	$(PY) -m pytest -m "not slow" -n 2 --dist loadfile tests/package tests/chapters/test_pairs.py
+	$(PY) -m pytest -m "not slow" -n 2 --dist loadfile tests/package tests/chapters/test_pairs.py tests/pages/test_javascript.py
 
 test: export OMP_NUM_THREADS = 1
 test: $(VENV)/.test

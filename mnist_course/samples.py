@@ -2,17 +2,18 @@
 
 A digit is ``{"label": 3, "strokes": [[[x, y], …], …], "time": 1763700000000}``: the strokes and not
 a picture, so that it can be prepared again, and the time in milliseconds since 1970. The pad writes
-them (``static/samples.js``), and here they are read. A file may come from anybody: nothing in it is
-believed before it was checked.
+and reads them (``static/samples.js``), and here they are read by the same rule: a number is a whole
+number however it is written, ``7``, ``7.0`` or ``7e0``. A file may come from anybody: nothing in it
+is believed before it has been checked.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Sequence
+from numbers import Real
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NoReturn, TypedDict
 
 import numpy as np
 import torch
@@ -68,12 +69,12 @@ def read_samples(path: str | Path) -> list[Sample]:
     if len(text) > MOST_BYTES:
         raise SamplesError(f"{path} is larger than {MOST_BYTES >> 20} MB")
     try:
-        content = json.loads(text)
+        content = json.loads(text.decode("utf-8-sig"), parse_int=_integer, parse_constant=_refuse)
     except (ValueError, RecursionError):
         raise SamplesError(f"{path} is not JSON") from None
     if not isinstance(content, dict) or "version" not in content:
         raise SamplesError(f"{path} is not a file of digits from this course")
-    if content["version"] != VERSION:
+    if _whole(content["version"], VERSION) != VERSION:
         raise SamplesError(
             f"{path} is not a file of digits that this course can read: its version is "
             f"{str(content['version'])[:20]}, expected {VERSION}"
@@ -122,16 +123,27 @@ def to_digits(samples: Sequence[Sample], source: str = "my digits") -> Digits:
     return Digits((images * 255).round().byte(), labels, source)
 
 
+def _integer(text: str) -> int | float:
+    """A whole number of JSON; one that is too large for a float is infinite, as in the browser."""
+    return int(text) if len(text) < 20 else float(text)
+
+
+def _refuse(word: str) -> NoReturn:
+    """JSON has no NaN and no infinity, though Python would read them."""
+    raise ValueError(f"{word} is no number of JSON")
+
+
 def _check_sample(digit: Any, name: str) -> Sample:
     if not isinstance(digit, dict):
         raise SamplesError(f"{name} is not an object")
-    label, strokes, time = digit.get("label"), digit.get("strokes"), digit.get("time", 0)
-    if type(label) is not int or not 0 <= label <= 9:
+    label, time = _whole(digit.get("label"), 9), _whole(digit.get("time", 0), (1 << 53) - 1)
+    strokes = digit.get("strokes")
+    if label is None:
         raise SamplesError(f"the label of {name} is not a whole number from 0 to 9")
-    if type(time) is not int or not 0 <= time < 1 << 53:
-        raise SamplesError(f"the time of {name} is not in milliseconds")
     if not isinstance(strokes, list) or not 1 <= len(strokes) <= MOST_STROKES:
         raise SamplesError(f"{name} does not have 1 to {MOST_STROKES} strokes")
+    if time is None:
+        raise SamplesError(f"the time of {name} is not in milliseconds")
     return {
         "label": label,
         "strokes": [_check_stroke(each, name) for each in strokes],
@@ -142,11 +154,26 @@ def _check_sample(digit: Any, name: str) -> Sample:
 def _check_stroke(stroke: Any, name: str) -> list[list[float]]:
     if not isinstance(stroke, list) or not 1 <= len(stroke) <= MOST_POINTS:
         raise SamplesError(f"a stroke of {name} does not have 1 to {MOST_POINTS} points")
-    for point in stroke:
-        if not (isinstance(point, list) and len(point) == 2 and all(map(_is_coordinate, point))):
-            raise SamplesError(f"a point of {name} is not a pair of numbers")
-    return [list(point) for point in stroke]
+    return [_check_point(point, name) for point in stroke]
 
 
-def _is_coordinate(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and abs(value) <= LIMIT
+def _check_point(point: Any, name: str) -> list[float]:
+    if isinstance(point, list) and len(point) == 2:
+        x, y = _number(point[0], LIMIT), _number(point[1], LIMIT)
+        if x is not None and y is not None:
+            return [x, y]
+    raise SamplesError(f"a point of {name} is not a pair of numbers")
+
+
+def _number(value: Any, most: float) -> float | None:
+    """A number of Python or NumPy as one of Python, whole ones as int; None if it is none."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not abs(value) <= most:
+        return None
+    number = float(value)
+    return int(number) if number.is_integer() else number
+
+
+def _whole(value: Any, most: int) -> int | None:
+    """A whole number from 0 to ``most``, however it is written; None if it is none."""
+    number = _number(value, most)
+    return number if isinstance(number, int) and number >= 0 else None

@@ -27,6 +27,8 @@ CENTRE = 14.5
 """Where the centre of mass goes, measured from the edge; in MNIST it lies in [14, 15)."""
 LIMIT = 1e6
 """Largest coordinate that is taken for a drawing."""
+TINY = 1e-300
+"""A drawing whose longer side is not larger is a dot: rounding has taken its shape."""
 
 Strokes = Sequence[npt.ArrayLike]
 """Strokes, each a sequence of points ``(x, y)``; x grows to the right and y downwards."""
@@ -59,7 +61,7 @@ def draw(strokes: Strokes) -> Array:
     low = np.min([points.min(axis=0) for points in drawing], axis=0)
     high = np.max([points.max(axis=0) for points in drawing], axis=0)
     side = max(high - low)
-    scale = (BOX - 2 * RADIUS - 1) / side if side > 0 else 0.0
+    scale = (BOX - 2 * RADIUS - 1) / side if side > TINY else 0.0
     middle = (low + high) / 2
 
     def at(target: Array) -> Array:

@@ -166,6 +166,45 @@ function erf(x) {
 
 // ---------------------------------------------------------------- convolutions
 
+/**
+ * How many numbers a reading keeps and the convolutions need, and how many multiplications it takes:
+ * from the settings and shapes of layers, which need no tensors yet.
+ *
+ * @param {Layer[]} layers
+ */
+export function demandOf(layers) {
+  const { kernels, windows, sums } = roomFor(layers.filter((layer) => layer.op === "conv"));
+  const convolutions = kernels + windows + sums;
+  let [memory, work] = [convolutions, 0];
+  for (const layer of layers) {
+    const outputs = size(layer.output);
+    memory += outputs;
+    work += outputs * workOf(layer);
+    if (layer.op === "conv") memory += roomFor([layer]).windows; // each keeps where they come from
+  }
+  return { convolutions, memory, work };
+}
+
+/** How many multiplications an output of a layer takes, or what takes as long. @param {Layer} layer */
+function workOf(layer) {
+  switch (layer.op) {
+    case "conv": {
+      // Channels of a group are computed by eight, of which some may be none.
+      const { length, octets } = countTiles(layer);
+      return (length * octets * CHANNELS * layer.groups) / layer.output[0];
+    }
+    case "linear":
+      return layer.input[0];
+    case "maxpool":
+    case "avgpool":
+      return Math.min(layer.kernel[0], layer.input[1]) * Math.min(layer.kernel[1], layer.input[2]);
+    case "gelu":
+      return 64; // a long sum
+    default:
+      return 1;
+  }
+}
+
 /** How many tiles a convolution has, and how many values a window. @param {ConvLayer} layer */
 const countTiles = ({ input: [C], output: [O, OH, OW], kernel, groups }) => ({
   length: (C / groups) * size(kernel),
@@ -179,7 +218,7 @@ const countTiles = ({ input: [C], output: [O, OH, OW], kernel, groups }) => ({
  *
  * @param {ConvLayer[]} layers
  */
-export function roomFor(layers) {
+function roomFor(layers) {
   let [kernels, windows, sums] = [0, 0, 0];
   for (const layer of layers) {
     const { length, quads, octets } = countTiles(layer);

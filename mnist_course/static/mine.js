@@ -4,7 +4,15 @@ import { button, fold, h, set } from "./dom.js";
 import { LessonView } from "./lesson.js";
 import { paintImage } from "./maps.js";
 import { DIGITS, clamp, count, named } from "./numbers.js";
-import { MOST_BYTES, SamplesError, checkSample, merged, readSamples, writeSamples } from "./samples.js";
+import {
+  MOST_BYTES,
+  SamplesError,
+  checkSample,
+  decode,
+  merged,
+  readSamples,
+  writeSamples,
+} from "./samples.js";
 import { preprocess } from "./strokes.js";
 
 /** @import { Model, Palettes, Sample, Shelf, Stroke } from "./types" */
@@ -218,7 +226,7 @@ export class MineView {
     if (!file) return;
     this.attempt("The file was not imported", async () => {
       if (file.size > MOST_BYTES) throw new SamplesError(`it is larger than ${SIZE_IN_WORDS}`);
-      const digits = readSamples(await file.text());
+      const digits = readSamples(decode(await file.arrayBuffer()));
       const before = this.shelf.get();
       const after = merged(before, digits);
       this.store(after, `${count(after.length - before.length, "new digit")} imported.`);

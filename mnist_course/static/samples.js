@@ -41,7 +41,7 @@ const isList = (value, most) => Array.isArray(value) && value.length > 0 && valu
  * @throws {SamplesError} if it is not one
  */
 export function checkSample(digit, name = "this digit") {
-  check(typeof digit === "object" && digit !== null, `${name} is not an object`);
+  check(typeof digit === "object" && digit !== null && !Array.isArray(digit), `${name} is not an object`);
   const { label, strokes, time = 0 } = digit;
   check(
     Number.isInteger(label) && label >= 0 && label <= 9,
@@ -49,7 +49,11 @@ export function checkSample(digit, name = "this digit") {
   );
   check(isList(strokes, MOST_STROKES), `${name} does not have 1 to ${MOST_STROKES} strokes`);
   check(Number.isSafeInteger(time) && time >= 0, `the time of ${name} is not in milliseconds`);
-  return { label, strokes: strokes.map((stroke) => checkStroke(stroke, name)), time };
+  return {
+    label: label + 0, // zero has no sign
+    strokes: strokes.map((stroke) => checkStroke(stroke, name)),
+    time: time + 0,
+  };
 }
 
 /**
@@ -64,7 +68,7 @@ function checkStroke(stroke, name) {
       isList(point, 2) && point.length === 2 && point.every(isCoordinate),
       `a point of ${name} is not a pair of numbers`,
     );
-    return /** @type {Point} */ ([...point]);
+    return /** @type {Point} */ (point.map((coordinate) => Number(coordinate) + 0));
   });
 }
 
@@ -78,6 +82,20 @@ export function checkSamples(digits) {
   check(Array.isArray(digits), "there is no list of digits in it");
   check(digits.length <= MOST_DIGITS, `it holds more than ${MOST_DIGITS} digits`);
   return digits.map((digit, index) => checkSample(digit, `digit ${index + 1}`));
+}
+
+/**
+ * The text of a file.
+ *
+ * @param {BufferSource} bytes
+ * @throws {SamplesError} if it is not UTF-8
+ */
+export function decode(bytes) {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw new SamplesError("it is not JSON");
+  }
 }
 
 /**

@@ -12,6 +12,7 @@ export const BOX = 20; // longest side of the digit in the picture, brush includ
 export const RADIUS = 1.35; // of the brush; its edge fades over half a pixel on either side
 export const CENTRE = 14.5; // where the centre of mass goes, from the edge
 export const LIMIT = 1e6; // largest coordinate that is taken for a drawing
+const TINY = 1e-300; // a drawing whose longer side is not larger is a dot: rounding has taken its shape
 
 /**
  * Draw pen strokes as MNIST would have them; place and size of the drawing make no difference.
@@ -34,7 +35,7 @@ export function draw(strokes) {
   if (!drawing.length) return new Float64Array(SIZE * SIZE);
   const [x0, y0, x1, y1] = inkBox(drawing);
   const side = Math.max(x1 - x0, y1 - y0);
-  const scale = side > 0 ? (BOX - 2 * RADIUS - 1) / side : 0;
+  const scale = side > TINY ? (BOX - 2 * RADIUS - 1) / side : 0;
   const x = (x0 + x1) / 2,
     y = (y0 + y1) / 2,
     half = SIZE / 2;

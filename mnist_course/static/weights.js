@@ -2,14 +2,18 @@
 // header and a CRC-32 of all that follows (both 32 bits, little-endian), the header as JSON, and the
 // tensors as float16 or float32. Whatever is in it is a stranger's until it has been checked.
 
-import { prepare, roomFor, size } from "./engine.js";
+import { demandOf, prepare, size } from "./engine.js";
 import { outputSize } from "./numbers.js";
 
 /** @import { Layer, Model, Pair, Shape } from "./types" */
 
 const MAGIC = "MNISTNET";
 const MAX_BYTES = 32 << 20;
-const MAX_VALUES = 1 << 22;
+const MAX_HEADER = 1 << 20; // bytes
+const MAX_VALUES = 1 << 22; // of a tensor, or of the output of a layer
+// Of a whole network. Ten times the largest network of the course is far below both.
+const MAX_MEMORY = 1 << 26; // numbers of four bytes
+const MAX_WORK = 2 ** 30; // multiplications for one drawing
 
 /** What is wrong with a file of weights, in a sentence that a reader can be shown. */
 export class ModelError extends Error {}
@@ -35,19 +39,35 @@ export function parseModel(bytes) {
   let shape = header.input;
   const drafts = header.layers.map((description) => {
     const draft = draftLayer(description, shape, blob.byteLength);
-    shape = draft.output;
+    shape = draft.layer.output;
     return draft;
   });
-  const layers = drafts.map(({ tensors, settings, ...layer }) => {
-    const values = Object.entries(tensors).map(([name, place]) => [name, readTensor(place, blob)]);
-    return /** @type {Layer} */ ({ ...layer, ...settings, ...Object.fromEntries(values) });
-  });
+  checkDemand(drafts, blob.byteLength);
+  for (const { layer, tensors } of drafts) {
+    for (const [name, place] of Object.entries(tensors)) Reflect.set(layer, name, readTensor(place, blob));
+  }
   check(shape.length === 1 && shape[0] === 10, `it ends in shape ${shape}, and not in ten logits`);
-  const convolutions = layers.filter((layer) => layer.op === "conv");
-  const { kernels, windows, sums } = roomFor(convolutions);
-  check(kernels + windows + sums <= 4 * MAX_VALUES, "its convolutions are too large");
-  prepare(convolutions);
+  const layers = drafts.map(({ layer }) => layer);
+  prepare(layers.filter((layer) => layer.op === "conv"));
   return { name: String(header.name ?? ""), input: header.input, layers };
+}
+
+/**
+ * What a small file can ask for is much: a tensor may serve many layers, and a layer needs no weights
+ * to make its output large. So all of it is added up before anything is made.
+ *
+ * @param {Draft[]} drafts
+ * @param {number} bytes that there are for tensors
+ */
+function checkDemand(drafts, bytes) {
+  const places = drafts.flatMap(({ tensors }) => Object.values(tensors));
+  const stored = places.reduce((sum, { count, width }) => sum + count * width, 0);
+  check(stored <= bytes, "its tensors together are larger than the file");
+  const { convolutions, memory, work } = demandOf(drafts.map(({ layer }) => layer));
+  check(convolutions <= 4 * MAX_VALUES, "its convolutions are too large");
+  const numbers = places.reduce((sum, { count }) => sum + count, memory);
+  check(numbers <= MAX_MEMORY, "it needs too much memory");
+  check(work <= MAX_WORK, "it needs too much work for a drawing");
 }
 
 /**
@@ -69,6 +89,7 @@ function unpack(bytes) {
     start <= bytes.length && crc32(bytes.subarray(16)) === view.getUint32(12, true),
     "the file is damaged or cut short",
   );
+  check(start <= MAX_HEADER, "its header is too large");
   let header;
   try {
     header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(16, start)));
@@ -86,15 +107,9 @@ function unpack(bytes) {
 // ---------------------------------------------------------------- layers
 
 /**
- * A layer before its tensors are read.
+ * A layer that lacks its tensors, and where they lie.
  *
- * @typedef {object} Draft
- * @property {string} op
- * @property {string} name
- * @property {Shape} input
- * @property {Shape} output
- * @property {object} settings
- * @property {Record<string, Place>} tensors
+ * @typedef {{layer: Layer, tensors: Record<string, Place>}} Draft
  */
 
 /**
@@ -118,7 +133,8 @@ function draftLayer(description, input, bytes) {
   const places = Object.entries(tensors).map(([key, shape]) => [key, locate(description[key], shape, bytes)]);
   check(isShape(output), `layer ${short} has no output`);
   check(size(output) <= MAX_VALUES, `layer ${short} is too large`);
-  return { op: description.op, name, input, output, settings, tensors: Object.fromEntries(places) };
+  const layer = { op: description.op, name, input, output, ...settings };
+  return { layer: /** @type {Layer} */ (layer), tensors: Object.fromEntries(places) };
 }
 
 const same = (/** @type {any} */ _, /** @type {Shape} */ input) => ({ output: input });
@@ -286,7 +302,7 @@ function float16(bits) {
   return sign * (exponent ? 1024 + fraction : fraction) * POWERS[exponent];
 }
 
-const CRC = Uint32Array.from({ length: 256 }, (_, n) => {
+const CRC = Int32Array.from({ length: 256 }, (_, n) => {
   for (let bit = 0; bit < 8; bit++) n = n & 1 ? (n >>> 1) ^ 0xedb88320 : n >>> 1;
   return n;
 });

@@ -128,7 +128,7 @@ def test_saved_digits_become_a_data_set_and_a_file(tmp_path):
         ({"label": "7"}, "label of digit 2"),
         ({"label": True}, "label of digit 2"),
         ({"label": 10}, "label of digit 2"),
-        ({"label": 1.0}, "label of digit 2"),
+        ({"label": 1.5}, "label of digit 2"),
         ({"time": -1}, "time of digit 2"),
         ({"time": "now"}, "time of digit 2"),
         ({"strokes": []}, "digit 2 does not have 1 to 50 strokes"),
@@ -148,8 +148,9 @@ def test_digits_that_are_not_digits_are_refused_with_the_reason(tmp_path, change
         pad.samples = digits
     assert pad.samples == []
     path = tmp_path / "my-digits.json"
-    path.write_text(json.dumps({"version": 1, "digits": digits}), encoding="utf-8")
-    with pytest.raises(SamplesError, match=reason):
+    text = json.dumps({"version": 1, "digits": digits})
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(SamplesError, match="is not JSON" if "NaN" in text else reason):
         read_samples(path)
 
 

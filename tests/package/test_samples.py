@@ -1,5 +1,9 @@
-"""Drawn digits as the rest of the course takes digits."""
+"""Drawn digits: read from a file, and as the rest of the course takes digits."""
 
+import json
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
@@ -9,6 +13,7 @@ from mnist_course.models import course_network
 from mnist_course.samples import (
     MOST_BYTES,
     SamplesError,
+    check_samples,
     read_samples,
     to_dataset,
     to_digits,
@@ -17,6 +22,28 @@ from mnist_course.samples import (
 from tests.drawings import DIGITS
 
 SAMPLES = [{"label": label, "strokes": strokes, "time": 5} for label, strokes in DIGITS.items()]
+
+
+# The same table is read in JavaScript, by tests/pages/js/samples.test.mjs.
+CASES = json.loads((Path(__file__).parents[1] / "samples.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_a_file_is_read_by_the_same_rule_as_in_the_browser(tmp_path, case):
+    path = tmp_path / "my-digits.json"
+    path.write_bytes(bytes.fromhex(case["hex"]) if "hex" in case else case["text"].encode())
+    if "refused" in case:
+        with pytest.raises(SamplesError, match=case["refused"]):
+            read_samples(path)
+    else:
+        # As text: a whole number has no ".0", so that what is written is what the browser writes.
+        assert json.dumps(read_samples(path)) == json.dumps(case["digits"])
+
+
+def test_numbers_of_numpy_become_numbers_of_python():
+    strokes = [[[np.float32(0.5), np.int64(2)], [np.float64(3), 4]]]
+    (sample,) = check_samples([{"label": np.int64(7), "strokes": strokes, "time": np.float64(5)}])
+    assert json.dumps(sample) == '{"label": 7, "strokes": [[[0.5, 2], [3, 4]]], "time": 5}'
 
 
 def test_drawn_digits_are_digits_like_those_of_mnist():

@@ -49,6 +49,24 @@ def test_place_and_size_of_a_drawing_make_no_difference(strokes, scale, x, y):
     np.testing.assert_allclose(changed, draw(strokes), rtol=0, atol=1e-6)
 
 
+any_coordinates = st.floats(-1e6, 1e6) | st.floats(-1e-300, 1e-300)
+any_points = st.lists(any_coordinates, min_size=2, max_size=2)
+any_drawings = st.lists(st.lists(any_points, min_size=1, max_size=3), min_size=1, max_size=2)
+
+
+@settings(max_examples=300, deadline=None)
+@given(any_drawings)
+def test_whatever_numbers_a_drawing_has_its_picture_has_ink_and_no_nan(strokes):
+    image = preprocess(strokes)
+    assert np.isfinite(image).all()
+    assert image.min() == 0 and image.max() == 1
+
+
+@pytest.mark.parametrize("tiny", [5e-324, 1e-310, 1e-301])
+def test_a_drawing_whose_shape_is_lost_in_rounding_is_a_dot(tiny):
+    np.testing.assert_array_equal(draw([[[0, 0], [tiny, 0]]]), draw([[[3, 4]]]))
+
+
 @digits
 def test_a_digit_fills_the_box_and_its_mass_lies_where_that_of_mnist_does(strokes):
     image = draw(strokes)

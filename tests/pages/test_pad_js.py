@@ -19,7 +19,11 @@ from tests.drawings import DIGITS, SCRIBBLE
 from tests.networks import every_layer, shaken
 
 NODE = shutil.which("node")
-TEST = Path(__file__).parent / "js" / "pad.test.mjs"
+TESTS = [
+    path
+    for path in sorted((Path(__file__).parent / "js").glob("*.test.mjs"))
+    if path.name != "figures.test.mjs"
+]
 
 
 def encoded(array: np.ndarray) -> str:
@@ -35,6 +39,10 @@ def drawings() -> list[list]:
         [[[3, 4]]],
         [[[3, 4], [3, 4]]],
         [[[0, 0], [1e-200, 0]]],
+        [[[0, 0], [1e-299, 0]]],
+        [[[0, 0], [1e-301, 0]]],
+        [[[0, 0], [1e-310, 5e-324]]],
+        [[[0, 0], [5e-324, 0]], [[1e-310, 1e-310]]],
         [[[-1e6, 1e6], [1e6, -1e6]]],
         [[[1e5, 1e5], [1e5 + 1e-11, 1e5]]],
         SCRIBBLE,
@@ -46,7 +54,9 @@ def drawings() -> list[list]:
         ]
         for _ in range(100)
     ]
-    return [*DIGITS.values(), *odd, *wild]
+    table = json.loads((Path(__file__).parents[1] / "samples.json").read_text(encoding="utf-8"))
+    read = [digit["strokes"] for case in table for digit in case.get("digits", [])]
+    return [*DIGITS.values(), *odd, *wild, *read]
 
 
 def model(name: str, network: nn.Module, dtype: str) -> dict:
@@ -89,7 +99,7 @@ def test_the_pad_computes_in_javascript_what_python_computes(tmp_path: Path):
     path = tmp_path / "fixture.json"
     path.write_text(json.dumps(fixture), encoding="utf-8")
     result = subprocess.run(
-        [NODE, "--test", "--test-reporter=tap", TEST],
+        [NODE, "--test", "--test-reporter=tap", *TESTS],
         env={"PAD_FIXTURE": str(path), "PATH": ""},
         capture_output=True,
         encoding="utf-8",

@@ -1,60 +1,32 @@
-// The drawing pad without a browser: preprocessing, the engine, and what comes from strangers.
+// The drawing pad without a browser: preprocessing, the engine, teaching, and what it says.
 // Run with: node --test tests/pages/js/pad.test.mjs
-//
-// What Python says, it says in the file that PAD_FIXTURE names: tests/pages/test_pad_js.py writes it.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import { verdict } from "../../../mnist_course/static/answer.js";
 import { forward, softmax } from "../../../mnist_course/static/engine.js";
 import { occlusion } from "../../../mnist_course/static/occlusion.js";
-import {
-  MOST_BYTES,
-  MOST_DIGITS,
-  MOST_POINTS,
-  MOST_STROKES,
-  SamplesError,
-  checkSample,
-  merged,
-  readSamples,
-  writeSamples,
-} from "../../../mnist_course/static/samples.js";
 import { CHANNELS, WINDOWS, scalarTile, tiles } from "../../../mnist_course/static/simd.js";
 import { SIZE, draw, preprocess } from "../../../mnist_course/static/strokes.js";
 import { countRight, features, keptBack, redrawn, teach } from "../../../mnist_course/static/teach.js";
 import { arithmetic, asMaps, placeOf } from "../../../mnist_course/static/walk.js";
-import { ModelError, parseModel } from "../../../mnist_course/static/weights.js";
-import { finished, generator, lastOf } from "./helpers.mjs";
+import { parseModel } from "../../../mnist_course/static/weights.js";
+import {
+  SEVEN,
+  ZERO,
+  bytesOf,
+  finished,
+  firstModel,
+  fixture,
+  floatsOf,
+  generator,
+  headOf,
+  lastOf,
+  withPython,
+} from "./helpers.mjs";
 
 /** @import { Model, Stroke } from "../../../mnist_course/static/types" */
-/** @typedef {{name: string, file: string, images: string[], logits: number[][], worth: string}} Network */
-
-const bytesOf = (/** @type {string} */ base64) => new Uint8Array(Buffer.from(base64, "base64"));
-const floatsOf = (/** @type {string} */ base64) => new Float32Array(bytesOf(base64).buffer);
-const path = process.env.PAD_FIXTURE;
-/** @type {{drawings: {strokes: Stroke[], pixels: string}[], models: Network[]}} */
-const fixture = path ? JSON.parse(readFileSync(path, "utf8")) : { drawings: [], models: [] };
-const withPython = {
-  skip: path ? false : "PAD_FIXTURE names no file: run pytest tests/pages/test_pad_js.py",
-};
-
-/** @type {Stroke[]} */
-// prettier-ignore
-const SEVEN = [[[20, 10], [80, 10], [44, 96]]];
-/** @type {Stroke[]} */
-// prettier-ignore
-const ZERO = [[[50, 0], [20, 50], [50, 100], [80, 50], [50, 0]]];
-
-const firstModel = () => parseModel(bytesOf(fixture.models[0].file));
-
-/** The table of weights at the end of a network. @param {Model} model */
-function headOf(model) {
-  const head = lastOf(model.layers);
-  assert.equal(head.op, "linear");
-  return /** @type {Extract<typeof head, {op: "linear"}>} */ (head);
-}
 
 // ---------------------------------------------------------------- preprocessing
 
@@ -316,150 +288,6 @@ test("digits drawn again differ a little, and every third of a label is kept bac
     [3, 7],
   );
   assert.equal(taughtWith.length, 6);
-});
-
-// ---------------------------------------------------------------- files from strangers
-
-/**
- * Something fails with an error of a class, whose message fits all patterns.
- *
- * @param {() => void} act
- * @param {new () => Error} kind
- * @param {RegExp[]} reasons
- */
-const fails = (act, kind, ...reasons) =>
-  assert.throws(
-    act,
-    (error) => error instanceof kind && reasons.every((reason) => reason.test(error.message)),
-  );
-
-/** @param {any} bytes @param {RegExp} reason */
-const refused = (bytes, reason) => fails(() => parseModel(bytes), ModelError, reason);
-
-test("bytes that are not weights are refused", () => {
-  refused("text", /not bytes/);
-  refused(new Uint8Array(0), /not one that the course exported/);
-  refused(new Uint8Array(1000), /not one that the course exported/);
-  refused(
-    new TextEncoder().encode("<script>alert(1)</script> and more text"),
-    /not one that the course exported/,
-  );
-  refused(new Uint8Array(33 << 20), /too large/);
-});
-
-test("weights that were damaged or cut short are refused", withPython, () => {
-  const file = bytesOf(fixture.models[0].file);
-  const random = generator(3);
-  for (let n = 0; n < 20; n++) {
-    const damaged = file.slice();
-    damaged[8 + Math.floor(random() * (file.length - 8))] ^= 1 << Math.floor(8 * random());
-    refused(damaged, /damaged or cut short/);
-    refused(file.slice(0, 17 + Math.floor(random() * (file.length - 17))), /damaged or cut short/);
-  }
-});
-
-/** A file with a valid checksum around any header and data. @param {unknown} header */
-function file(header, data = new Uint8Array(0)) {
-  const text = new TextEncoder().encode(typeof header === "string" ? header : JSON.stringify(header));
-  const content = new Uint8Array([...text, ...data]);
-  let crc = 0xffffffff;
-  for (const byte of content) {
-    crc ^= byte;
-    for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1;
-  }
-  const start = new Uint8Array(16);
-  start.set(new TextEncoder().encode("MNISTNET"));
-  new DataView(start.buffer).setUint32(8, text.length, true);
-  new DataView(start.buffer).setUint32(12, ~crc >>> 0, true);
-  return new Uint8Array([...start, ...content]);
-}
-
-const network = (/** @type {unknown[]} */ ...layers) => file({ version: 1, input: [1, 28, 28], layers });
-const place = (/** @type {number[]} */ ...shape) => ({ dtype: "float32", shape, offset: 0 });
-const conv = {
-  op: "conv",
-  name: "c",
-  out: 1,
-  kernel: [3, 3],
-  stride: [1, 1],
-  padding: [1, 1],
-  dilation: [1, 1],
-  groups: 1,
-  weight: place(1, 1, 3, 3),
-  bias: place(1),
-};
-
-test("weights that do not fit together are refused with the reason", () => {
-  refused(file("{"), /header cannot be read/);
-  refused(file("null"), /version undefined is not known/);
-  refused(file({ version: 2 }), /version 2 is not known/);
-  refused(file({ version: 1, input: [1, 28, 28] }), /header is incomplete/);
-  refused(file({ version: 1, input: [1, -28, 28], layers: [] }), /header is incomplete/);
-  refused(network(), /ends in shape 1,28,28, and not in ten logits/);
-  refused(network({ op: "constructor" }), /does not know the layer "constructor"/);
-  refused(network({ op: "__proto__" }), /does not know the layer/);
-  refused(network(null), /does not know the layer/);
-  refused(network(conv), /lies outside the file/);
-  refused(network({ ...conv, weight: undefined }), /tensor of shape 1,1,3,3 is missing/);
-  refused(network({ ...conv, weight: { ...conv.weight, dtype: "int8" } }), /neither float16 nor float32/);
-  refused(network({ ...conv, stride: [0, 1] }), /settings make no sense/);
-  refused(network({ ...conv, groups: 2 }), /channels do not fit/);
-  refused(network({ ...conv, out: 1e9 }), /channels do not fit/);
-  refused(network({ op: "linear", name: "l", out: 10 }), /needs flat input/);
-  refused(network({ op: "flatten", name: "f" }, { op: "relu", name: "r" }, conv), /needs feature maps/);
-  refused(network({ op: "flatten", name: "f" }, { op: "linear", name: "l", out: 65536 }), /too large/);
-  const nan = new Uint8Array(new Float32Array(10).fill(NaN).buffer);
-  refused(file({ version: 1, input: [1, 28, 28], layers: [conv] }, nan), /not a finite number/);
-});
-
-test("a file of digits is read as it was written", () => {
-  const digits = [{ label: 7, strokes: SEVEN, time: 1763700000000 }];
-  assert.deepEqual(readSamples(writeSamples(digits)), digits);
-  assert.deepEqual(merged(digits, readSamples(writeSamples(digits))), digits);
-});
-
-test("digits that are not digits are refused with the reason", () => {
-  const digit = { label: 7, strokes: SEVEN, time: 0 };
-  /** @param {RegExp} reason @param {object} change */
-  const is = (reason, change) => {
-    const text = JSON.stringify({ version: 1, digits: [digit, { ...digit, ...change }] });
-    fails(() => readSamples(text), SamplesError, /digit 2/, reason);
-  };
-  for (const label of ["7", "<img src=x onerror=alert(1)>", 10, -1, 1.5, null, true, [7], NaN])
-    is(/label/, { label });
-  for (const strokes of [[], null, "text", {}, Array(MOST_STROKES + 1).fill([[1, 2]])])
-    is(/strokes/, { strokes });
-  for (const stroke of [[], Array(MOST_POINTS + 1).fill([1, 2])]) is(/points/, { strokes: [stroke] });
-  for (const point of [[1], [1, 2, 3], ["1", 2], [null, 1], [1e7, 0], { 0: 1, 1: 2, length: 2 }])
-    is(/pair of numbers/, { strokes: [[point]] });
-  for (const time of ["now", -1, 1.5, null]) is(/time/, { time });
-});
-
-test("nothing but label, strokes and time comes out of a file", () => {
-  const copy = checkSample(
-    JSON.parse('{"label":1,"strokes":[[[1,2]]],"__proto__":{"x":1},"html":"<b>","time":5}'),
-  );
-  assert.deepEqual(Object.keys(copy), ["label", "strokes", "time"]);
-});
-
-test("a file that is huge, not JSON or not ours is refused", () => {
-  /** @param {string} text @param {RegExp} reason */
-  const throws = (text, reason) => fails(() => readSamples(text), SamplesError, reason);
-  throws(" ".repeat(MOST_BYTES + 1), /larger than 4 MB/);
-  throws("<html>", /not JSON/);
-  throws("[]", /not a file of digits/);
-  throws('{"version":1}', /no list of digits/);
-  throws(JSON.stringify({ version: 1, digits: Array(MOST_DIGITS + 1).fill(0) }), /more than 2000/);
-});
-
-test("digits are merged as long as together they can be read again", () => {
-  const [one, other] = [1, 2].map((label) => ({ label, strokes: SEVEN, time: 5 }));
-  const bytes = writeSamples([one, other]).length;
-  assert.deepEqual(readSamples(writeSamples(merged([one], [other], bytes))), [one, other]);
-  fails(() => merged([one], [other], bytes - 1), SamplesError, /larger than .* MB; download them/);
-  assert.deepEqual(merged([one], [{ ...one }], bytes - 1), [one]);
-  const many = Array.from({ length: MOST_DIGITS }, (_, time) => ({ ...one, time }));
-  fails(() => merged(many, [other]), SamplesError, /more than 2000 digits; delete some/);
 });
 
 // ---------------------------------------------------------------- honesty
