@@ -667,8 +667,8 @@ class _Checkpoints:
             self._check(**state, path=path)
         except (AttributeError, IndexError, KeyError, TypeError) as error:
             raise CheckpointError(
-                f"{path} is not what fit has written ({type(error).__name__}: {error}); "
-                "delete it and train again"
+                f"{path} was not written by this version of fit ({type(error).__name__}: {error}); "
+                "move it away and train again"
             ) from error
         weights = weights_for(self.model, state["model"], path)
         before = copy.deepcopy(self.model.state_dict())
@@ -710,15 +710,15 @@ class _Checkpoints:
         elif frozen != [len(group["params"]) for group in self.optimizer.param_groups]:
             problem = "was written while other parameters were frozen; freeze the same ones"
         elif runs.shapes_of(model) != runs.shapes_of(self.model.state_dict()):
-            problem = "holds damaged weights; delete it and train again"
+            problem = "holds damaged weights; move it away and train again"
         elif not runs.is_state_of(optimizer["state"], self.recipe, self.model):
-            problem = "holds a damaged state of the optimiser; delete it and train again"
+            problem = "holds a damaged state of the optimiser; move it away and train again"
         elif (
             steps != self.history.steps
             or not runs.is_history(rows, losses, steps)
             or any(row.keys() != Row.__dataclass_fields__.keys() for row in rows)
         ):
-            problem = "holds a damaged history; delete it and train again"
+            problem = "holds a damaged history; move it away and train again"
         else:
             return
         raise CheckpointError(f"{path} {problem}")

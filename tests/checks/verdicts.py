@@ -24,7 +24,7 @@ def assert_right(verdict: Verdict) -> None:
 
 def assert_not_begun(verdict: Verdict) -> None:
     """It says that nothing is written yet."""
-    assert not verdict.ok and "Nothing is written yet" in verdict.message, verdict.message
+    assert not verdict.ok and verdict.message.startswith("Nothing is written yet"), verdict.message
 
 
 def assert_wrong(verdict: Verdict, message: str) -> None:
