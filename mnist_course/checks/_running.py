@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from mnist_course.checks._arguments import change, snapshot
 from mnist_course.checks._blame import blame, is_learners, is_stub
 from mnist_course.checks._verdicts import (
+    NotBegunError,
     NotSolvedError,
     ReturnedNoneError,
     StoppedError,
@@ -76,7 +77,7 @@ def call(
             result = function(*args, **kwargs)
     except NotImplementedError as error:
         if is_stub(error):
-            raise NotSolvedError(
+            raise NotBegunError(
                 "Nothing is written yet: replace the line `raise NotImplementedError`."
             ) from None
         raise NotSolvedError(blame(error)) from error

@@ -47,6 +47,10 @@ class NotSolvedError(Exception):
     """What is not right yet, in one or two sentences for the learner."""
 
 
+class NotBegunError(NotSolvedError):
+    """The learner's function is a stub: what goes wrong in it, and where, says nothing."""
+
+
 class ReturnedNoneError(NotSolvedError):
     """The learner's function returned nothing."""
 
@@ -64,6 +68,8 @@ def saying(words: str) -> Iterator[None]:
     """Put these words before the message of whatever is not right in here."""
     try:
         yield
+    except NotBegunError:
+        raise
     except NotSolvedError as error:
         raise type(error)(words + str(error)) from error
 

@@ -267,7 +267,7 @@ def _compare_adam(
         case,
         mistakes={
             "The counter of steps grows with every tensor: only the first tensor of the first step "
-            "is corrected rightly. It belongs outside of the loop over the tensors.": (
+            "gets the right correction. It belongs outside the loop over the tensors.": (
                 _adam(gradients, settings, "per tensor")
             ),
             "The bias correction is missing.": _adam(gradients, settings, "uncorrected"),

@@ -23,6 +23,7 @@ from mnist_course.checks import (
     compared,
     count,
     exercise,
+    explaining,
     finite,
     normal,
     number,
@@ -71,6 +72,27 @@ def test_the_words_of_several_saying_come_from_outside_to_inside():
             raise NotSolvedError("no.")
 
     assert checking(body)(lambda: 1).message == "Of the network: In forward: no."
+
+
+def stub(*given):
+    raise NotImplementedError
+
+
+def test_a_stub_is_told_to_begin_wherever_it_is_called():
+    def body(answer):
+        with saying("For three images: "):
+            run(stub, answer)
+
+    assert checking(body)(lambda: 1).message.startswith("Nothing is written yet")
+
+
+def test_words_in_a_message_are_explained():
+    def body(answer):
+        with explaining({"shape": "Look at the axes.", "size": "Look at the numbers."}):
+            raise NotSolvedError(answer)
+
+    assert checking(body)(lambda: "A size is wrong.").message.endswith("Look at the numbers.")
+    assert checking(body)(lambda: "No.").message == "No."
 
 
 def test_random_numbers_are_the_same_every_time():
@@ -505,6 +527,15 @@ def mean(**options):
         return x.mean()
 
     return check
+
+
+def test_a_case_may_say_why_it_is_not_finite_and_an_exception_what_it_means():
+    check = mean(not_finite={"1 numbers": "Not {case}."}, raised={"IndexError": "Count from 0."})
+    assert check(lambda x: x.mean() / 0).message == "Not 1 numbers."
+    assert check(lambda x: x.mean() / (len(x) == 1)).message == (
+        "For 5 numbers the result contains nan or infinity."
+    )
+    assert_wrong(check(lambda x: x[len(x)]), "Count from 0.")
 
 
 def test_words_are_filled_in():
