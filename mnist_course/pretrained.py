@@ -16,7 +16,7 @@ WEIGHTS = Path(__file__).parent / "weights" / "pretrained.safetensors"
 
 
 def load(path: str | Path | None = None) -> nn.Module:
-    """A trained network, in eval mode on the processor.
+    """A trained network, in eval mode on the CPU.
 
     Args:
         path: a ``.safetensors`` file written by :func:`mnist_course.train.fit`; the network that
