@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mnist_course.arguments import whole
+from mnist_course.arguments import kind_of, whole
 from mnist_course.data import check_pixels
 from mnist_course.modules import (
     answering,
@@ -209,7 +209,7 @@ def grad_cam(model: nn.Module, image: Tensor, digit: int, layer: str) -> Tensor:
         logit = _logits(network, image.detach().clone().requires_grad_())[0, digit]
         maps = kept[-1] if kept else None
         if not isinstance(maps, Tensor) or maps.ndim != 4:
-            found = "nothing" if maps is None else tuple(getattr(maps, "shape", [type(maps)]))
+            found = kind_of(maps) if kept else "nothing"
             raise ValueError(f"expected a layer with maps (N, C, H, W), {layer!r} gives {found}")
         (gradients,) = torch.autograd.grad(logit, maps)
     weights = gradients.mean(dim=(2, 3), keepdim=True)

@@ -17,22 +17,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = [
-    "col2im",
-    "conv2d_backward",
-    "conv2d_forward",
-    "im2col",
-    "linear_backward",
-    "linear_forward",
-    "max_pool2d_backward",
-    "max_pool2d_forward",
-    "output_size",
-    "relu_backward",
-    "relu_forward",
-    "shifts",
-    "softmax_cross_entropy",
-]
-
 Size: TypeAlias = tuple[int, int]
 Cache: TypeAlias = tuple[Any, ...]
 

@@ -17,11 +17,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mnist_course import data, devices, explain, export, finetune, train
+from mnist_course import data, devices, digitpad, explain, export, finetune, train
 from mnist_course.augment import Affine, Cutout, Elastic, Shift, Stroke
 from mnist_course.digitpad import DigitPad
 from mnist_course.evaluate import evaluate, predict
-from tests.anybody import REFUSED, WORK, Fails, View, plain
+from mnist_course.modules import unwrapped
+from tests.anybody import REFUSED, WORK, Fails, Recurrent, View, plain
 from tests.made_up import digits
 
 DIGITS, FEW = digits(48), digits(16, seed=1)
@@ -187,6 +188,79 @@ def test_other_errors_are_raised_once_and_not_tried_in_another_layout():
         with pytest.raises(RuntimeError, match="out of ink"):
             use(model)
     assert len(calls) == 3
+
+
+# --- layers and files -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("network", ["recurrent", "attention", "transformer", "used twice"])
+def test_what_layers_answer_is_told_without_what_is_no_tensor_of_one_image(network):
+    for name, output in explain.activations(WORK[network](), IMAGE).items():
+        assert isinstance(output, Tensor) and output.ndim >= 1, name
+    assert "head" in explain.activations(Recurrent(), IMAGE)
+    assert "rnn" not in explain.activations(Recurrent(), IMAGE)
+
+
+@pytest.mark.parametrize("network", WORK)
+def test_maps_are_explained_in_any_network_that_has_some(network):
+    model = WORK[network]().train()
+    layers = dict(unwrapped(model).named_modules())
+    name = next((name for name, x in layers.items() if isinstance(x, nn.Conv2d)), None)
+    before = fingerprint(model)
+    if name is None:
+        with pytest.raises(ValueError, match="expected a layer with maps"):
+            explain.grad_cam(model, IMAGE, 3, "head" if "head" in layers else "1")
+    else:
+        assert explain.grad_cam(model, IMAGE, 3, name).shape[0] >= 13
+    assert not differences(before, fingerprint(model))
+
+
+@pytest.mark.parametrize(("layer", "found"), [("rnn", "tuple of length 2"), ("idle", "nothing")])
+def test_a_layer_without_maps_is_named(layer, found):
+    model = Recurrent()
+    model.idle = nn.Conv2d(1, 1, 1)
+    with pytest.raises(ValueError, match=f"'{layer}' gives {found}"):
+        explain.grad_cam(model, IMAGE, 3, layer)
+
+
+@pytest.mark.parametrize("network", ["view", "recurrent", "compiled", "float64", "pruned"])
+def test_a_network_is_written_as_onnx_or_refused_in_one_line(network):
+    model = WORK[network]().train()
+    before = fingerprint(model)
+    try:
+        assert len(export.to_onnx(model)) > 1000
+    except RuntimeError as error:
+        assert "ONNX cannot express this network" in str(error)
+        assert "\n" not in str(error)
+    assert not differences(before, fingerprint(model))
+
+
+@pytest.mark.parametrize("network", ["two outputs", "a function", "not a number", "no flatten"])
+def test_what_cannot_answer_is_not_written_as_onnx(network):
+    build, message = REFUSED[network]
+    with pytest.raises((TypeError, ValueError), match=message):
+        export.to_onnx(build())
+
+
+@pytest.mark.parametrize("network", WORK)
+def test_the_pad_reads_with_any_network(network):
+    model = WORK[network]()
+    pad = DigitPad(model)
+    logits, _ = digitpad._read(pad._reader, data.to_float(FEW.images[:1]))
+    expected = model.eval()(data.to_float(FEW.images[:1]).to(next(model.parameters()).dtype))
+    torch.testing.assert_close(logits, expected[0].detach().float(), rtol=0, atol=0.05)
+    assert bool(pad.weights) == (("page_weights", network) not in MAY_REFUSE)
+
+
+@pytest.mark.parametrize(
+    "norm", [nn.BatchNorm2d(4), nn.InstanceNorm2d(4, affine=True, track_running_stats=True)]
+)
+def test_a_frozen_norm_keeps_its_statistics(norm):
+    model = plain()
+    model[1] = norm.requires_grad_(False)
+    before = {name: x.clone() for name, x in norm.state_dict().items()}
+    fit(model)
+    assert all(torch.equal(x, before[name]) for name, x in norm.state_dict().items())
 
 
 # --- the head ---------------------------------------------------------------------------------
