@@ -149,7 +149,7 @@ def test_teaching_lowers_the_loss_and_comes_to_rest_where_data_and_springs_balan
 
 SCRIPT = """
 import { readFileSync } from "node:fs";
-import { parseModel } from "%(static)s/engine.js";
+import { parseModel } from "%(static)s/weights.js";
 import { teach } from "%(static)s/teach.js";
 const { model, digits } = JSON.parse(readFileSync(process.argv[2], "utf8"));
 const network = parseModel(new Uint8Array(Buffer.from(model, "base64")));
