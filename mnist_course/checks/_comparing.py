@@ -73,7 +73,7 @@ def number(answer: Any, what: str) -> float:
         NotSolvedError: if it is something else, nan or infinity.
     """
     got = numbers(answer, f"{what}: I expected one number")
-    if got.numel() != 1:
+    if got.numel() != 1 or isinstance(answer, (list, tuple)):
         raise NotSolvedError(f"{what}: I expected one number, got shape {tuple(got.shape)}.")
     if not got.isfinite().all():
         raise NotSolvedError(f"{what}: I expected a finite number, got {got.item()}.")
@@ -86,11 +86,11 @@ def count(answer: Any, what: str) -> int:
     Raises:
         NotSolvedError: if it is something else.
     """
-    number(answer, what)
+    value = number(answer, what)
     reason = _another_type(answer, 0)
     if reason is not None:
         raise NotSolvedError(f"{what}: {reason}.")
-    return int(answer)
+    return int(value)
 
 
 def finite(answer: Tensor, what: str) -> Tensor:

@@ -154,7 +154,7 @@ _WRONG_LAYERS: dict[str, _Layer] = _WRONG_SLIDES | {
     mistakes={f"With {{case}}, {words}": wrong for words, wrong in _WRONG_LAYERS.items()},
     so_far=True,
     right="Your layer equals PyTorch's for batches, channels, filters and odd shapes.",
-    avoiding=("conv2d", "convolution"),
+    avoiding=("conv1d", "conv2d", "conv3d", "convolution"),
 )
 def conv2d(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
     """Check ``function(x, w, b)``: a convolution layer with stride 1 and no padding.

@@ -23,15 +23,15 @@ from mnist_course.checks import (
 __all__ = ["nearest_mean", "normalise", "one_hot", "split"]
 
 
-def _bytes(*shape: int) -> Tensor:
-    return (256 * uniform(*shape)).byte()
+def _bytes(*shape: int, low: int = 0, high: int = 255) -> Tensor:
+    return (low + (high + 1 - low) * uniform(*shape)).byte()
 
 
 @compared(
     cases={
         "1 image of bytes": (_bytes(1, 1, 28, 28), 0.1307, 0.3081),
         "3 images of bytes": (_bytes(3, 1, 28, 28), 0.286, 0.353),
-        "2 images of 5×7 bytes": (_bytes(2, 1, 5, 7), 0.5, 0.25),
+        "2 images of 5×7 bytes from 20 to 200": (_bytes(2, 1, 5, 7, low=20, high=200), 0.5, 0.25),
     },
     case="{case} with mean {mean} and deviation {std}",
     mistakes={
@@ -52,6 +52,9 @@ def _bytes(*shape: int) -> Tensor:
             )
             for axes in ((0, 1, 2, 3), (1, 2, 3))
             for n in (0, 1)
+        ),
+        "For {case} you divide by the largest byte of these; divide by 255, whatever is in them.": (
+            lambda images, mean, std: (images / images.max() - mean) / std
         ),
         "For {case} you use MNIST's 0.1307 and 0.3081; use those you were given.": (
             lambda images, mean, std: (images / 255 - 0.1307) / 0.3081
@@ -153,13 +156,16 @@ def _parts(answer: Any) -> _Parts:
         ) from None
     parts = {"training": (train_x, train_y), "validation": (valid_x, valid_y)}
     for name, (x, y) in parts.items():
-        if not (isinstance(x, Tensor) and isinstance(y, Tensor) and x.ndim and y.ndim):
+        if not (isinstance(x, Tensor) and isinstance(y, Tensor)):
             raise NotSolvedError(
-                f"The {name} part is a pair of {type(x).__name__} and {type(y).__name__}; make it "
-                "a tensor of images and a tensor of labels."
+                f"The {name} part should be a tensor of images and a tensor of labels, got "
+                f"{type(x).__name__} and {type(y).__name__}."
             )
-        if len(x) != len(y):
-            raise NotSolvedError(f"The {name} part has {len(x)} images and {len(y)} labels.")
+        if not x.ndim or not y.ndim or len(x) != len(y):
+            raise NotSolvedError(
+                f"The {name} part has images of shape {tuple(x.shape)} and labels of shape "
+                f"{tuple(y.shape)}; there must be as many labels as images."
+            )
     return parts
 
 
@@ -189,17 +195,16 @@ def _digits(queries: int, *, mixed: bool) -> tuple[Tensor, Tensor, Tensor]:
 
     Every second picture has spots, which count for more in squares than in absolute values.
     """
-    labels = torch.cat([torch.full((21 - 2 * digit,), digit) for digit in range(10)])
+    labels = torch.cat([torch.full((3 + digit % 3,), digit) for digit in range(10)])
     if mixed:
         labels = labels[uniform(len(labels)).argsort()]
-    bright = torch.linspace(0.5, 1, 10)[:, None, None, None]
-    centres = 40 + 176 * bright * uniform(10, 1, 28, 28)
+    centres = 40 + 176 * uniform(10, 1, 28, 28)
     images = centres[labels] + 80 * uniform(len(labels), 1, 28, 28, seed=1) - 40
     place = torch.arange(queries)
     one, other = centres[place // 2 % 10], centres[(3 * (place // 2) + 1) % 10]
     spots = torch.where(other > one, 255.0, 0.0)
     spotted = torch.where(uniform(*one.shape, seed=2) < 0.14, spots, 0.6 * one + 0.4 * other)
-    between = torch.where(place[:, None, None, None] % 2 == 0, 0.51 * one + 0.49 * other, spotted)
+    between = torch.where(place[:, None, None, None] % 2 == 0, 0.502 * one + 0.498 * other, spotted)
     return images.byte(), labels, between.byte()
 
 
@@ -219,8 +224,8 @@ def _wrapped(images: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
 @compared(
     cases={
         "40 pictures between ten averages": _digits(40, mixed=False),
-        "one picture, and training images in any order": _digits(1, mixed=True),
         "30 pictures, and training images in any order": _digits(30, mixed=True),
+        "one picture": _digits(1, mixed=True),
     },
     mistakes={
         "You take the sum of each class where its average is meant.": (

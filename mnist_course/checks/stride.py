@@ -54,8 +54,9 @@ _WRONG_SIZES: dict[str, Callable[[int, int, int, int, int], float]] = {
 _Case = tuple[int, int, int, int, int]
 
 
-def _sizes(*settings: list[int]) -> list[_Case]:
-    return [case for case in product(range(1, 12), range(1, 5), *settings) if _size(*case)]
+def _sizes(strides: list[int], paddings: list[int], dilations: list[int]) -> list[_Case]:
+    cases = product(range(1, 12), range(1, 5), strides, paddings, dilations)
+    return [case for case in cases if _size(*case)]
 
 
 _STEPS: dict[str, list[_Case]] = {
@@ -477,7 +478,7 @@ def _interleaved(x: Tensor, w: Tensor) -> Tensor:
         ),
     },
     right="Equal to F.conv2d with one group per channel, for every multiplier.",
-    avoiding=("conv2d", "convolution"),
+    avoiding=("conv1d", "conv2d", "conv3d", "convolution"),
 )
 def depthwise_conv2d(x: Tensor, w: Tensor) -> Tensor:
     """Check ``function(x, w)``: each channel on its own, stride 1, no padding, no bias.

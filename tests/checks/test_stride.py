@@ -88,6 +88,7 @@ def test_an_empty_stub_is_told_so(name):
         (lambda *case: max(output_size(*case), 0) or 0.0, "0.0 is not a whole number"),
         (lambda *case: math.nan, "I expected a finite number"),
         (lambda *case: [output_size(*case)] * 2, "I expected one number"),
+        (lambda *case: [output_size(*case)], "I expected one number, got shape (1,)"),
         (lambda *case: str(output_size(*case)), "I expected one number, got str"),
         (output_size, "it fits nowhere, so 0 is expected; you return -"),
         (
