@@ -223,7 +223,7 @@ def test_a_layer_without_maps_is_named(layer, found):
         explain.grad_cam(model, IMAGE, 3, layer)
 
 
-@pytest.mark.parametrize("network", ["view", "recurrent", "compiled", "float64", "pruned"])
+@pytest.mark.parametrize("network", ["view", "recurrent", "compiled"])
 def test_a_network_is_written_as_onnx_or_refused_in_one_line(network):
     model = WORK[network]().train()
     before = fingerprint(model)
