@@ -192,8 +192,8 @@ def diagnosis(letter: str, answer: str) -> str:
 
 
 def _activations(channels: int, dead: list[int]) -> tuple[Tensor]:
-    """What a ReLU might return for six images."""
-    x = normal(6, channels, 3, 5, seed=channels).relu()
+    """What a ReLU might return for seven images."""
+    x = normal(7, channels, 3, 5, seed=channels).relu()
     x[1:3] = 0  # two images for which nothing answers
     x[:, :, 0, :2] = 0  # and two places at which nothing ever answers
     alive = [channel for channel in range(channels) if channel not in dead]
@@ -371,6 +371,16 @@ def mended_training(function: Callable[..., Any]) -> str:
     return "Weights, batch norm and accuracies are those of a healthy training."
 
 
+_BUGS: dict[str, dict[str, Any]] = {
+    "Both bugs are still there.": {"clear": "epoch", "back_to_train": False},
+    "Gradients are cleared only once an epoch, so that each step repeats all steps before it: "
+    "`optimizer.zero_grad()` belongs into the loop over the batches.": {"clear": "epoch"},
+    "Gradients are never cleared now.": {"clear": "never"},
+    "The gradients are right now. But after the first measurement the network stays in eval "
+    "mode, so that batch norm (and dropout) no longer train.": {"back_to_train": False},
+}
+
+
 def _is_healthy(function: Callable[..., Any], images: Tensor, epochs: int) -> None:
     labels = images[:, :3].argmax(1)
     untrained = nn.Sequential(
@@ -386,15 +396,7 @@ def _is_healthy(function: Callable[..., Any], images: Tensor, epochs: int) -> No
 
     expected, state = train(_reference)
     answer, learned = train(function)
-    mistakes: dict[str, dict[str, Any]] = {
-        "Both bugs are still there.": {"clear": "epoch", "back_to_train": False},
-        "Gradients are cleared only once an epoch, so that each step repeats all steps before it: "
-        "`optimizer.zero_grad()` belongs into the loop over the batches.": {"clear": "epoch"},
-        "Gradients are never cleared now.": {"clear": "never"},
-        "The gradients are right now. But after the first measurement the network stays in eval "
-        "mode, so that batch norm (and dropout) no longer train.": {"back_to_train": False},
-    }
-    for explanation, options in mistakes.items():
+    for explanation, options in _BUGS.items():
         if same(learned, train(_reference, **options)[1]):
             raise NotSolvedError(explanation)
     if not same(learned, state):
