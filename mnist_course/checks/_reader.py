@@ -61,7 +61,7 @@ class Reader(nn.Module):
 
 
 def labels_for(reader: Reader, images: Tensor, wrong: list[int]) -> Tensor:
-    """Labels of which all are what the network reads, but for the ``wrong`` ones."""
+    """Labels: what the network reads, except at the ``wrong`` places."""
     labels = reader.answers(images)
     labels[wrong] = (labels[wrong] + 1) % 10
     return labels

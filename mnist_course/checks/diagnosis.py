@@ -1,4 +1,4 @@
-"""Checks for the chapter on failing training, and four patients that nobody has diagnosed yet."""
+"""Checks of chapter 13, diagnosis, and four patients that nobody has diagnosed yet."""
 
 from __future__ import annotations
 
@@ -7,12 +7,23 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
-from torch import nn
-from torch.nn import functional
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from mnist_course.checks._returning import Verdict, compare, right, run, wrong
+from mnist_course.checks import (
+    FLOAT32,
+    NotSolvedError,
+    ReturnedNoneError,
+    compare,
+    compared,
+    exercise,
+    normal,
+    run,
+    same,
+)
+from mnist_course.checks._reader import Reader, labels_for
 
-Pair = tuple[torch.Tensor, torch.Tensor]
+Pair = tuple[Tensor, Tensor]
 
 CHOICES = {
     "other parameters": "the optimiser holds the parameters of another network",
@@ -29,7 +40,7 @@ CHOICES = {
 }
 """What :func:`diagnosis` accepts, and what each means."""
 
-# What one would see on the chart, to answer a wrong guess with.
+# What the chart would show, to answer a wrong guess with.
 _SIGNATURES = {
     "other parameters": "then every layer has a gradient, and no layer moves: update/weight is 0",
     "zero weights": "then the gradient of every layer but a bias is exactly 0, from the first step",
@@ -52,7 +63,7 @@ _SIGNATURES = {
 class Chart(Protocol):
     """What a patient needs of a chart."""
 
-    def note(self, loss: torch.Tensor) -> None:
+    def note(self, loss: Tensor) -> None:
         """Write down the loss of a step that has just been made."""
 
 
@@ -77,7 +88,7 @@ def _train(
     shuffle = torch.Generator().manual_seed(1)
     for _ in range(epochs):
         for batch in torch.randperm(len(images), generator=shuffle).split(50):
-            loss = functional.cross_entropy(patient(images[batch]), labels[batch])
+            loss = F.cross_entropy(patient(images[batch]), labels[batch])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -162,74 +173,73 @@ def admit(letter: str, chart: Callable[..., Any], seen: Pair, unseen: Pair) -> A
     return _PATIENTS[letter][0](chart, seen, unseen)
 
 
-def diagnosis(letter: str, answer: str) -> Verdict:
+@exercise
+def diagnosis(letter: str, answer: str) -> str:
     """Check the diagnosis of patient ``letter``: ``answer`` is one of :data:`CHOICES`."""
     if letter not in _PATIENTS:
-        return wrong(f"There is no patient {letter!r}; the ward has {', '.join(_PATIENTS)}.")
+        raise NotSolvedError(
+            f"There is no patient {letter!r}; the ward has {', '.join(_PATIENTS)}."
+        )
     _, truth, finding = _PATIENTS[letter]
     if not isinstance(answer, str) or answer not in CHOICES:
-        return wrong(f"{answer!r} is none of the choices, which are: {', '.join(CHOICES)}.")
+        raise NotSolvedError(f"{answer!r} is none of the choices, which are: {', '.join(CHOICES)}.")
     if answer != truth:
-        return wrong(
+        raise NotSolvedError(
             f"If {CHOICES[answer]}, {_SIGNATURES[answer]}. Patient {letter} is another case. "
             f"{finding}."
         )
-    return right(f"In patient {letter}, {CHOICES[truth]}.")
+    return f"In patient {letter}, {CHOICES[truth]}."
 
 
-# --- Exercise: the share of dead units ---
+def _activations(channels: int, dead: list[int]) -> tuple[Tensor]:
+    """What a ReLU might return for seven images."""
+    x = normal(7, channels, 3, 5, seed=channels).relu()
+    x[1:3] = 0  # two images for which nothing answers
+    x[:, :, 0, :2] = 0  # and two places at which nothing ever answers
+    alive = [channel for channel in range(channels) if channel not in dead]
+    x[0, alive[:1]] = x[-1, alive[:1]] = 0  # a specialist, silent for the first and the last image
+    x[:, alive[-2:]] *= 1e-3  # and two of whom not much is heard
+    x[:, dead] = 0
+    return (x,)
 
 
-def dead_share(function: Callable[..., Any]) -> Verdict:
+def _dead(activations: Tensor) -> Tensor:
+    return (activations == 0).all(0).flatten(1).all(1).double()
+
+
+@compared(
+    cases={
+        f"{channels} channels, {len(dead)} of them dead": _activations(channels, dead)
+        for channels, dead in [(7, [0, 2]), (4, [1]), (8, []), (3, [0, 1, 2])]
+    },
+    mistakes={
+        "You counted the zeros. A unit that is zero for most images is a specialist and alive; a "
+        "dead one is zero for every image and at every place.": (
+            lambda x: (x == 0).double().mean()
+        ),
+        "You counted each place of a map as a unit of its own. All places of a channel share one "
+        "filter: it is dead only if the whole map is zero for all images.": (
+            lambda x: (x == 0).all(dim=0).double().mean()
+        ),
+        "You counted for each image separately. A channel may be silent for one image and speak "
+        "for the next: take `all` over the images too.": (
+            lambda x: (x == 0).flatten(2).all(dim=2).double().mean()
+        ),
+        "You looked at one image only. A channel may be silent for it and speak for the next: take "
+        "`all` over the images too.": tuple(lambda x, n=n: _dead(x[[n]]).mean() for n in (0, -1)),
+        "You counted a channel as dead that is zero somewhere; it has to be zero everywhere: "
+        "`all`, not `any`.": lambda x: (x == 0).any(0).flatten(1).any(1).double().mean(),
+        "This is the share of channels that are alive.": lambda x: 1 - _dead(x).mean(),
+        "This is the number of dead channels; divide by how many there are.": (
+            lambda x: _dead(x).sum()
+        ),
+    },
+    right="Dead is what is zero for every image at every place, and nothing else.",
+    tolerance=FLOAT32,  # a float32 share is as good as any
+)
+def dead_share(activations: Tensor) -> float:
     """Check ``function(activations)``: the share of channels that are zero for all images."""
-    generator = torch.Generator().manual_seed(0)
-    for channels, dead in [(5, [0, 2, 4]), (4, [1]), (8, []), (3, [0, 1, 2])]:
-        x = torch.randn(6, channels, 3, 5, generator=generator, dtype=torch.float64).relu()
-        x[1] = 0  # an image for which nothing answers
-        x[:, :, 0, 0] = 0  # and a place at which nothing ever answers
-        x[0, :, 1, 1] = 1  # but every living channel answers somewhere
-        x[:, dead] = 0
-        zero = x == 0
-        expected = torch.tensor(len(dead) / channels, dtype=torch.float64)
-        hints = [
-            (
-                "You counted the zeros. A unit that is zero for most images is a specialist and "
-                "alive; a dead one is zero for every image and at every place.",
-                zero.double().mean(),
-            ),
-            (
-                "You counted each place of a map as a unit of its own. All places of a channel "
-                "share one filter: it is dead only if the whole map is zero for all images.",
-                zero.all(dim=0).double().mean(),
-            ),
-            (
-                "You counted for each image separately. A channel may be silent for one image and "
-                "speak for the next: take `all` over the images too.",
-                zero.flatten(2).all(dim=2).double().mean(),
-            ),
-            (
-                "You counted a channel as dead that is zero somewhere; it has to be zero "
-                "everywhere: `all`, not `any`.",
-                zero.transpose(0, 1).flatten(1).any(dim=1).double().mean(),
-            ),
-            ("This is the share of channels that are alive.", 1 - expected),
-            (
-                "This is the number of dead channels; divide by how many there are.",
-                torch.tensor(float(len(dead)), dtype=torch.float64),
-            ),
-        ]
-        verdict = compare(
-            run(function, x),
-            expected,
-            f"{channels} channels, {len(dead)} of them dead",
-            hints=[(text, value) for text, value in hints if not torch.equal(value, expected)],
-        )
-        if verdict is not None:
-            return verdict
-    return right("Dead is what is zero for every image at every place, and nothing else.")
-
-
-# --- Exercise: where the first nan comes from ---
+    return _dead(activations).mean().item()
 
 
 class _Spoil(nn.Module):
@@ -239,9 +249,9 @@ class _Spoil(nn.Module):
         super().__init__()
         self.value = value
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         x = x.clone()
-        x.flatten()[0] = self.value
+        x[-1, -1] = self.value
         return x
 
 
@@ -254,73 +264,81 @@ class _Backwards(nn.Module):
         self.spoiler = _Spoil(value)
         self.first = nn.Linear(4, 4)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return self.last(self.spoiler(self.first(x)))
 
 
-def _nested(value: float) -> nn.Module:
-    body = nn.Sequential(nn.Linear(4, 4), _Spoil(value), nn.ReLU())
-    return nn.Sequential(nn.Linear(4, 4), body, nn.Linear(4, 3))
+def _row(*layers: nn.Module) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(4, 4), *layers)
 
 
-def first_bad_layer(function: Callable[..., Any]) -> Verdict:
+@exercise
+def first_bad_layer(function: Callable[..., Any]) -> str:
     """Check ``function(network, x)``: the name of the first layer with nan or infinite output."""
     nan, inf = float("nan"), float("inf")
-    cases = [
-        ("a row of layers with a nan", nn.Sequential(nn.Linear(4, 4), _Spoil(nan), nn.Tanh()), "1"),
-        ("a layer with an infinite output", nn.Sequential(_Spoil(inf), nn.ReLU()), "0"),
-        ("minus infinity before a ReLU", nn.Sequential(_Spoil(-inf), nn.ReLU()), "0"),
-        ("a healthy network", nn.Sequential(nn.Linear(4, 4), nn.ReLU()), ""),
-        ("a network inside a network", _nested(nan), "1.1"),
-        ("layers registered in another order than computed", _Backwards(nan), "spoiler"),
-    ]
     x = torch.linspace(-1, 1, 8).reshape(2, 4)
-    for case, patient, expected in cases:
-        modules = dict(patient.named_modules())
-        answer = run(function, patient, x)
-        if isinstance(answer, Verdict):
-            if expected == "" and "returned None" in answer.message:
-                return wrong("For a healthy network return the empty string, not None.")
-            return answer
-        if any(module._forward_hooks or module._forward_pre_hooks for module in modules.values()):
-            return wrong(
-                "Your hooks are still on the network after the call: keep what "
-                "`register_forward_hook` returns, and call `.remove()` on each."
-            )
-        if answer == expected:
-            continue
+    for case, patient, given, expected in [
+        # The last layer is healthy here: to name it means more than to name the last bad one.
+        ("minus infinity before a ReLU", _row(_Spoil(-inf), nn.ReLU()), x, "1"),
+        ("a layer with an infinite output", _row(nn.ReLU(), _Spoil(inf), nn.Sigmoid()), x, "2"),
+        ("a row of layers with a nan", _row(_Spoil(nan), nn.Tanh()), x, "1"),
+        ("a healthy network", _row(nn.ReLU()), x, ""),
+        ("a healthy network and pixels with a nan", _row(nn.ReLU()), x * nan, "0"),
+        ("a network inside a network", _row(_row(_Spoil(nan), nn.ReLU()), nn.ReLU()), x, "1.1"),
+        ("layers registered in another order than computed", _Backwards(nan), x, "spoiler"),
+    ]:
+        try:
+            answer = run(function, patient, given)
+        except ReturnedNoneError:
+            if expected == "":
+                raise NotSolvedError(
+                    "For a healthy network return the empty string, not None."
+                ) from None
+            raise
         if not isinstance(answer, str):
-            return wrong(f"For {case} I expected a name, got {type(answer).__name__}.")
-        if expected == "":
-            return wrong(f"For {case} you accuse {answer!r}; return '' when all is finite.")
-        if "infin" in case:
-            return wrong(
-                f"For {case} you answer {answer!r}, expected {expected!r}: `isnan` does not see "
-                "infinity, which becomes nan one layer later or vanishes; use `isfinite`."
-            )
-        if answer in modules and len(list(modules[answer].children())):
-            return wrong(
-                f"For {case} you name the container {answer!r}, expected the layer {expected!r}: "
-                "hook only modules without children."
-            )
-        if case.startswith("layers registered"):
-            return wrong(
-                f"For {case} you answer {answer!r}, expected {expected!r}: `named_modules` has "
-                "them in the order of registration; hooks are called in the order of computation."
-            )
-        return wrong(
-            f"For {case} you answer {answer!r}, expected {expected!r}: a nan spoils every layer "
-            "after it, so note only the first."
+            raise NotSolvedError(f"For {case} I expected a name, got {type(answer).__name__}.")
+        if answer != expected:
+            why = _why_another(case, patient, answer, expected)
+            raise NotSolvedError(f"For {case} you {why}")
+    return "You name the first layer that is not finite, and leave no hook behind."
+
+
+def _why_another(case: str, patient: nn.Module, answer: str, expected: str) -> str:
+    """What is wrong with a name, to go on after "you"."""
+    if expected == "":
+        return f"accuse {answer!r}; return '' when all is finite."
+    modules = dict(patient.named_modules())
+    leaves = [name for name, module in modules.items() if not list(module.children())]
+    got = f"answer {answer!r}, expected {expected!r}"
+    if answer and answer in modules and answer not in leaves:
+        return (
+            f"name the container {answer!r}, expected the layer {expected!r}: hook only modules "
+            "without children."
         )
-    return right("You name the first layer that is not finite, and leave no hook behind.")
-
-
-# --- Exercise: a training with two bugs ---
+    if case.startswith("minus") and answer == leaves[-1]:
+        return (
+            f"{got}: a layer whose output is finite. A hook looks up `name` when it runs, after "
+            "the loop, and finds the last one; let it keep its own, as in "
+            "`def look(layer, inputs, output, name=name)`."
+        )
+    if "infin" in case and answer == "":
+        return (
+            f"{got}: `isnan` does not see infinity, which becomes nan one layer later or vanishes; "
+            "use `isfinite`."
+        )
+    if case.startswith("layers registered"):
+        return (
+            f"{got}: `named_modules` has them in the order of registration; hooks are called in "
+            "the order of computation."
+        )
+    if answer in leaves and leaves.index(answer) > leaves.index(expected):
+        return f"{got}: a nan spoils every layer after it, so note only the first."
+    return f"{got}."
 
 
 def _reference(
-    patient: nn.Module, optimizer: torch.optim.Optimizer, images: torch.Tensor,
-    labels: torch.Tensor, epochs: int, *, clear: str = "step", back_to_train: bool = True,
+    patient: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor,
+    epochs: int, *, clear: str = "step", back_to_train: bool = True,
 ) -> list[float]:  # fmt: skip
     """Train in order, in batches of 10; the accuracy after each epoch, in eval mode."""
     accuracies = []
@@ -331,7 +349,7 @@ def _reference(
         if clear == "epoch":
             optimizer.zero_grad()
         for x, y in zip(images.split(10), labels.split(10), strict=True):
-            loss = functional.cross_entropy(patient(x), y)
+            loss = F.cross_entropy(patient(x), y)
             if clear == "step":
                 optimizer.zero_grad()
             loss.backward()
@@ -342,111 +360,95 @@ def _reference(
     return accuracies
 
 
-def mended_training(function: Callable[..., Any]) -> Verdict:
-    """Check ``function(network, optimizer, images, labels, epochs)`` on a small problem.
+@exercise
+def mended_training(function: Callable[..., Any]) -> str:
+    """Check ``function(network, optimizer, images, labels, epochs)`` on two small problems.
 
     It trains in batches of ten, in the given order, and returns the accuracy after each epoch.
     """
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(60, 6, generator=generator, dtype=torch.float64)
+    for digits, epochs in ((60, 3), (34, 2)):
+        _is_healthy(function, normal(digits, 6), epochs)
+    return "Weights, batch norm and accuracies are those of a healthy training."
+
+
+_BUGS: dict[str, dict[str, Any]] = {
+    "Both bugs are still there.": {"clear": "epoch", "back_to_train": False},
+    "Gradients are cleared only once an epoch, so that each step repeats all steps before it: "
+    "`optimizer.zero_grad()` belongs into the loop over the batches.": {"clear": "epoch"},
+    "Gradients are never cleared now.": {"clear": "never"},
+    "The gradients are right now. But after the first measurement the network stays in eval "
+    "mode, so that batch norm (and dropout) no longer train.": {"back_to_train": False},
+}
+
+
+def _is_healthy(function: Callable[..., Any], images: Tensor, epochs: int) -> None:
     labels = images[:, :3].argmax(1)
+    untrained = nn.Sequential(
+        nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3)
+    ).double()
 
-    def train(how: Callable[..., Any], **options: Any) -> tuple[Any, torch.Tensor, nn.Module]:
-        torch.manual_seed(0)
-        patient = nn.Sequential(
-            nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3)
-        ).double()
+    def train(how: Callable[..., Any], **options: Any) -> tuple[Any, list[Tensor]]:
+        patient = copy.deepcopy(untrained)
         optimizer = torch.optim.SGD(patient.parameters(), lr=0.1)
-        answer = run(how, patient, optimizer, images, labels, 3, **options)
-        state = torch.cat([value.double().flatten() for value in patient.state_dict().values()])
-        return answer, state, patient
+        given = patient, optimizer, images, labels, epochs
+        answer = run(how, *given, may_change=[patient, optimizer], **options)
+        return answer, list(patient.state_dict().values())
 
-    expected, state, _ = train(_reference)
-    answer, learned, patient = train(function)
-    if isinstance(answer, Verdict):
-        return answer
-    mistakes: dict[str, dict[str, Any]] = {
-        "Both bugs are still there.": {"clear": "epoch", "back_to_train": False},
-        "Gradients are cleared only once an epoch, so that each step repeats all steps before it: "
-        "`optimizer.zero_grad()` belongs into the loop over the batches.": {"clear": "epoch"},
-        "Gradients are never cleared now.": {"clear": "never"},
-        "The gradients are right now. But after the first measurement the network stays in eval "
-        "mode, so that batch norm (and dropout) no longer train.": {"back_to_train": False},
-    }
-    for explanation, options in mistakes.items():
-        if torch.allclose(learned, train(_reference, **options)[1], rtol=0, atol=1e-9):
-            return wrong(explanation)
-    if len(learned) == len(state) and not torch.allclose(learned, state, rtol=0, atol=1e-9):
-        counts = {n: v for n, v in patient.state_dict().items() if n.endswith("batches_tracked")}
-        if any(int(count) != 18 for count in counts.values()):
-            return wrong(
-                "Batch norm has counted a number of batches other than 18 (3 epochs of 6): it must "
-                "see every training batch in train mode, and no image when you measure."
+    expected, state = train(_reference)
+    answer, learned = train(function)
+    for explanation, options in _BUGS.items():
+        if same(learned, train(_reference, **options)[1]):
+            raise NotSolvedError(explanation)
+    if not same(learned, state):
+        batches = -(-len(images) // 10)
+        if not any(same(value, float(epochs * batches)) for value in learned):
+            raise NotSolvedError(
+                f"Batch norm has counted a number of batches other than {epochs * batches} "
+                f"({epochs} epochs of {batches}): it must see every training batch in train mode, "
+                "and no image when you measure."
             )
-        return wrong(
-            "After three epochs the weights are not those of a healthy training in batches of ten, "
-            "in order: compare your loop line by line with the one at the top of the chapter."
+        raise NotSolvedError(
+            f"After {epochs} epochs the weights are not those of a healthy training in batches of "
+            "ten, in order: compare your loop line by line with the one at the top of the chapter."
         )
-    shares = torch.tensor(expected, dtype=torch.float64)
-    verdict = compare(
-        answer, shares, "three epochs",
-        hints=[("In per cent? I expected shares between 0 and 1.", 100 * shares)],
+    compare(
+        answer, expected, f"{epochs} epochs", tolerance=FLOAT32,
+        mistakes={
+            "In per cent? I expected shares between 0 and 1.": [100 * share for share in expected]
+        },
     )  # fmt: skip
-    if verdict is not None:
-        return verdict
-    return right("Weights, batch norm and accuracies are those of a healthy training.")
 
 
-def accuracy(function: Callable[..., Any]) -> Verdict:
-    """Check ``function(network, x, y)``: the share of right answers, whatever the mode was."""
-    torch.manual_seed(0)
-    patient = nn.Sequential(
-        nn.Flatten(), nn.Linear(16, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5),
-        nn.Linear(16, 10),
-    ).double()  # fmt: skip
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(40, 1, 4, 4, generator=generator, dtype=torch.float64)
-    reader = copy.deepcopy(patient).eval()
-    with torch.no_grad():
-        answers = reader(x).argmax(1)
-    recorded: list[bool] = []
-    patient.register_forward_hook(lambda *_: recorded.append(torch.is_grad_enabled()))
-    y = torch.where(torch.arange(40) % 4 == 0, (answers + 1) % 10, answers)  # 30 of 40 are right
-    for shape in [(40,), (40, 1)]:
-        for training in (True, False):
-            before = copy.deepcopy(patient.train(training).state_dict())
-            value = run(function, patient, x, y.reshape(shape))
-            if isinstance(value, Verdict):
-                return value
-            after = patient.state_dict()
-            if not all(torch.equal(before[name], after[name]) for name in before):
-                return wrong(
-                    "Measuring has changed the network: in train mode, batch norm takes the images "
-                    "into its running statistics. Call `network.eval()` first."
-                )
-            if patient.training != training:
-                return wrong(
-                    f"The network came in {'train' if training else 'eval'} mode and left in the "
-                    "other: note `network.training`, and give it back with `network.train(mode)`."
-                )
-            case = f"labels of shape {shape} and 30 right answers of 40"
-            crossed = (answers[:, None] == y).double().mean()
-            verdict = compare(
-                value, torch.tensor(0.75, dtype=torch.float64), case,
-                hints=[
-                    (
-                        "For labels of shape (40, 1), `==` compared every answer with every label, "
-                        "1,600 comparisons: bring both to the same shape first.", crossed,
-                    ),
-                    ("In per cent? I expected a share, 0.75.", torch.tensor(75.0)),
-                    ("This is the number of right answers, not their share.", torch.tensor(30.0)),
-                ],
-            )  # fmt: skip
-            if verdict is not None:
-                return verdict
-    if any(recorded):
-        return wrong(
-            "The share is right, but the network was asked with gradients, which costs memory and "
-            "time: let it answer in `with torch.no_grad():`."
+def _patient(training: bool, shape: tuple[int, ...], right: int) -> tuple[Reader, Tensor, Tensor]:
+    """A network, forty images and labels, of which it reads so many correctly."""
+    reader, images = Reader(16, training=training), normal(40, 1, 4, 4, seed=right)
+    return reader, images, labels_for(reader, images, list(range(right, 40))).reshape(shape)
+
+
+@compared(
+    cases={
+        f"labels of shape {shape} and {right} right answers of 40, in {mode} mode": (
+            _patient(mode == "train", shape, right)
         )
-    return right("The right share, whatever the mode and the shape of the labels.")
+        for right, shape in ((30, (40,)), (18, (40, 1)))
+        for mode in ("train", "eval")
+    },
+    mistakes={
+        "For labels of shape (40, 1), `==` compared every answer with every label, 1,600 "
+        "comparisons: bring both to the same shape first.": lambda network, images, labels: (
+            (network.answers(images) == labels.reshape(40, 1)).double().mean()
+        ),
+        "In per cent? I expected a share, {expected}.": lambda *given: 100 * _share(*given),
+        "This is the number of right answers, not their share.": lambda *given: 40 * _share(*given),
+        "This is the share of wrong answers.": lambda *given: 1 - _share(*given),
+    },
+    right="The right share, whatever the mode and the shape of the labels.",
+    tolerance=FLOAT32,  # a float32 share is as good as any
+)
+def accuracy(network: Reader, images: Tensor, labels: Tensor) -> float:
+    """Check ``function(network, images, labels)``: the share of right answers, in any mode."""
+    return _share(network, images, labels)
+
+
+def _share(network: Reader, images: Tensor, labels: Tensor) -> float:
+    return (network.answers(images) == labels.flatten()).double().mean().item()

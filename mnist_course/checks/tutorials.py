@@ -1,316 +1,298 @@
-"""Checks for the exercises on repairing published networks (chapter 16)."""
+"""Checks of chapter 16, the tutorials."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from mnist_course.checks._returning import Verdict, compare, right, run, wrong
+from mnist_course.checks import FLOAT32, NotSolvedError, compared, exercise, normal, run, same
+from mnist_course.checks._reader import Reader, labels_for
 
 __all__ = ["accuracy", "difference", "fold", "grey_kernels", "network"]
 
 
-def _normal(*shape: int) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64)
-
-
-def grey_kernels(function: Callable[[Tensor], Any]) -> Verdict:
+@compared(
+    cases={
+        f"weights of shape {shape}": (normal(*shape),)
+        for shape in [(4, 3, 3, 3), (3, 3, 5, 5), (1, 3, 1, 1), (5, 3, 2, 4)]
+    },
+    mistakes={
+        "This is the mean over the three channels: the answers would be a third of what they were. "
+        "All three channels see the same pixel, so their weights add up.": (
+            lambda w: w.mean(1, keepdim=True)
+        ),
+        "The sum is right, but the channel axis is gone: Conv2d wants (O, 1, K, K). Keep it with "
+        "keepdim=True.": lambda w: w.sum(1),
+        "You kept one channel and threw two away; their weights count as well.": tuple(
+            lambda w, c=c: w[:, c : c + 1] for c in range(3)
+        ),
+        "You summed over the filters (axis 0); the channels are axis 1.": (
+            lambda w: w.sum(0)[:, None],
+            lambda w: w.sum(0, keepdim=True),
+        ),
+        "You weigh the channels as the eye weighs red, green and blue; but all three see the same "
+        "pixel, so their weights add up as they are.": (
+            lambda w: (w * w.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+        ),
+    },
+    right="One channel with the summed weights sees the same as three equal channels.",
+)
+def grey_kernels(w: Tensor) -> Tensor:
     """Check ``function(w)``: kernels ``(O, 1, K, K)`` that see in a grey image what ``w`` sees.
 
     ``w`` has shape ``(O, 3, K, K)`` and sees the grey image three times, as red, green and blue.
     """
-    for filters, size in ((4, 3), (3, 5), (1, 1)):
-        w = _normal(filters, 3, size, size)
-        expected = w.sum(1, keepdim=True)
-        case = f"weights of shape {tuple(w.shape)}"
-        hints = [
-            (
-                "This is the mean over the three channels: the answers would be a third of what "
-                "they were. All three channels see the same pixel, so their weights add up.",
-                w.mean(1, keepdim=True),
-            ),
-            (
-                "The sum is right, but the channel axis is gone: Conv2d wants (O, 1, K, K). "
-                "Keep it with keepdim=True.",
-                w.sum(1),
-            ),
-            (
-                "You kept one channel and threw two away; their weights count as well.",
-                w[:, :1],
-            ),
-            ("You summed over the filters (axis 0); the channels are axis 1.", w.sum(0)[:, None]),
-            (
-                "You summed over the filters (axis 0); the channels are axis 1.",
-                w.sum(0, keepdim=True),
-            ),
-        ]
-        verdict = compare(run(function, w.clone()), expected, case, hints=hints)
-        if verdict is not None:
-            return verdict
-    return right("One channel with the summed weights sees the same as three equal channels.")
+    return w.sum(1, keepdim=True)
 
 
-def fold(function: Callable[[Tensor, Tensor, Tensor, Tensor], Any]) -> Verdict:
+@compared(
+    cases={
+        f"Linear({D}, {M}) followed by Linear({M}, {O})": (
+            normal(M, D, seed=1), normal(M, seed=2), normal(O, M, seed=3), normal(O, seed=4),
+        )
+        # Squares first: there a wrong order gives a wrong answer, and not an error.
+        for D, M, O in [(4, 4, 4), (5, 7, 3), (6, 2, 1)]  # noqa: E741
+    },
+    mistakes={  # in the weight, whatever became of the bias, and then in the bias
+        "This is the transposed weight: PyTorch stores (outputs, inputs).": (
+            lambda w1, b1, w2, b2: ((w2 @ w1).T, ...)
+        ),
+        "The order is turned round: w1 acts first.": lambda w1, b1, w2, b2: (w1 @ w2, ...),
+        "The weight is right, but the first bias goes through the second layer as well: it has to "
+        "be multiplied by w2.": lambda w1, b1, w2, b2: (w2 @ w1, b1 + b2),
+        "The weight is right, but the first bias is forgotten.": (
+            lambda w1, b1, w2, b2: (w2 @ w1, b2)
+        ),
+        "The weight is right, but the second bias is forgotten.": (
+            lambda w1, b1, w2, b2: (w2 @ w1, w2 @ b1)
+        ),
+        "The weight is right, but w2 is turned round in the bias: w2 @ b1, not b1 @ w2.": (
+            lambda w1, b1, w2, b2: (w2 @ w1, b1 @ w2 + b2)
+        ),
+    },
+    right="One layer does what the two did, for any input.",
+)  # fmt: skip
+def fold(w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> tuple[Tensor, Tensor]:
     """Check ``function(w1, b1, w2, b2)``: weight and bias of the one layer that two make."""
-    for inputs, hidden, outputs in ((5, 7, 3), (4, 4, 4), (6, 2, 1)):
-        w1, b1, w2, b2 = (
-            _normal(hidden, inputs), _normal(hidden), _normal(outputs, hidden), _normal(outputs)
-        )  # fmt: skip
-        case = f"Linear({inputs}, {hidden}) followed by Linear({hidden}, {outputs})"
-        answer = run(function, w1.clone(), b1.clone(), w2.clone(), b2.clone())
-        if isinstance(answer, Verdict):
-            return answer
-        if not isinstance(answer, (tuple, list)) or len(answer) != 2:
-            return wrong("Return two things: the weight and the bias of the one layer.")
-        weight, bias = answer
-        weight_hints = [
-            (
-                "This is the transposed weight: PyTorch stores (outputs, inputs).",
-                (w2 @ w1).T,
-            ),
-            *(
-                [("The order is turned round: w1 acts first.", w1 @ w2)]
-                if inputs == outputs
-                else []
-            ),
-        ]
-        verdict = compare(weight, w2 @ w1, f"the weight of {case}", hints=weight_hints)
-        if verdict is not None:
-            return verdict
-        bias_hints = [
-            (
-                "The weight is right, but the first bias goes through the second layer as well: "
-                "it has to be multiplied by w2.",
-                b1 + b2 if hidden == outputs else b2,
-            ),
-            ("The weight is right, but the first bias is forgotten.", b2),
-            ("The weight is right, but the second bias is forgotten.", w2 @ b1),
-        ]
-        verdict = compare(bias, w2 @ b1 + b2, f"the bias of {case}", hints=bias_hints)
-        if verdict is not None:
-            return verdict
-    return right("One layer does what the two did, for any input.")
+    return w2 @ w1, w2 @ b1 + b2
 
 
-def network(builder: Callable[[], Any]) -> Verdict:
+@exercise
+def network(builder: Callable[[], Any]) -> str:
     """Check ``builder()``: network B, mended: from pixels ``(N, 1, 28, 28)`` to logits."""
+    if isinstance(builder, nn.Module):
+        raise NotSolvedError(
+            "This is a network: hand over the function that returns it, without calling it."
+        )
     model = run(builder)
-    if isinstance(model, Verdict):
-        return model
     if not isinstance(model, nn.Module):
-        return wrong(f"Return the network, an nn.Module; this is a {type(model).__name__}.")
-    given: list[tuple[nn.Module, Tensor]] = []
+        raise NotSolvedError(f"Return the network, an nn.Module; this is a {type(model).__name__}.")
+    given: list[tuple[nn.Module, Tensor]] = []  # to each layer with weights
     hooks = [
         layer.register_forward_hook(lambda layer, x, _: given.append((layer, x[0].detach())))
         for layer in model.modules()
         if isinstance(layer, (nn.Conv2d, nn.Linear))
     ]
     try:
-        verdict = _answers(model, given)
+        model.eval()
+        for images in (49, 7, 1):
+            given.clear()
+            logits = _logits(model, torch.rand(images, 1, 28, 28))
+            for layer, x in given:
+                if len(x) != images:
+                    raise NotSolvedError(
+                        f"{images} digits have become {len(x)} rows before {layer}: view(-1, …) "
+                        "mixes images. Flatten from axis 1 on."
+                    )
+        _no_more_than_logits(logits, given)
+        _every_relu(given)
     finally:
         for hook in hooks:
             hook.remove()
-    return verdict
-
-
-def _answers(model: nn.Module, given: list[tuple[nn.Module, Tensor]]) -> Verdict:
-    """The verdict on a network; ``given`` fills with what its layers with weights are given."""
-    model.eval()
-    pixels = torch.rand(49, 1, 28, 28)
-    for images in (49, 7, 1):
-        given.clear()
-        with torch.no_grad():
-            logits = run(model, pixels[:images])
-        if isinstance(logits, Verdict):
-            if "shapes cannot be multiplied" in logits.message:
-                return wrong(
-                    f"{images} digits do not fit into the first linear layer: {logits.message} "
-                    "Three poolings make 28 → 14 → 7 → 3."
-                )
-            if "invalid for input of size" in logits.message:
-                return wrong(
-                    f"{images} digits cannot be cut into rows of that length. Three poolings make "
-                    "28 → 14 → 7 → 3; and flatten(1) instead of view(-1, …) keeps images apart."
-                )
-            return logits
-        if not isinstance(logits, Tensor) or tuple(logits.shape) != (images, 10):
-            shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            return wrong(
-                f"{images} digits give {shape}, expected ({images}, 10): has view(-1, …) made "
-                "other rows than there are images?"
-            )
-        for layer, x in given:
-            if len(x) != images:
-                return wrong(
-                    f"{images} digits have become {len(x)} rows before {layer}: view(-1, …) "
-                    "mixes images. Flatten from axis 1 on."
-                )
-    total = logits.exp().sum(1)
-    if torch.allclose(logits.sum(1), torch.ones(1), atol=1e-4) and bool((logits >= 0).all()):
-        return wrong(
-            "The ten numbers are positive and add up to one: there is still a softmax at the end, "
-            "and cross_entropy has its own."
-        )
-    if torch.allclose(total, torch.ones(1), atol=1e-4):
-        return wrong(
-            "These are log-probabilities. That does no harm to cross_entropy, but the network "
-            "should return logits: leave the log-softmax to the loss."
-        )
-    last, x = given[-1] if given else (None, pixels)
-    if isinstance(last, nn.Linear) and not torch.allclose(logits, last(x), atol=1e-6):
-        return wrong(
-            "Something changes the numbers after the last linear layer. If it is a ReLU, it cuts "
-            "off half of what the network can say, and the gradient with it."
-        )
-    for layer, x in given[1:]:
-        if bool((x < 0).any()):
-            return wrong(
-                f"What arrives at {layer} has negative numbers: no ReLU stands before it, and two "
-                "linear maps in a row are one."
-            )
     parameters = sum(weights.numel() for weights in model.parameters())
     if parameters != 249_162:
-        return wrong(
+        raise NotSolvedError(
             f"It runs and answers with logits, but has {parameters:,} parameters, expected 249,162 "
             "= three convolutions (32, 64, 128) and linear layers 1152 → 128 → 64 → 10."
         )
-    return right("Any number of digits, each by itself, and logits at the end.")
+    return "Any number of digits, each by itself, and logits at the end."
 
 
-class _Sleepy(nn.Module):
-    """Answers rightly in eval mode; in training mode its dropout makes it guess."""
+def _logits(model: nn.Module, pixels: Tensor) -> Tensor:
+    images = len(pixels)
+    try:
+        with torch.no_grad():
+            logits = run(model, pixels)
+    except NotSolvedError as error:
+        if "shapes cannot be multiplied" in str(error):
+            raise NotSolvedError(
+                f"{images} digits do not fit into the first linear layer: {error} Three poolings "
+                "make 28 → 14 → 7 → 3."
+            ) from error
+        if "invalid for input of size" in str(error):
+            raise NotSolvedError(
+                f"{images} digits cannot be cut into rows of that length. Three poolings make "
+                "28 → 14 → 7 → 3; and flatten(1) instead of view(-1, …) keeps images apart."
+            ) from error
+        raise
+    if not isinstance(logits, Tensor) or tuple(logits.shape) != (images, 10):
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise NotSolvedError(
+            f"{images} digits give {shape}, expected ({images}, 10): has view(-1, …) made other "
+            "rows than there are images?"
+        )
+    return logits
 
-    def __init__(self, answers: Tensor) -> None:
-        super().__init__()
-        self.answers = answers
-        self.scale = nn.Parameter(torch.ones(()))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits of the images, which hold their own numbers."""
-        which = images.flatten(1)[:, 0].round().long()
-        logits = F.one_hot(self.answers[which], 10).float() + 0.01 * torch.rand(len(which), 10)
-        if self.training:  # dropout from uniform numbers, which are the same on every processor
-            logits = 10 * logits * (torch.rand(len(which), 10) < 0.1)
-        return self.scale * logits
+def _no_more_than_logits(logits: Tensor, given: list[tuple[nn.Module, Tensor]]) -> None:
+    """Raise what comes after the last linear layer, if anything does."""
+    if same(logits.sum(1), torch.ones(1), 1e-4) and bool((logits >= 0).all()):
+        raise NotSolvedError(
+            "The ten numbers are positive and add up to one: there is still a softmax at the end, "
+            "and cross_entropy has its own."
+        )
+    if same(logits.exp().sum(1), torch.ones(1), 1e-4):
+        raise NotSolvedError(
+            "These are log-probabilities. That does no harm to cross_entropy, but the network "
+            "should return logits: leave the log-softmax to the loss."
+        )
+    last, x = given[-1] if given else (None, logits)
+    if isinstance(last, nn.Linear) and not same(logits, last(x), 1e-6):
+        raise NotSolvedError(
+            "Something changes the numbers after the last linear layer. If it is a ReLU, it cuts "
+            "off half of what the network can say, and the gradient with it."
+        )
 
 
-# 130 digits in batches of 64, 64 and 2, of which 62, 63 and 1 are read rightly.
-_ACCURACY = 126 / 130
-_MEAN_OF_BATCHES = (62 / 64 + 63 / 64 + 1 / 2) / 3
-_ACCURACY_MISTAKES = [
-    (
-        "This is the mean of the batches' accuracies: the two digits of the last batch count as "
-        "much as 64 others. Add up right answers, and divide once, at the end.",
-        _MEAN_OF_BATCHES,
-    ),
-    (
-        "You divide by batches × 64, but the last batch is smaller: count the labels.",
-        126 / 192,
-    ),
-    ("This is the number of right answers; divide it by the number of digits.", 126),
-    ("This is a percentage cut to an integer; return the share itself, 0 … 1.", 96),
-    ("This is a percentage; return the share, 0 … 1.", 100 * _ACCURACY),
-    ("This is the share of *wrong* answers.", 4 / 130),
-    (
+def _every_relu(given: list[tuple[nn.Module, Tensor]]) -> None:
+    """Raise where a ReLU is missing before a layer with weights."""
+    for layer, x in given[1:]:
+        if bool((x < 0).any()):
+            raise NotSolvedError(
+                f"What arrives at {layer} has negative numbers: no ReLU stands before it. (With "
+                "nothing between them, two linear maps in a row are one.)"
+            )
+        if bool((x != 0).all()):
+            raise NotSolvedError(
+                f"What arrives at {layer} is not once 0, so it does not come from a ReLU."
+            )
+
+
+def _measured(training: bool, sizes: list[int]) -> tuple[nn.Module, list[tuple[Tensor, Tensor]]]:
+    """A network and its digits, of which it misreads a few, in batches of these sizes."""
+    reader = Reader(28 * 28, training=training, graphs=True)
+    images = normal(sum(sizes), 1, 28, 28)
+    labels = labels_for(reader, images, [3, 40, 99, sum(sizes) - 2])
+    return reader, list(zip(images.split(sizes), labels.split(sizes), strict=True))
+
+
+def _hits(model: Reader, batches: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    return [(model.answers(images) == labels).double() for images, labels in batches]
+
+
+def _share(model: Reader, batches: list[tuple[Tensor, Tensor]]) -> float:
+    return torch.cat(_hits(model, batches)).mean().item()
+
+
+def _mean_of_batches(model: Reader, batches: list[tuple[Tensor, Tensor]]) -> float:
+    return torch.stack([hits.mean() for hits in _hits(model, batches)]).mean().item()
+
+
+@compared(
+    cases={
+        "130 digits in batches of 64, 64 and 2, of which 126 are read correctly": (
+            _measured(True, [64, 64, 2])
+        ),
+        "104 digits in batches of 64 and 40, of which 100 are read correctly": (
+            _measured(False, [64, 40])
+        ),
+    },
+    mistakes={
+        "This is the mean of the batches' accuracies: the digits of a small last batch count more "
+        "than the others. Add up right answers, and divide once, at the end.": _mean_of_batches,
+        "You divide by batches × 64, but the last batch is smaller: count the labels.": (
+            lambda model, batches: torch.cat(_hits(model, batches)).sum() / (64 * len(batches))
+        ),
+        "This is the number of right answers; divide it by the number of digits.": (
+            lambda *given: torch.cat(_hits(*given)).sum()
+        ),
+        "This is a percentage cut to an integer; return the share itself, 0 … 1.": (
+            lambda *given: int(100 * _share(*given))
+        ),
+        "This is a percentage; return the share, 0 … 1.": lambda *given: 100 * _share(*given),
+        "This is the share of *wrong* answers.": lambda *given: 1 - _share(*given),
         "This is the mean of the batches' accuracies, in per cent: add up right answers, divide "
-        "once, at the end, and return the share itself, 0 … 1.",
-        100 * _MEAN_OF_BATCHES,
-    ),
-    (
+        "once, at the end, and return the share itself, 0 … 1.": (
+            lambda *given: 100 * _mean_of_batches(*given)
+        ),
         "This is the mean of the batches' accuracies, in per cent and cut to an integer: add up "
-        "right answers, divide once, at the end, and return the share itself, 0 … 1.",
-        int(100 * _MEAN_OF_BATCHES),
-    ),
-    ("You count the last batch only.", 0.5),
-]
-
-
-def accuracy(function: Callable[..., Any]) -> Verdict:
+        "right answers, divide once, at the end, and return the share itself, 0 … 1.": (
+            lambda *given: int(100 * _mean_of_batches(*given))
+        ),
+        "You count the last batch only.": lambda *given: _hits(*given)[-1].mean(),
+    },
+    right="In eval mode, weighed by digits, unrounded, and the network is left as it was.",
+    tolerance=FLOAT32,  # a float32 share is as good as any
+)
+def accuracy(model: Reader, batches: list[tuple[Tensor, Tensor]]) -> float:
     """Check ``function(model, batches)``: the share of right answers, 0 … 1, in eval mode.
 
     ``batches`` is a list of pairs of images and labels; the last batch is smaller.
     """
-    labels = torch.randint(10, (130,))
-    answers = labels.clone()
-    misread = [3, 40, 99, 128]
-    answers[misread] = (answers[misread] + 1) % 10
-    images = torch.arange(130.0)[:, None, None, None].expand(130, 1, 28, 28)
-    parts = [slice(0, 64), slice(64, 128), slice(128, 130)]
-    batches = [(images[part], labels[part]) for part in parts]
-    for training in (True, False):
-        model = _Sleepy(answers).train(training)
-        answer = run(function, model, batches)
-        if isinstance(answer, Verdict):
-            return answer
-        try:
-            got = float(answer)
-        except (TypeError, ValueError):
-            return wrong(f"I expected a number, got {type(answer).__name__}.")
-        if math.isclose(got, _ACCURACY, abs_tol=1e-6):
-            if model.training != training:
-                return wrong(
-                    "The number is right, but the network comes back in another mode than it came "
-                    "in: training would go on without dropout. Note model.training, and restore it."
-                )
-            continue
-        for explanation, mistake in _ACCURACY_MISTAKES:
-            if math.isclose(got, mistake, abs_tol=1e-6):
-                return wrong(explanation)
-        if training:
-            return wrong(
-                f"On a network that comes in training mode you get {got:.4f}, expected "
-                f"{_ACCURACY:.4f}: dropout is still at work. Call model.eval() first."
-            )
-        return wrong(f"You get {got:.4f}, expected {_ACCURACY:.4f} (126 of 130 are right).")
-    return right("In eval mode, weighed by digits, unrounded, and the network is left as it was.")
+    return _share(model, batches)
 
 
-def difference(function: Callable[[list[float], list[float]], Any]) -> Verdict:
+def _scores(seeds: int) -> tuple[list[float], list[float]]:
+    """Scores of two settings; the second is better on average, and worse with some seeds."""
+    first, noise = 0.97 + 0.01 * normal(seeds), normal(seeds, seed=1)
+    second = first + 0.001 * seeds * (0.4 + (noise - noise.mean()) / noise.std())
+    return first.tolist(), second.tolist()
+
+
+def _differences(first: list[float], second: list[float]) -> Tensor:
+    return torch.tensor(second).double() - torch.tensor(first).double()
+
+
+def _error(d: Tensor) -> Tensor:
+    return d.std() / len(d) ** 0.5
+
+
+@compared(
+    cases={f"{seeds} seeds": _scores(seeds) for seeds in (3, 8, 2, 5)},
+    mistakes={
+        "The sign is turned round: second minus first.": (
+            lambda *given: (-_differences(*given).mean(), ...)
+        ),
+        "The signs are lost: a difference may well be negative, and counts as such in the mean.": (
+            lambda *given: (_differences(*given).abs().mean(), ...)
+        ),
+        "This is the standard *deviation* of the differences: how far single seeds are apart. The "
+        "mean of n of them is uncertain by that divided by the root of n.": (
+            lambda *given: (..., _differences(*given).std())
+        ),
+        "You divide by n in the variance; with so few seeds it must be n - 1 (torch.std does "
+        "that).": lambda *given: (
+            ..., _error(_differences(*given)) * (1 - 1 / len(given[0])) ** 0.5,
+        ),
+        "You treat the two as unrelated and add their variances. But run k of both has the same "
+        "seed: take the differences first, then their spread.": lambda first, second: (
+            ..., ((torch.tensor(first).var() + torch.tensor(second).var()) / len(first)).sqrt(),
+        ),
+        "You divide by n; it is the root of n.": lambda *given: (
+            ..., _differences(*given).std() / len(given[0]),
+        ),
+        "This is the variance of the mean: take its root.": lambda *given: (
+            ..., _error(_differences(*given)) ** 2,
+        ),
+    },
+    right="Differences first, then their mean and how sure it is.",
+    tolerance=FLOAT32,
+    typed=False,
+)  # fmt: skip
+def difference(first: list[float], second: list[float]) -> tuple[Tensor, Tensor]:
     """Check ``function(first, second)``: mean of the paired differences, and its standard error."""
-    for seeds in (3, 8, 2):
-        common = 0.97 + 0.01 * _normal(seeds)
-        first, second = common + 0.001 * _normal(seeds), common + 0.002 + 0.001 * _normal(seeds)
-        case = f"{seeds} seeds"
-        answer = run(function, first.tolist(), second.tolist())
-        if isinstance(answer, Verdict):
-            return answer
-        if not isinstance(answer, (tuple, list)) or len(answer) != 2:
-            return wrong("Return two numbers: the mean difference and its standard error.")
-        d = second - first
-        root = seeds**0.5
-        verdict = compare(
-            answer[0],
-            d.mean(),
-            f"the mean difference of {case}",
-            hints=[("The sign is turned round: second minus first.", -d.mean())],
-        )
-        if verdict is not None:
-            return verdict
-        both = ((first.var() + second.var()) / seeds).sqrt()
-        hints = [
-            (
-                "This is the standard *deviation* of the differences: how far single seeds are "
-                "apart. The mean of n of them is uncertain by that divided by the root of n.",
-                d.std(),
-            ),
-            (
-                "You divide by n in the variance; with so few seeds it must be n - 1 "
-                "(torch.std does that).",
-                d.std(correction=0) / root,
-            ),
-            (
-                "You treat the two as unrelated and add their variances. But run k of both has "
-                "the same seed: take the differences first, then their spread.",
-                both,
-            ),
-            ("You divide by n; it is the root of n.", d.std() / seeds),
-        ]
-        verdict = compare(answer[1], d.std() / root, f"the standard error of {case}", hints=hints)
-        if verdict is not None:
-            return verdict
-    return right("Differences first, then their mean and how sure it is.")
+    d = _differences(first, second)
+    return d.mean(), _error(d)

@@ -1,15 +1,16 @@
-"""Each check of chapter 13 accepts the right answer and names each plausible mistake."""
+"""Each check of chapter 13 accepts what is right and names mistakes beyond those of its tables."""
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch.nn import functional as F
 
 from mnist_course.checks import diagnosis as check
 from tests.chapters.definitions import definitions
-from tests.checks.verdicts import assert_wrong
+from tests.checks.verdicts import assert_not_begun, assert_right, assert_wrong
 
 chapter = definitions("diagnosis")
 TRUTH = {"A": "frozen layer", "B": "zero weights", "C": "other images", "D": "rate too low"}
@@ -17,10 +18,8 @@ TRUTH = {"A": "frozen layer", "B": "zero weights", "C": "other images", "D": "ra
 
 @pytest.mark.parametrize("name", ["dead_share", "first_bad_layer", "mended_training", "accuracy"])
 def test_the_stub_is_not_yet_and_the_solution_right(name: str) -> None:
-    verdict = getattr(check, name)(chapter[f"my_{name}"])
-    assert not verdict
-    assert "Nothing is written yet" in verdict.message
-    assert getattr(check, name)(chapter[f"solution_{name}"])
+    assert_not_begun(getattr(check, name)(chapter[f"my_{name}"]))
+    assert_right(getattr(check, name)(chapter[f"solution_{name}"]))
 
 
 @pytest.mark.parametrize("letter", TRUTH)
@@ -100,16 +99,41 @@ def test_a_patient_cured_of_its_illness_learns(ward: dict[str, Chart]) -> None:
     assert healthy.losses[-1] < min(ward["B"].losses[-1], ward["D"].losses[-1])
 
 
+def dead_in_loops(a: torch.Tensor) -> float:
+    return sum(1 for c in range(a.shape[1]) if not a[:, c].any()) / a.shape[1]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        dead_in_loops,
+        lambda a: (a.amax((0, 2, 3)) == 0).float().mean(),
+        lambda a: np.mean(a.numpy().sum(axis=(0, 2, 3)) == 0),
+        lambda a: 1 - len(a.sum((0, 2, 3)).nonzero()) / a.shape[1],
+    ],
+)
+def test_dead_share_in_other_ways_is_right(answer: Callable) -> None:
+    assert_right(check.dead_share(answer))
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (lambda a: (a == 0).double().mean(), "a specialist"),
-        (lambda a: (a == 0).all(dim=0).double().mean(), "share one filter"),
         (lambda a: (a == 0).flatten(2).all(dim=2).double().mean(), "each image separately"),
-        (lambda a: (a == 0).any(dim=3).any(dim=2).any(dim=0).double().mean(), "not `any`"),
-        (lambda a: 1 - (a == 0).all(dim=(0, 2, 3)).double().mean(), "that are alive"),
         (lambda a: (a == 0).all(dim=(0, 2, 3)).sum(), "divide by how many"),
-        (lambda a: (a == 0).all(dim=(0, 2, 3)), "one number, got shape (5,)"),
+        (lambda a: dead_in_loops(a[:1]), "one image only"),
+        (
+            lambda a: (a.mean((0, 2, 3)) < 0.02).double().mean(),
+            "the number is 0.571429, expected 0.285714",
+        ),
+        (
+            lambda a: (a.amax((0, 2, 3)) < 0.01).double().mean(),
+            "the number is 0.571429, expected 0.285714",
+        ),
+        (lambda a: (a == 0).all(dim=(0, 2, 3)), "one number, got shape (7,)"),
+        (lambda a: 100 * dead_in_loops(a), "the number is 28.5714, expected 0.285714"),
+        (lambda a: dead_in_loops(a) * a.shape[1] / 7, "the number is 0.142857, expected 0.25"),
+        (lambda a: dead_in_loops(a.mul_(0)), "changes `a` in place"),
         (lambda a: None, "returned None"),
     ],
 )
@@ -139,8 +163,56 @@ def guard(
     return names[-1 if last else 0] if names else ""
 
 
-def shapes_of_trust(network: nn.Module, x: torch.Tensor) -> str:
-    return guard(network, x) or "0"
+def late(network: nn.Module, x: torch.Tensor) -> str:
+    """Hooks that look up the name after the loop."""
+    names, hooks = [], []
+    for name, layer in network.named_modules():
+        if not list(layer.children()):
+
+            def look(layer: nn.Module, given: tuple, y: torch.Tensor) -> None:
+                if not y.isfinite().all():
+                    names.append(name)  # noqa: B023
+
+            hooks.append(layer.register_forward_hook(look))
+    network(x)
+    for hook in hooks:
+        hook.remove()
+    return names[0] if names else ""
+
+
+def stops(network: nn.Module, x: torch.Tensor) -> str:
+    """A hook that ends the pass at the first bad layer."""
+
+    class FoundError(Exception):
+        pass
+
+    names = {layer: name for name, layer in network.named_modules() if not [*layer.children()]}
+
+    def look(layer: nn.Module, given: tuple, y: torch.Tensor) -> None:
+        if not torch.isfinite(y.sum()):
+            raise FoundError(names[layer])
+
+    hooks = [layer.register_forward_hook(look) for layer in names]
+    try:
+        network(x)
+        return ""
+    except FoundError as found:
+        return str(found)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def test_first_bad_layer_that_stops_the_pass_is_right() -> None:
+    assert_right(check.first_bad_layer(stops))
+
+
+def one_by_one(network: nn.Module, x: torch.Tensor) -> str:
+    for name, layer in network.named_children():
+        x = layer(x)
+        if not x.isfinite().all():
+            return name
+    return ""
 
 
 @pytest.mark.parametrize(
@@ -148,10 +220,18 @@ def shapes_of_trust(network: nn.Module, x: torch.Tensor) -> str:
     [
         (lambda n, x: guard(n, x, bad=lambda y: y.isnan().any()), "use `isfinite`"),
         (lambda n, x: guard(n, x, last=True), "note only the first"),
-        (lambda n, x: guard(n, x, leave=True), "still on the network"),
+        (lambda n, x: guard(n, x, leave=True), "leaves hooks on `n.0`"),
+        (late, "def look(layer, inputs, output, name=name)"),
+        (one_by_one, "you name the container '1', expected the layer '1.1'"),
+        (lambda n, x: "", "`isnan` does not see infinity"),
+        (lambda n, x: "1", "with an infinite output you answer '1', expected '2'."),
+        (lambda n, x: n[int(guard(n, x) or 0)], "I expected a name, got _Spoil"),
+        (lambda n, x: np.array([guard(n, x)]), "I expected a name, got ndarray"),
+        (lambda n, x: guard(n.eval(), x), "in the mode in which it came"),
+        (lambda n, x: guard(n, x.nan_to_num()), "pixels with a nan you answer '', expected '0'"),
         (lambda n, x: guard(n, x, sort=True), "order of registration"),
         (lambda n, x: guard(n, x, containers=True, sort=True), "hook only modules without"),
-        (shapes_of_trust, "return '' when all is finite"),
+        (lambda n, x: guard(n, x) or "0", "return '' when all is finite"),
         (lambda n, x: guard(n, x) or None, "return the empty string, not None"),
         (lambda n, x: None, "returned None"),
         (lambda n, x: 3, "expected a name"),
@@ -176,6 +256,35 @@ def in_other_batches(
     return [0.0] * epochs
 
 
+def for_three_epochs(network, optimizer, x, y, epochs):
+    return check._reference(network, optimizer, x, y, 3)
+
+
+def without_the_last_batch(network, optimizer, x, y, epochs):
+    full = len(x) // 10 * 10
+    return check._reference(network, optimizer, x[:full], y[:full], epochs)
+
+
+def shuffled(network, optimizer, x, y, epochs):
+    order = torch.randperm(len(x))
+    return check._reference(network, optimizer, x[order], y[order], epochs)
+
+
+def clears_afterwards(network, optimizer, x, y, epochs):
+    shares = []
+    for _ in range(epochs):
+        for i in range(0, len(x), 10):
+            F.nll_loss(network.train()(x[i : i + 10]).log_softmax(1), y[i : i + 10]).backward()
+            optimizer.step()
+            network.zero_grad()
+        shares.append((network.eval()(x).argmax(1) == y).float().mean())
+    return torch.stack(shares)
+
+
+def test_mended_training_in_another_way_is_right() -> None:
+    assert_right(check.mended_training(clears_afterwards))
+
+
 def with_a_wrong_rate(*arguments) -> list[float]:
     arguments[1].param_groups[0]["lr"] = 0.01
     return check._reference(*arguments)
@@ -190,6 +299,13 @@ def with_a_wrong_rate(*arguments) -> list[float]:
         (lambda *a: check._reference(*a, back_to_train=False), "stays in eval mode"),
         (in_other_batches, "counted a number of batches other than 18"),
         (with_a_wrong_rate, "line by line"),
+        (for_three_epochs, "other than 8 (2 epochs of 4)"),
+        (without_the_last_batch, "other than 8 (2 epochs of 4)"),
+        (shuffled, "line by line"),
+        (lambda *a: (check._reference(*a), a[2].zero_())[0], "changes `argument 3` in place"),
+        (lambda *a: [a.mean() for a in [torch.zeros(3)] * 3], "other than 18 (3 epochs of 6)"),
+        (lambda *a: [*check._reference(*a), 1.0], "has shape (4,), expected (3,)"),
+        (lambda *a: [1 - share for share in check._reference(*a)], "numbers are not"),
         (lambda *a: [100 * share for share in check._reference(*a)], "In per cent?"),
         (lambda *a: check._reference(*a)[-1], "has shape"),
         (lambda *a: None, "returned None"),
@@ -199,46 +315,52 @@ def test_mended_training_names_the_mistake(answer: Callable, message: str) -> No
     assert_wrong(check.mended_training(answer), message)
 
 
-def measured(
-    network: nn.Module, x: torch.Tensor, y: torch.Tensor, *, flat: bool = True, factor: float = 1
-) -> torch.Tensor:
+def measured(network, x, y, *, flat=True, graphs=False, switch=True, back=True):
     mode = network.training
-    network.eval()
-    with torch.no_grad():
+    if switch:
+        network.eval()
+    with torch.set_grad_enabled(graphs):
         answers = network(x).argmax(1)
-    network.train(mode)
-    return factor * (answers == (y.flatten() if flat else y)).double().mean()
+    if back:
+        network.train(mode)
+    return (answers == (y.flatten() if flat else y)).float().mean()
 
 
-def records(network: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    mode = network.training
-    answers = network.eval()(x).argmax(1)
-    network.train(mode)
-    return (answers == y.flatten()).double().mean()
-
-
-def stays_in_eval_mode(network: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    network.eval()
-    return measured(network, x, y)
-
-
-def ends_in_train_mode(network: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+def ends_in_train_mode(network, x, y):
     share = measured(network, x, y)
     network.train()
     return share
 
 
+@torch.inference_mode()
+def counted(network, x, y):
+    was, hits = network.training, 0
+    network.train(False)
+    for image, label in zip(x, y.tolist(), strict=True):
+        hits += network(image[None]).argmax().item() == (label if y.ndim == 1 else label[0])
+    network.train(was)
+    return hits / len(y)
+
+
+@pytest.mark.parametrize("answer", [measured, counted])
+def test_accuracy_in_other_ways_is_right(answer: Callable) -> None:
+    assert_right(check.accuracy(answer))
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (lambda n, x, y: (n(x).argmax(1) == y.flatten()).double().mean(), "changed the network"),
+        (lambda n, x, y: measured(n, x, y, switch=False), "reads in train mode"),
         (lambda n, x, y: measured(n, x, y, flat=False), "1,600 comparisons"),
-        (records, "with gradients"),
-        (stays_in_eval_mode, "came in train mode"),
-        (ends_in_train_mode, "came in eval mode"),
-        (lambda n, x, y: measured(n, x, y, factor=100), "per cent"),
-        (lambda n, x, y: measured(n, x, y, factor=40), "not their share"),
-        (lambda n, x, y: measured(n, x, y, factor=0.5), "the number is 0.375, expected 0.75"),
+        (lambda n, x, y: measured(n, x, y, graphs=True), "asked with gradients"),
+        (lambda n, x, y: measured(n, x, y, back=False), "does not leave `n` in the mode"),
+        (ends_in_train_mode, "does not leave `network` in the mode"),
+        (lambda n, x, y: 100 * measured(n, x, y), "per cent? I expected a share, 0.75."),
+        (lambda n, x, y: measured(n, x, y) / 2, "the number is 0.375, expected 0.75"),
+        (lambda n, x, y: 0.75 + 0 * measured(n, x, y), "the number is 0.75, expected 0.45"),
+        (lambda n, x, y: measured(n, x, y.squeeze(1)), "raised IndexError"),
+        (lambda n, x, y: measured(n, x[:20], y[:20]), "the number is 1, expected 0.75"),
+        (lambda n, x, y: measured(n, x, y.resize_(40)), "changes `y` in place"),
     ],
 )
 def test_accuracy_names_the_mistake(answer: Callable, message: str) -> None:

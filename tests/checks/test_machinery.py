@@ -569,3 +569,17 @@ def test_float32_is_enough_where_nothing_is_float64():
     assert_right(check(lambda values: torch.tensor(values, dtype=torch.float32).mean().item()))
     assert_right(check(lambda values: np.mean(values, dtype=np.float32)))
     assert_wrong(check(lambda values: torch.tensor(values).mean() + 1e-4), "the number is")
+
+
+def test_a_mistake_in_one_of_several_answers_is_passed_over_where_it_is_right():
+    @compared(
+        cases={"ones": (torch.ones(2),), "minus ones": (-torch.ones(2),)},
+        mistakes={"The sign is lost.": lambda x: (x.sum().abs(), ...)},
+        right="They are right.",
+    )
+    def check(x: Tensor) -> tuple[Tensor, Tensor]:
+        """Check ``function(x)``: the sum, and the number."""
+        return x.sum(), torch.tensor(2.0)
+
+    assert_wrong(check(lambda x: (x.sum(), torch.tensor(3.0))), "For ones, result 2,")
+    assert_wrong(check(lambda x: (x.sum().abs(), torch.tensor(2.0))), "The sign is lost.")
