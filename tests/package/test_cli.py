@@ -372,7 +372,7 @@ def test_output_that_cannot_be_printed_is_a_failure_without_a_traceback(
     picture, monkeypatch, unbuffered
 ):
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
-    with Path("/dev/full").open("w") as full:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
         process = command_line("predict", str(picture), stdout=full)
     error = process.communicate(timeout=120)[1].decode()
     assert process.returncode == 1

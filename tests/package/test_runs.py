@@ -297,7 +297,7 @@ def test_the_best_of_a_training_that_was_there_before_goes(tmp_path):
 def test_a_folder_that_cannot_be_written_is_noticed_before_the_first_step(tmp_path, what):
     if what == "without permission" and os.geteuid() == 0:
         pytest.skip("root may write everywhere")
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     (tmp_path / "closed").mkdir(mode=0o500)
     folder = {
         "a file": tmp_path / "file",

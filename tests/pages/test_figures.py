@@ -235,7 +235,8 @@ def test_comments_and_types_are_left_out_of_a_bundle_and_code_is_not(folder: Pat
         "const list = [\n  /** @type {any} */ (1).toFixed(), // behind code\n"
         "  // on its own\n  /** @type {number[]} */\n  'https://x.example/',\n];\n"
         "/** @type {any} */ (list).push(2);\n/** A sentence. */\n"
-        "export default { render() { return list.join(); } };\n"
+        "export default { render() { return list.join(); } };\n",
+        encoding="utf-8",
     )
     bundle = figures.bundle("figure", folder)
     assert "/*" not in bundle and "behind" not in bundle and "own" not in bundle

@@ -24,12 +24,16 @@ def test_it_is_formatted_and_its_types_fit(packages):
 
 def test_what_is_not_formatted_and_what_does_not_fit_is_said_and_formatted(packages, tmp_path):
     module = tmp_path / "module.js"
-    module.write_text("/** @param {number} n */\nexport const twice = n=>2*n\ntwice('a')\n")
+    module.write_text(
+        "/** @param {number} n */\nexport const twice = n=>2*n\ntwice('a')\n", encoding="utf-8"
+    )
     said = javascript.problems(packages, [tmp_path])
     assert "module.js" in said and "Code style issues" in said
     assert "not assignable to parameter of type 'number'" in said
     said = javascript.problems(packages, [tmp_path], fix=True)
-    assert module.read_text().endswith('export const twice = (n) => 2 * n;\ntwice("a");\n')
+    assert module.read_text(encoding="utf-8").endswith(
+        'export const twice = (n) => 2 * n;\ntwice("a");\n'
+    )
     assert "Code style issues" not in said and "not assignable" in said
 
 

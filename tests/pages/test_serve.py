@@ -14,7 +14,7 @@ from tools import book, serve
 @pytest.fixture
 def port(tmp_path, monkeypatch):
     """The port of a server of a book with one page."""
-    (tmp_path / "index.html").write_text("the book")
+    (tmp_path / "index.html").write_text("the book", encoding="utf-8")
     monkeypatch.setattr(serve, "HTML", tmp_path)
     with serve.server(0) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
@@ -64,7 +64,12 @@ def test_a_port_that_is_none_is_refused_in_a_line_before_anything_is_built(
 
 
 def test_make_asks_for_the_port_before_it_builds():
-    recipe = (book.ROOT / "Makefile").read_text().partition("\nbook:")[2].partition("\n\n")[0]
+    recipe = (
+        (book.ROOT / "Makefile")
+        .read_text(encoding="utf-8")
+        .partition("\nbook:")[2]
+        .partition("\n\n")[0]
+    )
     assert recipe.index("tools.serve --build --port $(PORT)") < recipe.index("tools.book")
 
 
