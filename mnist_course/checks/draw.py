@@ -55,11 +55,7 @@ def drawn(strokes: Sequence[Any], digit: int) -> str:
 
 
 def _picture(strokes: Sequence[Any]) -> Tensor:
-    with np.errstate(all="ignore"):
-        picture = preprocess(strokes)
-    if not np.isfinite(picture).all():
-        raise ValueError("the coordinates lie too close together to be told apart")
-    return torch.from_numpy(picture)[None, None]
+    return torch.from_numpy(preprocess(strokes))[None, None]
 
 
 def _read(picture: Tensor) -> tuple[float, int]:
