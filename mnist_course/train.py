@@ -673,8 +673,13 @@ class _Checkpoints:
         weights = weights_for(self.model, state["model"], path)
         before = copy.deepcopy(self.model.state_dict())
         self.model.load_state_dict(weights, strict=False)  # tied weights have one name only
-        if not runs.same_answers(self.answers(), state["answers"]):
-            self.model.load_state_dict(before)
+        same = False
+        try:
+            same = runs.same_answers(self.answers(), state["answers"])
+        finally:  # another network may also fail to answer
+            if not same:
+                self.model.load_state_dict(before)
+        if not same:
             raise CheckpointError(f"{path} holds another network; build the one it was made with")
         # The settings stay: they belong to this device, and to a step that is recorded or is not.
         momenta, settings = state["optimizer"]["state"], self.optimizer.state_dict()["param_groups"]

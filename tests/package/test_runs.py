@@ -116,6 +116,15 @@ def test_a_network_that_computes_something_else_between_its_layers_is_not_resume
     fit(Between(F.relu), tmp_path, resume=True, validation=validation)
 
 
+def test_a_network_that_fails_with_the_weights_of_another_keeps_its_own(tmp_path):
+    begin(Between(F.relu), tmp_path)
+    model = Between(lambda x: x.view(7, -1))
+    before = weights_of(model)
+    with pytest.raises(RuntimeError, match="shape"):
+        fit(model, tmp_path, resume=True)
+    assert_same(before, weights_of(model))
+
+
 def test_numbers_of_another_type_are_the_same_training(tmp_path):
     begin(RECIPE.build(), tmp_path)
     same = replace(RECIPE, epochs=3.0, batch_size=torch.tensor(16), channels=[4, 4, 4])
