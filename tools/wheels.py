@@ -81,13 +81,14 @@ def pinned() -> dict[str, str]:
     return {canonicalize_name(name): version for name, version in pairs}
 
 
-def required() -> list[Requirement]:
-    """What ``pyproject.toml`` names, for the package and for all of its extras."""
+def required(*extras: str) -> list[Requirement]:
+    """What ``pyproject.toml`` names, for the package and for these extras of it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = project["optional-dependencies"].values()
-    texts = project["dependencies"] + [text for extra in extras for text in extra]
-    found = [Requirement(text) for text in texts]
-    return [requirement for requirement in found if requirement.name != project["name"]]
+    texts = [text for extra in extras for text in project["optional-dependencies"][extra]]
+    found = [Requirement(text) for text in project["dependencies"] + texts]
+    inner = [extra for each in found if each.name == project["name"] for extra in each.extras]
+    own = [requirement for requirement in found if requirement.name != project["name"]]
+    return own + (required(*inner) if inner else [])
 
 
 @functools.cache
@@ -98,13 +99,13 @@ def _requirements_of(name: str) -> list[Requirement]:
         return []
 
 
-def needed(environment: dict[str, str]) -> set[str]:
-    """The normalised names of all packages that the course needs in ``environment``.
+def needed(environment: dict[str, str], *extras: str) -> set[str]:
+    """The normalised names of all packages that the course and its extras need there.
 
     What a package requires is read from the one installed here. One that only another system needs
     is named, and not looked into.
     """
-    todo, seen = required(), set()
+    todo, seen = required(*extras), set()
     while todo:
         package = todo.pop()
         name, extras = canonicalize_name(package.name), frozenset(package.extras)
@@ -166,7 +167,7 @@ def has_wheel(name: str, version: str, system: System, python: str) -> bool:
 def gaps() -> Iterator[str]:
     """A line for each package and system where a wheel of the pinned version is missing."""
     versions = pinned()
-    wanted = {(s, p): needed(s.environment(p)) for s in SYSTEMS for p in PYTHONS}
+    wanted = {(s, p): needed(s.environment(p), "test") for s in SYSTEMS for p in PYTHONS}
     for name in sorted(set().union(*wanted.values())):
         version = versions.get(name)
         if version and is_universal(name, version):

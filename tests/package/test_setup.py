@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import distributions
+from importlib.metadata import distributions, packages_distributions
 from pathlib import Path
 
 import pytest
@@ -18,18 +18,61 @@ from tools import browser, chapters
 from tools.wheels import PYTHONS, SYSTEMS, needed, pinned, required
 
 ROOT = Path(__file__).resolve().parents[2]
+CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(?::[^\n]*\n)*(.*?)^```", re.DOTALL | re.MULTILINE)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
+def code_of(path: Path) -> str:
+    """The code in a module, or in the cells of a chapter."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        return text
+    return re.sub(r"^[%!].*", "", "\n".join(CELL.findall(text)), flags=re.MULTILINE)
+
+
 def test_every_requirement_has_a_tested_version() -> None:
-    missing = [str(r) for r in required() if canonicalize_name(r.name) not in pinned()]
+    missing = [str(r) for r in required("test") if canonicalize_name(r.name) not in pinned()]
     assert not missing, f"add to constraints.txt: {missing}"
 
 
 def test_what_is_pinned_is_what_some_system_needs() -> None:
     """Of what is not pinned pip takes the newest, which nobody has tried."""
     environments = (system.environment(python) for system in SYSTEMS for python in PYTHONS)
-    assert set().union(*map(needed, environments)) == pinned().keys()
+    wanted = (needed(environment, "test") for environment in environments)
+    assert set().union(*wanted) == pinned().keys()
+
+
+def imports(code: str) -> set[str]:
+    """The top names of the modules that are imported anywhere in ``code``."""
+    nodes = list(ast.walk(ast.parse(code)))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    return {name.split(".")[0] for name in names}
+
+
+@pytest.mark.parametrize(
+    ("extra", "codes", "apart"),
+    [
+        ("lab", chapters.sources(), set()),
+        ("lab", (ROOT / "mnist_course").rglob("*.py"), set()),
+        ("book", (ROOT / "tools").glob("*.py"), {"pip", "playwright", "pypdf"}),
+        ("pdf", (ROOT / "tools").glob("*.py"), {"pip"}),  # which is always there
+        ("test", (ROOT / "tests").rglob("*.py"), {"__main__"}),
+    ],
+    ids=["chapters", "package", "tools", "pdf", "tests"],
+)
+def test_an_extra_installs_all_that_its_purpose_imports(extra, codes, apart) -> None:
+    """``make lab`` and ``make book`` install no more than their own extra."""
+    installed = needed(SYSTEMS[0].environment(PYTHONS[0]), extra)
+    packages = packages_distributions()
+    own = {"benchmarks", "google", "mnist_course", "tests", "tools"}  # and Colab's
+    wanted = set().union(*map(imports, map(code_of, codes))) - sys.stdlib_module_names - own
+    lacking = {
+        name
+        for name in wanted
+        if not {canonicalize_name(each) for each in packages.get(name, ())} & installed
+    }
+    assert lacking == apart
 
 
 def test_the_tested_versions_run_on_the_oldest_python_that_is_promised() -> None:
@@ -112,7 +155,6 @@ def test_the_tests_of_every_chapter_belong_to_one() -> None:
 
 FOLDERS = ("mnist_course", "tools", "tests", "benchmarks")
 CODE = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
-CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(?::[^\n]*\n)*(.*?)^```", re.DOTALL | re.MULTILINE)
 OTHER_MODULES = ("Image", "gzip", "os", "tarfile")  # whose open() takes bytes
 
 
@@ -149,11 +191,11 @@ def test_a_missing_encoding_is_found(code: str, found: int) -> None:
 
 def test_text_files_are_opened_as_utf_8() -> None:
     """Windows would take its code page, and either misread them or fail."""
-    cells = {path: path.read_text(encoding="utf-8") for path in CODE}
-    for source in chapters.sources():
-        body = "\n".join(CELL.findall(source.read_text(encoding="utf-8")))
-        cells[source] = re.sub(r"^[%!].*", "", body, flags=re.MULTILINE)
-    found = {p.name: calls for p, code in cells.items() if (calls := text_without_encoding(code))}
+    codes = {path.name: code_of(path) for path in (*CODE, *chapters.sources())}
+    calling = {name: code for name, code in codes.items() if re.search(r"(_text|open)\(", code)}
+    found = {
+        name: calls for name, code in calling.items() if (calls := text_without_encoding(code))
+    }
     assert found == {}
 
 
