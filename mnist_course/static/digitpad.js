@@ -7,6 +7,7 @@ import { addStyle, button, frame, h, set, watchTheme, watchWidth } from "./dom.j
 import { forward } from "./engine.js";
 import { PENS, Sheet } from "./ink.js";
 import { Kernel, pageWeights } from "./kernel.js";
+import { LABELS_STYLE, LabelsView } from "./labels.js";
 import { LAYERS_STYLE, LayersView } from "./layers.js";
 import { palettes } from "./maps.js";
 import { MINE_STYLE, MineView } from "./mine.js";
@@ -66,7 +67,7 @@ const STYLE = `
 `;
 
 const KEYS =
-  "Arrow keys move the pen, with Shift five times as far; space sets it down and lifts it; Control Z takes a stroke back; Delete clears.";
+  "Arrow keys move the pen, with Shift five times as far; space sets it down and lifts it; Control Z takes a stroke back; Delete clears; a digit's key saves the drawing as that digit.";
 /** By how much the probabilities of page and kernel may differ and still be the same, or nearly. */
 const SAME = 0.02;
 const NEAR = 0.05;
@@ -122,28 +123,43 @@ class Pad {
     const colours = () => this.colours;
     this.layers = new LayersView(colours);
     this.why = new WhyView(colours);
-    this.mine = new MineView({
-      shelf: kernel?.shelf ?? browserShelf(),
-      colours,
+    const shelf = kernel?.shelf ?? browserShelf();
+    this.labels = new LabelsView({
+      shelf,
       drawing: () => this.sheet.strokes,
       clear: () => this.sheet.set([]),
+      restore: () => this.sheet.undo(),
+    });
+    this.mine = new MineView({
+      shelf,
+      colours,
       network: () => this.model,
       // Where a kernel reads too, it would go on with the network that it has: it is taught there.
       take: kernel ? null : (taught) => this.take(taught),
     });
     const tools = h("div", { class: "dp-tools" }, this.undo, this.redo, this.clear, pen);
     root.append(
+      this.live,
       h(
         "div",
         { class: "dp-main" },
-        h("div", { class: "dp-left" }, this.sheet.element, keys, tools),
+        h("div", { class: "dp-left" }, this.sheet.element, keys, tools, this.labels.element),
         this.answerView.element,
       ),
-      this.live,
       this.layers.element,
       this.why.element,
       this.mine.element,
     );
+    root.addEventListener("keydown", (event) => this.key(event));
+  }
+
+  /** A digit's key says which digit it is. @param {KeyboardEvent} event */
+  key(event) {
+    const typing = event.target instanceof Element && event.target.closest("input, select");
+    if (typing || event.ctrlKey || event.altKey || event.metaKey || !/^[0-9]$/.test(event.key)) return;
+    if (event.repeat || this.sheet.pointers.active || !this.sheet.strokes.length) return;
+    event.preventDefault();
+    this.labels.keep(Number(event.key));
   }
 
   /** Read, and follow the theme, the width and the kernel. */
@@ -262,7 +278,7 @@ class Pad {
     root.dataset.number = String(this.number);
     this.layers.show(image, answer, this.network);
     if (done) this.why.show(image, probs ? likeliest(probs) : -1, this.network);
-    this.mine.drawn();
+    this.labels.drawn();
     // A button that has just become useless would drop the focus. Who uses keys must see where it
     // went; who taps on Save below must not be taken away from there.
     if (focused?.disabled)
@@ -327,11 +343,12 @@ class Pad {
  * @param {Kernel | null} [kernel] in JupyterLab; without it the weights beside the page are read
  */
 export function mount(el, _ = {}, kernel = null) {
-  addStyle("digitpad", STYLE + LAYERS_STYLE + WHY_STYLE + MINE_STYLE);
+  addStyle("digitpad", STYLE + LABELS_STYLE + LAYERS_STYLE + WHY_STYLE + MINE_STYLE);
   const root = frame(el, {
     name: "digitpad",
     title: "Draw a digit",
-    hint: "With mouse, finger or pen, or with arrow keys and the space bar.",
+    hint: "With mouse, finger or pen.",
+    keys: "Or with arrow keys and the space bar; a digit's key saves the drawing.",
   });
   const pad = new Pad(root, kernel);
   pad.start();

@@ -153,20 +153,28 @@ export function slider(label, { min, max, value, onInput }) {
 }
 
 /**
- * Call `choose(x, y)` with the place in an element, as fractions of its size, where a pointer is:
- * a mouse that moves over it, a finger or pen that touches or drags.
+ * Call `choose(x, y)` with the place in an element, as fractions of its size, where a pointer is: a
+ * mouse that moves over it, a pen that touches or drags. A finger that comes down may be about to
+ * scroll: it chooses once it has tapped, or drags across.
  *
  * @param {HTMLElement} element
  * @param {(x: number, y: number) => void} choose
  */
 export function onPoint(element, choose) {
-  const at = (/** @type {PointerEvent} */ event) => {
+  let start = { x: 0, y: 0 };
+  const at = (/** @type {MouseEvent} */ event) => {
     const box = element.getBoundingClientRect();
     choose((event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
   };
-  element.addEventListener("pointerdown", at);
+  element.addEventListener("pointerdown", (event) => {
+    start = { x: event.clientX, y: event.clientY };
+    if (event.pointerType !== "touch") at(event);
+  });
+  element.addEventListener("click", at);
   element.addEventListener("pointermove", (event) => {
-    if (event.pointerType === "mouse" || event.buttons) at(event);
+    const across = Math.abs(event.clientX - start.x) > Math.abs(event.clientY - start.y);
+    if (event.pointerType === "mouse" || (event.buttons && (event.pointerType === "pen" || across)))
+      at(event);
   });
 }
 
@@ -278,9 +286,11 @@ const STYLE = `
   margin:0.25rem 0 1rem; padding:1rem; border:1px solid var(--cl-line); border-radius:8px;
   background:var(--cl-paper); color:var(--cl-ink); font:0.9375rem/1.45 system-ui, sans-serif;
   & *, & *::before, & *::after { box-sizing:border-box; }
+  & [hidden] { display:none !important; }
   & p { margin:0; color:inherit; font-size:inherit; }
   .cl-title { font-size:1.0625rem; font-weight:650; }
   .cl-hint { color:var(--cl-muted); margin-bottom:0.85rem; }
+  @media (hover: none) { .cl-keys { display:none; } }
   .cl-row { display:flex; flex-wrap:wrap; gap:0.6rem 1.25rem; align-items:center; }
   .cl-status { margin-top:0.85rem; padding:0.55rem 0.75rem; border-radius:6px;
     background:var(--cl-panel); font-variant-numeric:tabular-nums; }
@@ -304,8 +314,7 @@ const STYLE = `
   .cl-legend { display:flex; flex-wrap:wrap; gap:0.25rem 1rem; margin:0.6rem 0 0; font-size:0.875rem;
     color:var(--cl-muted); }
   .cl-legend span { display:inline-flex; align-items:center; gap:0.4rem; }
-  .cl-point { touch-action:none; cursor:crosshair; }
-  .cl-scroll { touch-action:pan-y; }
+  .cl-point { touch-action:pan-y; cursor:crosshair; }
   .cl-slider { display:grid; grid-template-columns:minmax(6.5rem,auto) minmax(4rem,1fr) 1.75rem;
     gap:0.6rem; min-height:2rem; }
   .cl-slider input { width:100%; min-width:0; }
@@ -321,15 +330,16 @@ html[data-theme="light"] .course-live, body[data-jp-theme-light="true"] .course-
  * The frame of a figure, with its title and one sentence on what to do; the figure appends its parts.
  *
  * @param {HTMLElement} el
- * @param {{name: string, title: string, hint: string}} options
+ * @param {{name: string, title: string, hint: string, keys?: string}} options `keys` is said where
+ *   there is a keyboard
  */
-export function frame(el, { name, title, hint }) {
+export function frame(el, { name, title, hint, keys = "" }) {
   addStyle("figures", STYLE);
   const root = h(
     "div",
     { class: `course-live cl-${name}`, role: "group", "aria-label": title },
     h("p", { class: "cl-title" }, title),
-    h("p", { class: "cl-hint" }, hint),
+    h("p", { class: "cl-hint" }, hint, h("span", { class: "cl-keys" }, ` ${keys}`)),
   );
   // JupyterLab would go to the next cell, and a page to the next one, on arrow keys meant for us.
   root.addEventListener("keydown", (event) => {

@@ -16,6 +16,8 @@ export class Drawing {
   now = 0;
   /** The stroke that is being drawn. @type {Stroke | null} */
   stroke = null;
+  /** What was there before the last stroke, if nothing has happened since. */
+  before = this.memory();
 
   get strokes() {
     return this.states[this.now];
@@ -29,19 +31,26 @@ export class Drawing {
     return this.now < this.states.length - 1;
   }
 
+  memory() {
+    return { states: this.states, now: this.now };
+  }
+
   /** Draw these strokes in place of what is there. @param {Stroke[]} strokes */
   set(strokes) {
     this.stroke = null;
     this.states = [...this.states.slice(0, this.now + 1), strokes].slice(-MOST_STATES);
     this.now = this.states.length - 1;
+    this.before = this.memory();
   }
 
   /** @param {number} x @param {number} y */
   begin(x, y) {
     /** @type {Stroke} */
     const stroke = [[round(x), round(y)]];
+    const before = this.memory();
     this.set([...this.strokes, stroke]);
     this.stroke = stroke;
+    this.before = before;
   }
 
   /** @param {number} x @param {number} y */
@@ -58,9 +67,16 @@ export class Drawing {
     this.stroke = null;
   }
 
+  /** Take the last stroke back as if it had never been. */
+  drop() {
+    this.stroke = null;
+    Object.assign(this, this.before);
+  }
+
   /** Go back or forth among the states. @param {number} steps */
   go(steps) {
     this.stroke = null;
     this.now = clamp(this.now + steps, 0, this.states.length - 1);
+    this.before = this.memory();
   }
 }

@@ -3,7 +3,9 @@
 import { arrowStep, brush, h, watchTheme } from "./dom.js";
 import { Drawing, FIELD } from "./drawing.js";
 import { clamp } from "./numbers.js";
+import { Pointers } from "./pointers.js";
 
+/** @import { Action } from "./pointers.js" */
 /** @import { Point, Stroke } from "./types" */
 
 /** Width of the line on the sheet; medium is about what the prepared picture will have. */
@@ -12,8 +14,9 @@ const STEP = 4; // how far an arrow key moves the pen, in units
 
 export class Sheet {
   drawing = new Drawing();
-  /** Id of the pointer that draws. @type {number | null} */
-  pointer = null;
+  pointers = new Pointers();
+  scrolledFrom = 0; // where on the screen a finger was that scrolls
+  listening = new AbortController();
   /** The keyboard's pen. */
   pen = { x: FIELD / 2, y: FIELD / 4, shown: false };
   penWidth = PENS.medium;
@@ -60,7 +63,7 @@ export class Sheet {
 
   /** Draw these strokes in place of what is there; undo brings that back. @param {Stroke[]} strokes */
   set(strokes) {
-    this.pointer = null;
+    this.pointers.active = null;
     this.drawing.set(strokes);
     this.changed(true);
   }
@@ -72,6 +75,7 @@ export class Sheet {
   }
 
   destroy() {
+    this.listening.abort();
     this.size.disconnect();
     this.stopTheme();
     this.stopZoom();
@@ -79,7 +83,7 @@ export class Sheet {
 
   /** @param {number} steps */
   go(steps) {
-    if (this.pointer !== null) return;
+    if (this.pointers.active) return;
     this.drawing.go(steps);
     this.changed(true);
   }
@@ -144,60 +148,114 @@ export class Sheet {
   // ---------------------------------------------------------------- pointers and keys
 
   listen() {
-    const { element } = this;
-    element.addEventListener("pointerdown", (event) => this.down(event));
-    element.addEventListener("pointermove", (event) => this.move(event));
-    const up = (/** @type {PointerEvent} */ event) => event.pointerId === this.pointer && this.end();
-    element.addEventListener("pointerup", up);
-    element.addEventListener("pointercancel", up);
-    element.addEventListener("lostpointercapture", up);
-    element.addEventListener("contextmenu", (event) => event.preventDefault()); // a long press draws
-    element.addEventListener("keydown", (event) => {
-      if (this.pointer !== null || !this.key(event)) return;
+    const { element, pointers } = this;
+    const { signal } = this.listening;
+    /** @param {EventTarget} target @param {string} name @param {(event: any) => void} react */
+    const on = (target, name, react) =>
+      target.addEventListener(name, react, { signal, capture: target !== element });
+    on(globalThis, "pointerdown", (/** @type {PointerEvent} */ event) => {
+      if (event.pointerType === "touch")
+        this.act(pointers.land(event.pointerId, event.isPrimary, event.timeStamp), event);
+    });
+    on(element, "pointerdown", (/** @type {PointerEvent} */ event) => this.down(event));
+    on(element, "pointermove", (/** @type {PointerEvent} */ event) =>
+      this.act(pointers.move(this.touchOf(event)), event),
+    );
+    const up = (/** @type {PointerEvent} */ event) =>
+      this.act(pointers.up(event.pointerId, event.timeStamp), event);
+    on(globalThis, "pointerup", up);
+    on(element, "lostpointercapture", up);
+    on(globalThis, "pointercancel", (/** @type {PointerEvent} */ event) =>
+      this.act(pointers.cancel(event.pointerId), event),
+    );
+    on(element, "contextmenu", (event) => event.preventDefault()); // a long press draws
+    on(element, "keydown", (event) => {
+      if (pointers.active || !this.key(event)) return;
       event.preventDefault();
       event.stopPropagation();
     });
-    element.addEventListener("blur", () => {
-      if (this.drawing.stroke && this.pointer === null) this.end();
+    on(element, "blur", () => {
+      if (this.drawing.stroke && !pointers.active) this.end();
       this.pen.shown = false;
       this.draw();
     });
   }
 
-  /** Where a pointer is, in units. @param {PointerEvent} event @returns {Point} */
-  place(event) {
+  /** What a pointer does on the sheet, in CSS pixels. @param {PointerEvent} event */
+  touchOf(event) {
     const { left, top, width, height } = this.element.getBoundingClientRect();
-    return [((event.clientX - left) / width) * FIELD, ((event.clientY - top) / height) * FIELD];
+    return {
+      id: event.pointerId,
+      kind: event.pointerType,
+      x: event.clientX - left,
+      y: event.clientY - top,
+      time: event.timeStamp,
+      pressed: event.buttons > 0,
+      width,
+      height,
+    };
   }
 
   /** @param {PointerEvent} event */
   down(event) {
-    if (event.button !== 0 || this.pointer !== null) return; // another button, a second finger
+    if (event.button !== 0) return; // another button of a mouse
     event.preventDefault(); // no text selection, no emulated mouse
-    this.element.focus({ preventScroll: true, .../** @type {object} */ ({ focusVisible: false }) });
-    if (this.drawing.stroke) this.end(); // of the keyboard
-    this.pen.shown = false;
-    this.pointer = event.pointerId;
+    this.act(this.pointers.down(this.touchOf(event)), event);
+  }
+
+  /**
+   * Do what the pointers ask for.
+   *
+   * @param {Action} action
+   * @param {PointerEvent} event
+   */
+  act(action, event) {
+    if (action === "begin" || action === "replace") {
+      this.element.focus({ preventScroll: true, .../** @type {object} */ ({ focusVisible: false }) });
+      this.pen.shown = false;
+      if (action === "replace") this.drawing.drop();
+      this.capture(event.pointerId);
+      this.drawing.begin(...this.place(event));
+      this.changed(false);
+    } else if (action === "extend") this.extend(event);
+    else if (action === "end") this.end();
+    else if (action === "drop") this.drop();
+    else if (action === "scroll") {
+      if (this.drawing.stroke) this.drop();
+      else scrollBy({ top: this.scrolledFrom - event.clientY, behavior: "instant" });
+      this.scrolledFrom = event.clientY;
+    }
+  }
+
+  /** Let a stroke go on outside the sheet. @param {number} id */
+  capture(id) {
     try {
-      this.element.setPointerCapture(this.pointer); // the stroke goes on outside the sheet
+      this.element.setPointerCapture(id);
     } catch {
       // The pointer is gone already, or was made by a script.
     }
-    this.drawing.begin(...this.place(event));
-    this.changed(false);
   }
 
-  /** @param {PointerEvent} event */
-  move(event) {
-    if (event.pointerId !== this.pointer) return;
+  /** Add where a pointer was since the last time. @param {PointerEvent} event */
+  extend(event) {
     const between = event.getCoalescedEvents?.() ?? [];
     for (const each of between.length ? between : [event]) this.drawing.extend(...this.place(each));
     this.changed(false);
   }
 
+  /** Where a pointer is, in units of the sheet. @param {PointerEvent} event @returns {Point} */
+  place(event) {
+    const { x, y, width, height } = this.touchOf(event);
+    return [(x / width) * FIELD, (y / height) * FIELD];
+  }
+
   end() {
-    this.pointer = null;
     this.drawing.end();
+    this.changed(true);
+  }
+
+  drop() {
+    this.drawing.drop();
     this.changed(true);
   }
 

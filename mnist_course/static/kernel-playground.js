@@ -29,8 +29,7 @@ const STYLE = `
     align-items:start; margin-top:1rem; grid-template-areas:"input kernel output"; }
   .kp-caption { font-weight:600; margin-bottom:0.3rem; white-space:nowrap; }
   .kp-caption small { font-weight:400; color:var(--cl-muted); font-size:0.875rem; }
-  .kp-map { position:relative; border:1px solid var(--cl-edge); touch-action:none;
-    cursor:crosshair; line-height:0; }
+  .kp-map { position:relative; border:1px solid var(--cl-edge); line-height:0; }
   .kp-map canvas { width:100%; height:auto; }
   .kp-map svg { position:absolute; inset:0; width:100%; height:100%; overflow:visible;
     pointer-events:none; }
@@ -82,7 +81,7 @@ function map(label, columns, size, attributes) {
   const canvas = h("canvas");
   const marks = ["kp-halo", "kp-mark"].map((name) => svg("rect", { class: name, width: size, height: size }));
   const overlay = svg("svg", { viewBox: `0 0 ${columns} ${columns}`, "aria-hidden": "true" }, ...marks);
-  const element = h("div", { class: "kp-map", "aria-label": label, ...attributes }, canvas, overlay);
+  const element = h("div", { class: "cl-point kp-map", "aria-label": label, ...attributes }, canvas, overlay);
   /** @param {number} row @param {number} column */
   const mark = (row, column) => marks.forEach((rect) => set(rect, { x: column, y: row }));
   return { element, canvas, mark };
@@ -301,7 +300,8 @@ export function mount(el, options) {
   const root = frame(el, {
     name: "kernel-playground",
     title: "Kernel playground",
-    hint: "Choose a kernel or type your own numbers, then move over the output to see where a pixel comes from. With the keyboard: focus the output and use the arrow keys.",
+    hint: "Choose a kernel or type your own numbers, then point at the output to see where a pixel comes from.",
+    keys: "With the keyboard: focus the output and use the arrow keys.",
   });
   addStyle("kernel-playground", STYLE);
   const playground = new Playground(root, options);

@@ -45,8 +45,11 @@ function activationsIn(layers, values) {
 const kernelShelf = (model) => ({
   place: "in the kernel",
   get: () => model.get("samples"),
-  set(digits) {
-    model.set("samples", digits);
+  aside: [],
+  newer: false,
+  forgetAside() {},
+  change(edit) {
+    model.set("samples", edit(model.get("samples")));
     model.save_changes();
     return true;
   },

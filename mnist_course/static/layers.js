@@ -273,7 +273,7 @@ export class LayersView {
     row.chosen = place;
     this.showWalk();
     // The panel may have gone away above: keep what is pointed at where it is.
-    if (place) scrollBy(0, row.box.getBoundingClientRect().top - before);
+    if (place) scrollBy({ top: row.box.getBoundingClientRect().top - before, behavior: "instant" });
   }
 
   /** Show the arithmetic behind the chosen number. */

@@ -151,7 +151,7 @@ function buildParts() {
     worked: h("div", { class: "os-formula", role: "group", "aria-label": "Formula of the output size" }),
     result: statusLine(),
     rowHead: h("p", { class: "os-head" }),
-    row: h("div", { class: "cl-point cl-scroll", role: "img" }),
+    row: h("div", { class: "cl-point", role: "img" }),
     inputHead: h("p", { class: "os-head" }),
     input: h("div", { role: "img" }),
     outputHead: h("p", { class: "os-head" }),
@@ -444,7 +444,8 @@ export function mount(el, options = {}) {
   const root = frame(el, {
     name: "output-size",
     title: "How large is the output?",
-    hint: "Move the sliders. Then point at a window or at an output pixel, or focus the output and use the arrow keys.",
+    hint: "Move the sliders. Then point at a window or at an output pixel.",
+    keys: "With the keyboard: focus the output and use the arrow keys.",
   });
   addStyle("output-size", STYLE);
   const explorer = new Explorer(root, { ...START, ...options });

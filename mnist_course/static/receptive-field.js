@@ -202,7 +202,7 @@ function buildParts(n) {
   return {
     warning: set(statusLine(), { "data-kind": "warning" }),
     picture: h("div", {
-      class: "cl-point cl-scroll",
+      class: "cl-point",
       tabindex: 0,
       role: "application",
       "aria-roledescription": "picture with a movable unit",
@@ -447,7 +447,8 @@ export function mount(el, { n = 28, layers } = {}) {
   const root = frame(el, {
     name: "receptive-field",
     title: "What does a unit see?",
-    hint: "Change the layers, then point at a unit of any of them. With the keyboard: focus the picture; left and right move along the layer, up and down to another one.",
+    hint: "Change the layers, then point at a unit of any of them.",
+    keys: "With the keyboard: focus the picture; left and right move along the layer, up and down to another one.",
   });
   addStyle("receptive-field", STYLE);
   const figure = new ReceptiveField(root, n, layers ? { "Given here": layers, ...STACKS } : STACKS);

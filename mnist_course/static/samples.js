@@ -143,6 +143,17 @@ export function writeSamples(digits) {
 }
 
 /**
+ * `digits` without those that are among `others`.
+ *
+ * @param {Sample[]} digits
+ * @param {Sample[]} others
+ */
+export function without(digits, others) {
+  const gone = new Set(others.map(textOf));
+  return digits.filter((digit) => !gone.has(textOf(digit)));
+}
+
+/**
  * `digits`, and those of `others` that are not among them.
  *
  * @param {Sample[]} digits

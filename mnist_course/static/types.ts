@@ -182,9 +182,17 @@ export interface Plot {
 export interface Shelf {
   /** In words: "in this browser". */
   place: string;
+  /** What was saved and cannot be read. */
+  aside: unknown[];
+  /** Whether a newer edition has saved the digits, so that this one leaves them alone. */
+  newer: boolean;
+  forgetAside(): void;
   get(): Sample[];
-  /** Returns whether the digits were stored. */
-  set(digits: Sample[]): boolean;
+  /**
+   * Change the digits as they are now, wherever they were changed last. Returns whether they are
+   * stored; what the change throws is thrown, and then nothing has changed.
+   */
+  change(edit: (digits: Sample[]) => Sample[]): boolean;
   /** Call a function whenever the digits have changed. Returns a function that stops it. */
   watch(changed: () => void): () => void;
 }

@@ -464,6 +464,34 @@ def test_the_largest_settings_fit(open_page: Open, width: int) -> None:
             assert inner["x"] + inner["width"] <= box["x"] + box["width"]
 
 
+def test_a_finger_that_scrolls_over_a_figure_chooses_nothing_and_one_that_drags_across_does(
+    open_page: Open,
+) -> None:
+    with open_page("output-size", width=360, has_touch=True, is_mobile=True) as page:
+        page.set_viewport_size({"width": 360, "height": 500})
+        client = page.context.new_cdp_session(page)
+
+        def swipe(x: float, y: float, dx: float, dy: float) -> None:
+            for step in range(13):
+                point = {"x": x + dx * step / 12, "y": y + dy * step / 12, "id": 1}
+                kind = "touchMove" if step else "touchStart"
+                client.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point]})
+            client.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+        output = page.locator(".cl-output-size").get_by_role("application")
+        output.evaluate("each => each.scrollIntoView({ block: 'center' })")
+        before, scrolled = status_of(page, "output-size"), page.evaluate("scrollY")
+        box = output.bounding_box()
+        x, y = box["x"] + box["width"] - 4, box["y"] + box["height"] - 4
+        swipe(x, y, 5, -150)
+        page.wait_for_function(f"Math.abs(scrollY - {scrolled}) > 40")
+        assert status_of(page, "output-size") == before
+        output.evaluate("each => each.scrollIntoView({ block: 'center' })")
+        box = output.bounding_box()
+        swipe(box["x"] + 4, box["y"] + box["height"] - 4, box["width"] - 8, 0)
+        assert "Output in row 3, column 3" in status_of(page, "output-size")
+
+
 # --- receptive field ------------------------------------------------------------------------------
 
 

@@ -152,6 +152,10 @@ def pad(page):
     return page.locator(".cl-digitpad").first
 
 
+def button(page, name: str):
+    return pad(page).get_by_role("button", name=name)
+
+
 def sheet(page):
     return page.get_by_role("application", name="Draw a digit here").first
 
@@ -215,8 +219,14 @@ def test_keys_on_the_sheet_draw_and_do_not_move_the_notebook(page):
         page.keyboard.press("Shift+ArrowDown")
     page.keyboard.press("Space")
     until(page, "[data-answer='1']")
+    for key in ("1", "0", "0"):  # JupyterLab would make a heading, and restart the kernel
+        page.keyboard.press(key)
+    expect(pad(page).get_by_text("Saved as a 1. 1 digit so far.")).to_be_visible()
     assert page.locator(".jp-mod-selected .jp-InputPrompt").first.inner_text() == selected
     expect(page.locator(".jp-CodeCell")).to_have_count(len(CELLS))
+    expect(page.locator(".jp-Dialog")).to_have_count(0)
+    button(page, "Not so").click()
+    expect(pad(page).get_by_text("saved in the kernel")).to_have_count(0)
 
 
 def test_saved_digits_are_the_kernels_samples(page):
