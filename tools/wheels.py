@@ -108,14 +108,14 @@ def needed(environment: dict[str, str], *extras: str) -> set[str]:
     todo, seen = required(*extras), set()
     while todo:
         package = todo.pop()
-        name, extras = canonicalize_name(package.name), frozenset(package.extras)
-        if (name, extras) in seen:
+        asked = canonicalize_name(package.name), frozenset(package.extras)
+        if asked in seen:
             continue
-        seen.add((name, extras))
-        situations = [environment | {"extra": extra} for extra in (*extras, "")]
+        seen.add(asked)
+        situations = [environment | {"extra": extra} for extra in ("", *package.extras)]
         todo += [
             requirement
-            for requirement in _requirements_of(name)
+            for requirement in _requirements_of(package.name)
             if not requirement.marker or any(map(requirement.marker.evaluate, situations))
         ]
     return {name for name, _ in seen}
