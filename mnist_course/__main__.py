@@ -130,7 +130,7 @@ def _seed(text: str) -> int:
 
 
 def _recipe(text: str) -> Recipe:
-    from mnist_course.train import get_recipe
+    from mnist_course.recipes import get_recipe
 
     try:
         return get_recipe(text)
