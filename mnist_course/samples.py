@@ -103,7 +103,7 @@ def to_dataset(digits: Sequence[Sample]) -> TensorDataset:
         SamplesError: if there are none.
     """
     if not digits:
-        raise SamplesError("no digit is saved yet: draw one, and press its number under My digits")
+        raise SamplesError("no digit is saved yet: draw one, and press its number under the sheet")
     images = np.stack([preprocess(digit["strokes"]) for digit in digits])
     labels = torch.tensor([digit["label"] for digit in digits])
     return TensorDataset(torch.from_numpy(images)[:, None], labels)
