@@ -28,7 +28,7 @@ CENTRE = 14.5
 LIMIT = 1e6
 """Largest coordinate that is taken for a drawing."""
 TINY = 1e-300
-"""A drawing whose longer side is not larger is a dot: rounding has taken its shape."""
+"""A drawing is a dot unless its longer side exceeds this; rounding has taken its shape."""
 
 Strokes = Sequence[npt.ArrayLike]
 """Strokes, each a sequence of points ``(x, y)``; x grows to the right and y downwards."""

@@ -93,7 +93,7 @@ def exercise(check: Callable[P, str]) -> Callable[P, Verdict]:
 
     The check returns a :class:`Verdict`, whatever the learner's code does. It gives the same one
     every time, because it draws the same random numbers; the learner's own generators, gradient
-    mode and default dtype are afterwards as they were. It stops after :data:`SECONDS`. Only a
+    mode and default dtype are afterwards as they were. It stops after ``SECONDS``. Only a
     learner who interrupts it gets an exception, ``KeyboardInterrupt``.
     """
 
@@ -166,7 +166,7 @@ def _interruptible() -> Iterator[None]:
 
 @contextmanager
 def _limited() -> Iterator[None]:
-    """Raise :class:`TimeUpError` after :data:`SECONDS`, where the system can.
+    """Raise :class:`TimeUpError` after ``SECONDS``, where the system can.
 
     Windows has no such alarm, only the main thread may set it, and one that somebody else has set
     stays: there the check runs without a limit, until the learner interrupts it.
