@@ -167,7 +167,8 @@ def _check_point(point: Any, name: str) -> list[float]:
 
 def _number(value: Any, most: float) -> float | None:
     """A number of Python or NumPy as one of Python, whole ones as int; None if it is none."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not abs(value) <= most:
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    if not real or not abs(value) <= most:  # before float(): some whole numbers are too large
         return None
     number = float(value)
     return int(number) if number.is_integer() else number

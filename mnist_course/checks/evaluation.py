@@ -21,7 +21,7 @@ def _matrix(labels: Tensor, predictions: Tensor, classes: int) -> Tensor:
 
 def _of_those_that_occur(labels: Tensor, predictions: Tensor, classes: int) -> Tensor:
     occurring, places = torch.stack([labels, predictions]).unique(return_inverse=True)
-    return _matrix(*places, len(occurring))
+    return _matrix(places[0], places[1], len(occurring))
 
 
 def _answers(total: int, classes: int) -> tuple[Tensor, Tensor]:

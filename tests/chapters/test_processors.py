@@ -1,7 +1,5 @@
 """What a chapter prints holds on other processors than the one that executed it."""
 
-from pathlib import Path
-
 import pytest
 
 from benchmarks.processors import key_of
@@ -11,9 +9,10 @@ from tools import chapters
 MEASURED = measurements.load("processors")["chapters"]
 
 
-@pytest.mark.parametrize("source", chapters.sources(), ids=chapters.word)
-def test_a_tolerance_covers_what_other_processors_print(source: Path) -> None:
-    rows = MEASURED[source.stem]
+@pytest.mark.parametrize("stem", MEASURED)
+def test_a_tolerance_covers_what_other_processors_print(stem: str) -> None:
+    rows = MEASURED[stem]
+    (source,) = chapters.sources([stem])
     cells = {key_of(cell): cell for cell in chapters.read(source).cells}
     for key in rows.keys() & cells.keys():
         where, differences = f"cell {rows[key]['cell']}", rows[key]["differences"]
