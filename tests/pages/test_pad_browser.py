@@ -834,7 +834,7 @@ def test_what_cannot_be_read_is_kept_aside_and_offered_as_a_file(open_page: Open
         expect(pad(page).get_by_text("One thing that this browser has kept")).to_be_visible()
         with page.expect_download() as download:
             button(page, "Download them as they are").click()
-        assert json.loads(download.value.path().read_text()) == [damaged]
+        assert json.loads(download.value.path().read_text(encoding="utf-8")) == [damaged]
         button(page, "Delete them").click()
         button(page, "Really delete them?").click()
         expect(pad(page).get_by_text("One thing that this browser has kept")).to_be_hidden()
