@@ -151,7 +151,10 @@ export class MineView {
     this.hint = /** @type {Element} */ (this.element.querySelector("summary span"));
     this.element.addEventListener("toggle", () => this.show());
     this.file.addEventListener("change", () => this.importFile());
-    this.stop = shelf.watch(() => this.show());
+    this.stop = shelf.watch(() => {
+      this.note.tell(""); // what it says is of a change before this one
+      this.show();
+    });
   }
 
   /** What stands in the fold. */
