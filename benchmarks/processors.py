@@ -10,7 +10,7 @@ outputs of a chapter be compared with the committed ones.
 
 The result is a table of cells × processors: the largest difference of two numbers in the same place
 (``null`` where the words differ). Cells that print the same everywhere are left out. A tolerance in
-the text follows from it: a test holds each cell's to the largest difference of its row.
+the text follows from it: it must not be smaller than the largest difference of its row.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def fresh(source: Path, processor: str) -> nbformat.NotebookNode:
     options = {"env": os.environ | environment}
     if "BFLOAT16" in environment:
         options["extra_arguments"] = [f"--IPKernelApp.exec_lines={CLAIM}"]
-    return client.execute(**options)
+    return chapters.tidy(client.execute(**options))
 
 
 def differences(run: nbformat.NotebookNode, committed: nbformat.NotebookNode) -> dict[str, float]:
