@@ -336,7 +336,7 @@ def test_a_formula_that_cannot_be_read_is_an_error_and_leaves_no_file(
 
 def test_a_browser_that_is_missing_is_one_line_and_an_error(small, monkeypatch, capsys) -> None:
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(browsers, "MAC", small / "none")
+    monkeypatch.setattr(browsers, "PLACES", ())
     monkeypatch.setattr(sys, "argv", ["pdf", "--site", str(small)])
     assert pdf.main() == 1
     error = capsys.readouterr().err
