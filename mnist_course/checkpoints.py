@@ -348,11 +348,11 @@ def _problem_of_state(state: Any) -> str:
     if not all(type(loss) is float and math.isfinite(loss) for loss in state["losses"]):
         return "expected the losses to be finite numbers"
     rows = state["rows"]
-    if not rows or not all(isinstance(row, dict) and type(row.get("step")) is int for row in rows):
-        return "expected rows with a step each"
+    steps = [row.get("step") if isinstance(row, dict) else None for row in rows]
+    if not steps or not all(type(step) is int and step > 0 for step in steps):
+        return "expected rows with a step each, from 1"
     if not all(type(number) in (int, float) for row in rows for number in row.values()):
         return "expected rows of numbers"
-    steps = [row["step"] for row in rows]
     if steps != sorted(set(steps)) or steps[-1] != len(state["losses"]):
         return f"expected a loss for each of {steps[-1]} steps, got {len(state['losses'])}"
     return ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from dataclasses import fields
 from typing import Any
@@ -92,17 +91,6 @@ def is_state_of(momenta: Any, recipe: Recipe, model: nn.Module) -> bool:
         momenta[number].keys() == expected[number].keys()
         and all(_alike(value, expected[number][key]) for key, value in momenta[number].items())
         for number in momenta
-    )
-
-
-def is_history(rows: list[dict[str, Any]], losses: list[Any], steps: int) -> bool:
-    """Whether these are the rows and losses of a training that was at most ``steps`` long."""
-    ends = [row["step"] for row in rows]
-    return (
-        all(isinstance(number, (int, float)) for row in rows for number in row.values())
-        and all(isinstance(loss, float) and math.isfinite(loss) for loss in losses)
-        and ends == sorted(set(ends))
-        and 0 < ends[0] <= ends[-1] == len(losses) <= steps
     )
 
 
