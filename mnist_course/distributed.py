@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import torch
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class Team:
         """Whether this is the process that writes files and speaks."""
         return self.rank == 0
 
-    def share(self, *whole: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def share(self, *whole: Tensor) -> tuple[Tensor, ...]:
         """This process's part of each of the tensors, along their first axis."""
         if self.size == 1:
             return whole
@@ -51,7 +51,7 @@ class Team:
         torch.manual_seed(torch.initial_seed() + 2 * self.rank)
         return tuple(tensor.chunk(self.size)[self.rank] for tensor in whole)
 
-    def mean(self, numbers: torch.Tensor) -> torch.Tensor:
+    def mean(self, numbers: Tensor) -> Tensor:
         """The mean over the processes, for each of the numbers."""
         if self.size > 1:
             distributed.all_reduce(numbers)
@@ -123,21 +123,19 @@ class _Sum(torch.autograd.Function):
     """The sum over the processes: what changes in one of them changes the result in all."""
 
     @staticmethod
-    def forward(ctx: Any, part: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, part: Tensor) -> Tensor:
         total = part.clone()
         distributed.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         total = gradient.clone()
         distributed.all_reduce(total)
         return total
 
 
-def _norm_of_whole_batch(
-    norm: nn.modules.batchnorm._BatchNorm, team: Team, x: torch.Tensor
-) -> torch.Tensor:
+def _norm_of_whole_batch(norm: nn.modules.batchnorm._BatchNorm, team: Team, x: Tensor) -> Tensor:
     """Batch norm with mean and variance over the parts of all processes.
 
     ``nn.SyncBatchNorm`` does it on GPUs only; this needs nothing but sums over the processes.

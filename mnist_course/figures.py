@@ -27,7 +27,7 @@ import traitlets
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mnist_course import plots
@@ -218,7 +218,7 @@ class KernelPlayground(LiveFigure):
 
 
 def kernel_playground(
-    image: torch.Tensor, kernel: torch.Tensor | Sequence[Sequence[float]] | None = None
+    image: Tensor, kernel: Tensor | Sequence[Sequence[float]] | None = None
 ) -> KernelPlayground:
     """Slide a 3 x 3 kernel over a digit: change its numbers, and see each output pixel explained.
 
@@ -258,7 +258,7 @@ def kernel_playground(
     return KernelPlayground(options, picture, alt, caption)
 
 
-def _to_bytes(image: torch.Tensor) -> torch.Tensor:
+def _to_bytes(image: Tensor) -> Tensor:
     """One picture as uint8 ``(H, H)``."""
     picture = image.detach().cpu().squeeze()
     if picture.ndim != 2 or picture.shape[0] != picture.shape[1] or len(picture) < 3:
@@ -277,7 +277,7 @@ def _to_bytes(image: torch.Tensor) -> torch.Tensor:
 
 
 def _draw_playground(
-    pixels: torch.Tensor, kernel: torch.Tensor, output: torch.Tensor, row: int, column: int
+    pixels: Tensor, kernel: Tensor, output: Tensor, row: int, column: int
 ) -> Figure:
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(6.4, 2.7), width_ratios=(3, 2, 3))
     left.imshow(pixels.numpy(), vmin=0, vmax=255)
@@ -296,7 +296,7 @@ def _draw_playground(
     return figure
 
 
-def _signed(axes: Axes, values: torch.Tensor, pale: float = 1) -> None:
+def _signed(axes: Axes, values: Tensor, pale: float = 1) -> None:
     largest = pale * max(float(values.abs().max()), 1e-9)
     axes.imshow(values.numpy(), cmap=plots.SIGNED, vmin=-largest, vmax=largest)
 

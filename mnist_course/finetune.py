@@ -210,13 +210,10 @@ def finetune(
     learning_rate = real(learning_rate, "learning_rate")
     check_network(model)
     check_finite(model, before="training")
-    if parts not in ("head", "all"):
-        raise ValueError(f'parts must be "head" or "all", got {parts!r}')
     sources = _checked([new] if replay is None else [new, replay], steps, batch_size, learning_rate)
     counts = [batch_size] if replay is None else [batch_size - batch_size // 2, batch_size // 2]
     tuned = copied(model)
-    part = head_of(tuned) if parts == "head" else tuned
-    trained = check_trainable(part.parameters())
+    trained = _trained(tuned, parts)
 
     with (
         torch.inference_mode(False),
@@ -234,22 +231,39 @@ def finetune(
         for step in range(steps):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * (1 - step / steps)
-            picks = [
-                digits[torch.randint(len(digits), (count,), generator=generator).to(device)]
-                for digits, count in zip(sources, counts, strict=True)
-            ]
-            images = AUGMENTATION(to_float(torch.cat([pick.images for pick in picks])), generator)
-            labels = torch.cat([pick.labels for pick in picks])
+            images, labels = _batch(sources, counts, generator)
             optimizer.zero_grad()
             _backward(tuned, trained, images, labels, place)
             optimizer.step()
         optimizer.zero_grad()
+    _check_converged(trained, learning_rate)
+    return tuned.eval()
+
+
+def _trained(model: nn.Module, parts: str) -> list[nn.Parameter]:
+    if parts not in ("head", "all"):
+        raise ValueError(f'parts must be "head" or "all", got {parts!r}')
+    return check_trainable((head_of(model) if parts == "head" else model).parameters())
+
+
+def _batch(
+    sources: list[Digits], counts: list[int], generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Images and labels: so many digits of each source, drawn with repetition and changed."""
+    picks = []
+    for digits, count in zip(sources, counts, strict=True):
+        positions = torch.randint(len(digits), (count,), generator=generator)
+        picks.append(digits[positions.to(digits.labels.device)])
+    images = to_float(torch.cat([pick.images for pick in picks]))
+    return AUGMENTATION(images, generator), torch.cat([pick.labels for pick in picks])
+
+
+def _check_converged(trained: list[nn.Parameter], learning_rate: float) -> None:
     if not all(weights.isfinite().all() for weights in trained):
         raise DivergedError(
             f"the weights are no longer finite; the learning rate was {learning_rate:g}, "
             "try a tenth of it"
         )
-    return tuned.eval()
 
 
 def _backward(

@@ -13,12 +13,12 @@ from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-import torch
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from PIL import Image
+from torch import Tensor
 
 BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442",
@@ -91,7 +91,7 @@ def _png(figure: Figure) -> bytes:
     return compressed.getvalue()
 
 
-def digit(image: torch.Tensor, axes: Axes | None = None, title: str = "") -> Axes:
+def digit(image: Tensor, axes: Axes | None = None, title: str = "") -> Axes:
     """Draw one digit, dark ink on white.
 
     Args:
@@ -108,7 +108,7 @@ def digit(image: torch.Tensor, axes: Axes | None = None, title: str = "") -> Axe
 
 
 def digits(
-    images: torch.Tensor, titles: Sequence[str] = (), columns: int = 10, size: float = 0.8
+    images: Tensor, titles: Sequence[str] = (), columns: int = 10, size: float = 0.8
 ) -> Figure:
     """Draw a table of digits.
 

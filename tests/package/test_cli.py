@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from mnist_course import __main__ as cli
-from mnist_course import checkpoints, data, finetune, models, pretrained, samples, train
+from mnist_course import checkpoints, data, finetune, models, samples, train
 from mnist_course.evaluate import evaluate
 from mnist_course.synthetic import handwriting
 from tests.made_up import digits
@@ -123,7 +123,9 @@ def test_finetune_teaches_a_network_drawn_digits(tmp_path, capsys, drawn):
     assert not torch.equal(tensors["conv1.weight"], small.conv1.weight)
     assert torch.equal(tensors["norm1.running_mean"], small.norm1.running_mean)
     digits = samples.to_digits(samples.read_samples(drawn))
-    before, after = (evaluate(n, digits, "cpu").loss for n in (small, pretrained.load(new)))
+    before, after = (
+        evaluate(n, digits, "cpu").loss for n in (small, checkpoints.load_network(new))
+    )
     assert after < before
 
 
@@ -351,10 +353,10 @@ def test_files_may_be_written_under_any_name(tmp_path, monkeypatch, drawn):
     new = tmp_path / "网络.safetensors"
     common = ["--weights", str(small), "--out", str(new)]
     assert cli.main(["finetune", "--digits", str(drawn), *common, "--device", "cpu"]) == 0
-    pretrained.load(new)
+    checkpoints.load_network(new)
     folder = tmp_path / "训练"
     assert cli.main(["train", "--out", str(folder), "--device", "cpu", "--epochs", "0.2"]) == 0
-    pretrained.load(folder / "last.safetensors")
+    checkpoints.load_network(folder / "last.safetensors")
 
 
 def command_line(*arguments: str, **options) -> subprocess.Popen:
@@ -478,7 +480,7 @@ def test_ctrl_c_is_130_and_keeps_what_was_learned(tmp_path, capsys, monkeypatch)
     assert "1 of 10 steps" in capsys.readouterr().out
     assert cli.main(["train", "--out", str(tmp_path), "--device", "cpu", "--resume"]) == 0
     assert "10 of 10 steps" in capsys.readouterr().out
-    pretrained.load(tmp_path / "last.safetensors")
+    checkpoints.load_network(tmp_path / "last.safetensors")
 
 
 @pytest.mark.slow

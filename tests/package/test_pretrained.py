@@ -76,14 +76,14 @@ def test_a_file_of_ones_own_is_loaded(tmp_path):
     path = tmp_path / "own.safetensors"
     checkpoints.save_weights(model, path, network="fast_network", channels="4,6,8")
     images = digits(5).images
-    assert torch.equal(predict(pretrained.load(path), images), predict(model, images))
+    assert torch.equal(predict(checkpoints.load_network(path), images), predict(model, images))
 
 
 def test_half_precision_weights_are_loaded_as_single(tmp_path):
     model = models.course_network((4, 6, 8)).half()
     path = tmp_path / "half.safetensors"
     checkpoints.save_weights(model, path, network="course_network", channels="4,6,8")
-    loaded = pretrained.load(path)
+    loaded = checkpoints.load_network(path)
     assert loaded.conv1.weight.dtype == torch.float32
     assert torch.equal(loaded.conv1.weight, model.conv1.weight.float())
 
@@ -91,19 +91,19 @@ def test_half_precision_weights_are_loaded_as_single(tmp_path):
 def test_files_that_cannot_be_used_are_named(tmp_path):
     path = tmp_path / "weights.safetensors"
     with pytest.raises(checkpoints.CheckpointError, match="no file of weights"):
-        pretrained.load(path)
+        checkpoints.load_network(path)
 
     path.write_bytes(b"\x00" * 100)
     with pytest.raises(checkpoints.CheckpointError, match=r"not a complete \.safetensors"):
-        pretrained.load(path)
+        checkpoints.load_network(path)
 
     path.write_bytes(pretrained.WEIGHTS.read_bytes()[:-1000])
     with pytest.raises(checkpoints.CheckpointError, match=r"not a complete \.safetensors"):
-        pretrained.load(path)
+        checkpoints.load_network(path)
 
     checkpoints.save_weights(torch.nn.Linear(2, 3), path)
     with pytest.raises(checkpoints.CheckpointError, match="does not name its network"):
-        pretrained.load(path)
+        checkpoints.load_network(path)
 
     for lie in (
         {"network": "fast_network", "channels": "8,8,8"},
@@ -114,7 +114,7 @@ def test_files_that_cannot_be_used_are_named(tmp_path):
     ):
         checkpoints.save_weights(models.course_network((4, 6, 8)), path, **lie)
         with pytest.raises(checkpoints.CheckpointError, match=r"another network|cannot be built"):
-            pretrained.load(path)
+            checkpoints.load_network(path)
 
 
 def test_a_wrong_file_leaves_the_model_alone(tmp_path):
