@@ -3,15 +3,12 @@
 Browsers load no modules from ``file://``, so every module of ``mnist_course/static`` is put into a
 function scope of its own. When the page is there, each element with ``data-figure="<module>"`` gets
 its figure, with the options in ``data-options``, in place of the picture inside it.
-
-    python -m tools.page_script OUTDIR
 """
 
 from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
 
 from mnist_course.figures import STATIC, link, read_module
@@ -56,9 +53,3 @@ def write(outdir: Path) -> Path:
     path = outdir / "course.js"
     path.write_text(script(), encoding="ascii")
     return path
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(f"{__doc__}")
-    print(write(Path(sys.argv[1])))
