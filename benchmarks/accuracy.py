@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn import functional
+from torch.nn import functional as F
 
 from benchmarks.watch import Watch
 from mnist_course import checkpoints, data, evaluate, measurements, train
@@ -79,7 +79,7 @@ def train_and_try(name: str, seed: int) -> dict[str, Any]:
     result = evaluate.evaluate(network, held_out, "cpu")
     # Smoothed labels make timid networks: each gets the temperature that suits it best.
     losses = [
-        functional.cross_entropy(result.logits / temperature, result.labels).item()
+        F.cross_entropy(result.logits / temperature, result.labels).item()
         for temperature in torch.logspace(-1, 1, 201).tolist()
     ]
     return {"seed": seed, "errors": len(result.errors), "loss": round(min(losses), 5), **seconds}

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
+from torch.nn import functional as F
 
 from benchmarks.pad import pen_strokes
 from mnist_course import data, measurements, pretrained, train
@@ -43,7 +43,7 @@ BLOCKS = ("linear", "conv3", "conv2", "conv1")  # from the last to the first
 def take(pool: Digits, count: int, seed: int) -> Digits:
     """``count`` digits of the pool; of each kind as many, as long as there are enough."""
     order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))
-    kinds = functional.one_hot(pool.labels[order], 10)
+    kinds = F.one_hot(pool.labels[order], 10)
     rank = ((kinds.cumsum(0) - 1) * kinds).sum(1)  # the how-maniest of its kind each digit is
     return pool[order[rank.argsort(stable=True)[:count]]]
 
@@ -138,7 +138,7 @@ def learn(
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * (1 - step / steps)
         pick = digits[torch.randint(len(digits), (BATCH,), generator=generator)]
-        loss = functional.cross_entropy(network(to_float(pick.images)), pick.labels)
+        loss = F.cross_entropy(network(to_float(pick.images)), pick.labels)
         network.zero_grad()
         loss.backward()
         optimizer.step()

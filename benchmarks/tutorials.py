@@ -240,7 +240,7 @@ def measure(run: Run, training: data.Digits, validation: data.Digits) -> dict[st
             }
         )
         print(f"    epoch {len(curve)}: {result.accuracy:.2%}", flush=True)
-        watch.go_on()
+        watch.resume()
 
     watch = Watch()
     train.fit(

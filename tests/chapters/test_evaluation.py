@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from scipy.stats import binomtest
+from torch.nn import functional as F
 
 from mnist_course.evaluate import Result, expected_calibration_error, mcnemar, wilson_interval
 from tests.chapters.definitions import definitions

@@ -6,11 +6,11 @@ import sys
 import numpy as np
 import safetensors.torch
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
+from torch.nn import functional as F
 
 from mnist_course import export, pretrained
 from mnist_course.models import course_network

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional
+from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from mnist_course import models
@@ -48,7 +48,7 @@ def test_the_gradient_is_that_of_every_parameter():
     network = nn.Linear(4, 3).double()
     x, t = torch.rand(6, 4, dtype=torch.float64), torch.arange(6) % 3
     gradient = chapter["gradient_of"](network, x, t)
-    functional.cross_entropy(network(x), t).backward()
+    F.cross_entropy(network(x), t).backward()
     assert torch.equal(gradient, torch.cat([p.grad.flatten() for p in network.parameters()]))
 
 

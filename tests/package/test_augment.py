@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.nn import functional
+from torch.nn import functional as F
 
 from mnist_course.augment import Affine, Cutout, Elastic, Sequence, Shift, Stroke
 
@@ -78,7 +78,7 @@ def test_an_empty_picture_stays_empty(change):
 def test_a_shift_equals_padding_and_cutting_out(pixels, channels, height, width, seed):
     images = torch.randint(0, 256, (5, channels, height, width), generator=generator(seed)).byte()
     shifted = Shift(pixels)(images, generator(seed))
-    padded = functional.pad(images, (pixels,) * 4)
+    padded = F.pad(images, (pixels,) * 4)
     size = 2 * pixels + 1
     for image, result in zip(padded, shifted, strict=True):
         windows = (
@@ -192,8 +192,8 @@ def test_a_cut_out_is_one_square_of_background_anywhere_inside():
 def test_thicker_and_thinner_are_the_largest_and_the_smallest_of_the_neighbours():
     images = torch.rand(20, 1, 28, 28, generator=generator())
     amount = torch.empty(20).uniform_(-1, 1, generator=generator(5)).view(-1, 1, 1, 1)
-    largest = functional.max_pool2d(images, 3, stride=1, padding=1)
-    smallest = -functional.max_pool2d(-images, 3, stride=1, padding=1)
+    largest = F.max_pool2d(images, 3, stride=1, padding=1)
+    smallest = -F.max_pool2d(-images, 3, stride=1, padding=1)
     target = torch.where(amount > 0, largest, smallest)
     expected = images + amount.abs() * (target - images)
     assert torch.allclose(Stroke(1, 1)(images, generator(5)), expected, atol=1e-6)
