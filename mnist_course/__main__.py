@@ -38,9 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     train = command("train", _train, "Train a network and write its weights.")
     evaluate = command("evaluate", _evaluate, "Measure a network on the test digits.")
     predict = command("predict", _predict, "Read pictures of one digit each.")
-    finetune = command(
-        "finetune", _finetune, "Teach a network the digits that you drew, and write its weights."
-    )
+    finetune = command("finetune", _finetune, "Teach a network the digits that you drew.")
     export = command("export", _export, "Write a network for programs without PyTorch.")
 
     _add_training(train)
@@ -52,8 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="a my-digits.json that the drawing pad saved",
     )
-    tuned = Path("my-network.safetensors")
-    _add_out(finetune, "FILE", "the file of weights to write", tuned)
+    _add_out(finetune, "FILE", "the file of weights to write", Path("my-network.safetensors"))
     _add_out(export, "FILE", "the ONNX file to write")
     for part in (evaluate, predict, finetune, export):
         part.add_argument(
@@ -196,7 +193,7 @@ def _check_nothing_is_lost(folder: Path) -> None:
             return
     except OSError:  # a folder that cannot be: said before the first step
         return
-    state = checkpoints.load_state(path)  # an error, if another program wrote it
+    state = checkpoints.load_state(path)  # raises if another program wrote it
     done, steps = len(state["losses"]), state.get("steps", 0)
     if done < steps:
         raise ValueError(
@@ -228,7 +225,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         try:
             probabilities = predict(network, read_digit(path))[0]
         except (ValueError, OSError) as error:
-            # The other pictures are read all the same.
+            # The other pictures are still read.
             _complain(error)
             code = FAILURE
             continue
@@ -284,7 +281,7 @@ def _check_output(out: Path, read: Path | None) -> None:
 
 def _rank() -> str:
     """Which of the processes this is that ``torchrun`` started; empty if it started none."""
-    # Other launchers set RANK, too, but start no processes that work together here.
+    # Other launchers set RANK too, but their processes do not work together here.
     return os.environ.get("RANK", "") if "TORCHELASTIC_RUN_ID" in os.environ else ""
 
 
@@ -322,7 +319,7 @@ def _finish_printing() -> bool:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError:
-        with contextlib.suppress(OSError):  # else Python tries again, and complains, as it ends
+        with contextlib.suppress(OSError):  # else Python tries again at its end, and complains
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return False
     return True
@@ -331,8 +328,8 @@ def _finish_printing() -> bool:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code.
 
-    0 it worked; 1 it failed; 2 it was called wrongly; 130 it was interrupted. Whatever a user can
-    cause ends in one line on stderr that says what to do.
+    0: it worked. 1: it failed. 2: an argument was wrong. 130: it was interrupted. Every failure
+    that a user can cause ends in one line on stderr that says what to do.
     """
     _print_anything()
     parsed = _parser().parse_args(arguments)

@@ -58,7 +58,7 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read tensors, in the order of their names, and metadata of a ``.safetensors`` file.
 
     Raises:
-        CheckpointError: if the file is missing, or is no such file.
+        CheckpointError: if the file is missing, or is not a ``.safetensors`` file.
     """
     shapes, metadata = _read_header(path)
     try:
@@ -81,7 +81,7 @@ def load_weights(model: nn.Module, path: str | Path) -> dict[str, str]:
     shapes, metadata = _read_header(path)
     _compare(shapes, model, path)  # before more is read than the header
     tensors, _ = read_weights(path)
-    # What shares its memory with another weight is not among them.
+    # Weights that share their memory with another one are not among them.
     model.load_state_dict(weights_for(model, tensors, path), strict=False)
     return metadata
 
@@ -160,7 +160,7 @@ def load_state(path: Path) -> dict[str, Any]:
         dict of numbers each) and ``losses`` (a finite float for every step).
 
     Raises:
-        CheckpointError: if the file is missing, is no such file, or holds something else.
+        CheckpointError: if the file is missing, is not a checkpoint, or holds something else.
     """
     kind = _kind(path)
     if kind is None:
@@ -229,7 +229,7 @@ def _compare(shapes: Mapping[str, tuple[int, ...]], model: nn.Module, path: str 
 
 
 def _like(target: Tensor, value: Tensor, name: str) -> Tensor:
-    """``value`` in the type of ``target``, if it can be one of its numbers."""
+    """``value`` in the type of ``target``, if it can be a weight of it."""
     is_plain = type(value) in (Tensor, nn.Parameter) and value.layout == torch.strided
     if not is_plain or value.is_meta:
         raise CheckpointError(f"{name} is not a plain tensor; save the weights as plain tensors")

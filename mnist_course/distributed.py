@@ -1,10 +1,10 @@
-"""One training on several processes, started by ``torchrun``: each computes a share of each batch.
+"""One training in a process group that ``torchrun`` started: each takes a share of each batch.
 
 Every process holds the whole data set and the whole network, and draws the same batch with the
-same augmentation; then each takes its own part of it. Gradients are averaged by
-``DistributedDataParallel``, batch norm measures the whole batch, and so all processes make the same
-step, which is that of one process alone with the whole batch, up to rounding. Only what a network
-draws itself, in dropout, differs from that.
+same augmentation; then each takes its own part of it. ``DistributedDataParallel`` averages the
+gradients, and batch norm measures the whole batch. So all processes make the same step, and up to
+rounding it is the step that one process alone would make with the whole batch. Only the numbers
+that a network draws itself, in dropout, are different.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ T = TypeVar("T")
 
 
 class TeamError(RuntimeError):
-    """Another process of the team is gone, so that this one cannot go on."""
+    """Another process of the team is gone, so this one cannot go on."""
 
 
 @dataclass(frozen=True)
 class Team:
-    """The processes of a training, seen by one of them.
+    """The process group of a training, seen from one of its processes.
 
     Attributes:
         rank: the number of this one, from 0; the first one writes files and speaks.
@@ -96,7 +96,7 @@ def is_started_by_torchrun() -> bool:
 
 @contextmanager
 def started(device: torch.device) -> Iterator[Team]:
-    """Join the processes that ``torchrun`` started with this one, for as long as it lasts.
+    """Join the process group that ``torchrun`` started, until the ``with`` block ends.
 
     Messages travel by NCCL between NVIDIA GPUs, one for each process of a machine, else by gloo.
 

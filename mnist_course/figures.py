@@ -1,9 +1,9 @@
-"""Figures that answer: alive in JupyterLab and in the book, a picture everywhere else.
+"""Interactive figures: live in JupyterLab and in the book, a picture everywhere else.
 
 Each figure is one JavaScript module in ``static/``, with a function ``mount(element, options)``.
 JupyterLab gets it through anywidget. The page gets it from ``course.js``, which looks for
 ``data-figure`` (see ``tools/page_script.py``). Where neither runs, on paper or in a notebook that
-was reopened, a picture with alternative text stands in its place.
+was reopened, a picture with alternative text takes its place.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def bundle(name: str, folder: Path = STATIC) -> str:
 
 
 class LiveFigure(anywidget.AnyWidget):
-    """A figure that is alive where JavaScript runs, and a picture where it does not.
+    """A figure that is live where JavaScript runs, and a picture where it does not.
 
     A subclass names its module and bundles it::
 
@@ -164,7 +164,7 @@ class LiveFigure(anywidget.AnyWidget):
     Args:
         options: what ``mount`` gets; anything that JSON can hold.
         picture: a finished matplotlib figure, drawn in place of the live one; it is closed.
-        alt: what the picture shows, for people who do not see it.
+        alt: what the picture shows, for people who cannot see it.
         caption: one or two sentences under the picture.
         traits: further synchronised traits of the subclass.
     """
@@ -375,13 +375,14 @@ def receptive_field(layers: Iterable[nn.Module] | None = None, size: int = 28) -
     Args:
         layers: the layers in order, such as an ``nn.Sequential``. Convolutions and poolings are
             taken, with equal height and width; layers that look at one unit at a time are passed
-            over; what follows the first ``Flatten`` is not taken, for its units see everything.
+            over. Everything after the first ``Flatten`` is left out, because its units see all
+            pixels.
             Without layers, those of :func:`mnist_course.models.course_network`.
         size: height and width of the input.
 
     Raises:
         ValueError: if no layer is left, or one has unequal height and width, or does not fit.
-        TypeError: if a layer is of a kind that is not known here.
+        TypeError: if a layer is of an unknown kind.
     """
     stack = [_layer(module) for module in _spatial(course_network() if layers is None else layers)]
     if not stack:

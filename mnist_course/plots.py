@@ -1,6 +1,6 @@
-"""Figures of one hand: a style that reads on white, on dark pages and on paper, with alt text.
+"""Figures in one style, readable on white, on dark pages and on paper, with alternative text.
 
-Colours are those of Okabe and Ito (2008), which people with colour-blindness tell apart.
+The colours are those of Okabe and Ito (2008), which colour-blind people can tell apart.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def show(figure: Figure, alt: str) -> None:
 
     Args:
         figure: the finished figure.
-        alt: what the figure shows, for people who do not see it: one or two sentences with the
-            finding, not "a plot of x".
+        alt: what the figure shows, for people who cannot see it: one or two sentences that state
+            the finding, not "a plot of x".
 
     Raises:
         ValueError: if ``alt`` is too short to say anything.
@@ -96,7 +96,7 @@ def digit(image: Tensor, axes: Axes | None = None, title: str = "") -> Axes:
 
     Args:
         image: ``(28, 28)`` or ``(1, 28, 28)``; bytes, or floats where more is darker.
-        axes: where to draw; a new figure if not given.
+        axes: where to draw; by default a new figure.
         title: a few words above it.
     """
     axes = axes or plt.subplots(figsize=(2.2, 2.2))[1]

@@ -66,22 +66,22 @@ if TYPE_CHECKING:
 
 
 class DivergedError(ArithmeticError):
-    """Training met a loss or weights that are not finite; the message says where and why."""
+    """A loss, a weight or a buffer is no longer finite; the message says where and why."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the history: an epoch, or what was done of the last one.
+    """One line of the history: an epoch, or the part that was done of the last one.
 
     Attributes:
-        epoch: how often the training digits have been seen by now.
-        step: how many steps have been made by now.
+        epoch: how often the training digits have been seen so far.
+        step: how many steps have been made so far.
         learning_rate: that of the last step.
-        training_loss: the mean over the steps since the line before, as they were minimised: with
-            augmentation and label smoothing, while the weights were changing.
+        training_loss: the mean of the minimised losses since the line before: with augmentation
+            and label smoothing, while the weights were changing.
         validation_loss: the mean cross-entropy on the validation digits; nan without any.
         validation_accuracy: the share of them read correctly, 0 … 1; nan without any.
-        seconds: time spent by now.
+        seconds: time spent so far.
     """
 
     epoch: float
@@ -102,7 +102,7 @@ class History:
         losses: the training loss of every step.
         steps: how many steps the recipe asks for.
         device: where it ran.
-        source: the training data, to be quoted beside any number.
+        source: the training data, to quote beside any number.
         stopped: why it ended before its last step; empty if it did not.
     """
 
@@ -189,17 +189,17 @@ def fit(
             returning ``True``.
 
     Returns:
-        The history of the whole training, with what was done before it was resumed.
+        The history of the whole training, including the part before it was resumed.
 
     Raises:
-        TypeError: if an argument is of another type, or the model does not return a tensor.
+        TypeError: if an argument is of the wrong type, or the model does not return a tensor.
         ValueError: if data, recipe, model or device do not fit; nothing has been changed then.
-        CheckpointError: if there is nothing to resume, or something else than this training.
+        CheckpointError: if there is nothing to resume, or it is not this training.
         DivergedError: if the loss, a weight or a buffer is no longer finite; the model keeps the
             last good state.
         MemoryError: if a batch does not fit into memory; the message says which size to try.
-        OSError: if a checkpoint cannot be written: before the first step where that can be known,
-            else the one before is whole, and the model trained.
+        OSError: if a checkpoint cannot be written: before the first step if that is known then;
+            later, the one before is still whole, and the model is trained.
     """
     # What is asked for.
     device, processes, seed = choose_device(device), team(), seed_of(seed)
@@ -449,10 +449,10 @@ class _Flag:
 def _interrupts(processes: Team) -> Iterator[_Flag]:
     """Turn the first Ctrl-C into a flag, so that a step is never left half done.
 
-    The second one interrupts at once. Python gives signals to the main thread only. Of several
-    processes each would see its flag at another step, and wait for the others for ever. A handler
-    that was not set from Python (None) could not be put back, and a process that ignores Ctrl-C,
-    as one in the background does, goes on to ignore it.
+    The second one interrupts at once. Python gives signals to the main thread only. Each of several
+    processes would see its flag at a different step, and wait for the others for ever. A handler
+    that was not set from Python (None) could not be put back. A process that ignores Ctrl-C, like
+    one in the background, goes on ignoring it.
     """
     flag = _Flag()
     before = signal.getsignal(signal.SIGINT)
@@ -477,7 +477,7 @@ def _bar(done: int, steps: int, show: bool) -> Any:
     """A progress bar, in a terminal or a notebook."""
     if show:
         from tqdm.auto import tqdm
-    else:  # the other one takes long to import, in a notebook
+    else:  # in a notebook the other one takes long to import
         from tqdm import tqdm
 
     return tqdm(initial=done, total=steps, unit="step", disable=not show)
@@ -770,7 +770,7 @@ class _Checkpoints:
 def name_of(model: nn.Module, recipe: Recipe) -> dict[str, str]:
     """The name of the network for the header of its file, if it is the one of the recipe."""
     model, named = unwrapped(model), recipe.build()
-    # Layers without weights count, too: with another pooling it is another network.
+    # Layers without weights count too: with another pooling it is another network.
     if str(model) != str(named) or runs.shapes_of(model.state_dict()) != runs.shapes_of(
         named.state_dict()
     ):
