@@ -264,7 +264,7 @@ def _seconds(function: Callable[[], object]) -> float:
 
 
 def breakdown(name: str, digits: data.Digits, steps: int = 60) -> list[dict[str, Any]]:
-    """Which operations of a recipe take the processor's time, the longest first."""
+    """Which operations of a recipe take CPU time, the longest first."""
     recipe = train.RECIPES[name]
     few = replace(recipe, epochs=steps / (len(digits) // recipe.batch_size))
 

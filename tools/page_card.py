@@ -1,4 +1,4 @@
-"""Draw ``card.png``: the picture that goes with a link to the book where somebody shares it.
+"""Draw ``card.png``: the picture that goes with a shared link to the book.
 
 The digits on it are those of :mod:`mnist_course.synthetic`: drawn by a program, from no data set.
 """

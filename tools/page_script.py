@@ -1,8 +1,8 @@
 """Write ``course.js``: the interactive figures as one classic script, for pages without a server.
 
 Browsers load no modules from ``file://``, so every module of ``mnist_course/static`` is put into a
-function scope of its own. When the page is there, each element with ``data-figure="<module>"`` gets
-its figure, with the options in ``data-options``, in place of the picture inside it.
+function scope of its own. When the page has loaded, each element with ``data-figure="<module>"``
+gets its figure, with the options in ``data-options``, in place of the picture inside it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ else start();
 
 
 def script(folder: Path = STATIC) -> str:
-    """The text of ``course.js``, in ASCII, so that no page's encoding can spoil it."""
+    """The text of ``course.js``, in ASCII, so the encoding of a page cannot spoil it."""
     names = sorted(path.stem for path in folder.glob("*.js"))
     figures = [name for name in names if "mount" in read_module(name, folder).exports]
     mounts = ", ".join(f'"{name}": modules["{name}"].mount' for name in figures)

@@ -2,7 +2,7 @@
 
 A page that was opened from a disk may load scripts but no other files, so the weights are a script:
 one string of base64, which ``mnist_course/static/kernel.js`` reads when a page has a pad. Beside
-them stand a few digits in several hands, on which a network that was taught in the page is tried.
+them are a few digits by several writers, to try a network that was taught on the page.
 """
 
 from __future__ import annotations
