@@ -277,7 +277,7 @@ def test_the_head_is_the_layer_whose_output_are_the_logits(network):
 
 def test_a_network_without_such_a_layer_has_no_head():
     late = nn.Sequential(nn.Flatten(), nn.Linear(784, 10), nn.ReLU())
-    with pytest.raises(ValueError, match="no linear layer whose output are the logits"):
+    with pytest.raises(ValueError, match="no linear layer that returns the logits"):
         finetune.head_of(late)
 
 

@@ -16,7 +16,7 @@ def numbers() -> dict:
     return json.loads(train_pretrained.NUMBERS.read_text(encoding="utf-8"))
 
 
-def test_it_loads_in_eval_mode_on_the_processor():
+def test_it_loads_in_eval_mode_on_the_cpu():
     model = pretrained.load()
     assert not any(module.training for module in model.modules())
     assert {weights.device.type for weights in model.parameters()} == {"cpu"}

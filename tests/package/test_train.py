@@ -570,7 +570,7 @@ def test_a_device_that_is_not_there_is_named(monkeypatch):
 
 
 @pytest.mark.parametrize("fast", [True, False])
-def test_training_is_in_float32_on_any_processor_unless_it_is_asked_for_more(fast, monkeypatch):
+def test_training_is_in_float32_on_any_cpu_unless_mixed_precision_is_asked_for(fast, monkeypatch):
     plain, auto = SMALL.build(), SMALL.build()
     fit(plain)
     monkeypatch.setattr("mnist_course.train.has_fast_bfloat16", lambda device: fast)

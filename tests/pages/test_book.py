@@ -140,7 +140,7 @@ class Visit:
 
 def opened(browser, inside: str, **options):
     """A tab for which there is no network but ``inside``, and the visit that it writes on."""
-    # A proxy that nobody answers, rather than a route for every request: that would turn off the
+    # A proxy that does not answer, rather than a route for every request: that would turn off the
     # browser's cache, and each page would compile MathJax again.
     context = browser.new_context(
         viewport=WIDE, proxy={"server": "http://127.0.0.1:9", "bypass": "127.0.0.1"}, **options
