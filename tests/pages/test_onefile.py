@@ -7,6 +7,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
 
@@ -139,7 +140,7 @@ def test_links_of_an_e_book_lead_somewhere_in_it(documents) -> None:
 
 
 @pytest.fixture(scope="module")
-def printed(site: Path, tmp_path_factory: pytest.TempPathFactory):
+def printed(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The PDF, read; printing refuses what is wider than a sheet."""
     pypdf = pytest.importorskip("pypdf")
     if browsers.executable() is None:
