@@ -346,7 +346,7 @@ def _problem_of_state(state: Any) -> str:
     if not all(type(loss) is float and math.isfinite(loss) for loss in state["losses"]):
         return "expected the losses to be finite numbers"
     rows = state["rows"]
-    steps = [row.get("step") if isinstance(row, dict) else None for row in rows]
+    steps: list[Any] = [row.get("step") if isinstance(row, dict) else None for row in rows]
     if not steps or not all(type(step) is int and step > 0 for step in steps):
         return "expected rows with a step each, from 1"
     if not all(type(number) in (int, float) for row in rows for number in row.values()):
