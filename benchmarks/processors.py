@@ -29,8 +29,8 @@ from mnist_course import data, measurements
 from tools import chapters
 from tools.outputs import ANYTHING, deviation, without_pictures
 
-# A name, and what the environment of its kernel says. Where it says BFLOAT16, the kernel claims that
-# the processor is fast at it, and whatever takes bfloat16 where it is fast takes it.
+# A name, and what the environment of its kernel says. Where it says BFLOAT16, the kernel claims
+# that the processor is fast at it: what takes bfloat16 where it is fast takes it then.
 PROCESSORS: dict[str, dict[str, str]] = {
     "own, 1 thread": {"OMP_NUM_THREADS": "1"},
     "own, 2 threads": {"OMP_NUM_THREADS": "2"},
