@@ -33,8 +33,8 @@ from tools.outputs import ANYTHING, deviation, without_pictures
 # that the processor is fast at it: what takes bfloat16 where it is fast takes it then.
 PROCESSORS: dict[str, dict[str, str]] = {
     "own, 1 thread": {"OMP_NUM_THREADS": "1"},
-    "own, 2 threads": {"OMP_NUM_THREADS": "2"},
-    "own, 4 threads": {"OMP_NUM_THREADS": "4"},
+    "own, 2 threads": {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"},
+    "own, 4 threads": {"OMP_NUM_THREADS": "4", "OMP_WAIT_POLICY": "passive"},
     "SSE4.1": {
         "ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "OMP_NUM_THREADS": "1",
     },
