@@ -169,6 +169,9 @@ export class Sheet {
       this.act(pointers.cancel(event.pointerId), event),
     );
     on(element, "contextmenu", (event) => event.preventDefault()); // a long press draws
+    // A stroke that is lifted in full swing is a fling to the browser, though nothing scrolls here, and
+    // a tap that follows would only stop it. A touch that is refused makes no gesture at all.
+    on(element, "touchstart", (event) => event.cancelable && event.preventDefault());
     on(element, "keydown", (event) => {
       if (pointers.active || !this.key(event)) return;
       event.preventDefault();

@@ -497,7 +497,6 @@ def test_on_a_phone_a_digit_is_saved_without_the_page_moving(open_page: Open):
         assert page.evaluate("[scrollY, visualViewport.scale]") == before
 
 
-@pytest.mark.xfail(reason="a tap soon after a stroke is sometimes lost", strict=False)
 def test_on_a_phone_many_digits_are_drawn_and_saved_without_scrolling(open_page: Open):
     with open_page(width=390, has_touch=True, is_mobile=True) as page:
         page.set_viewport_size({"width": 390, "height": 700})
