@@ -105,10 +105,7 @@ test("whole numbers are multiplied by the step of their channel, and without ste
   data.set(new Uint8Array(Float32Array.from({ length: 10 }, (_, k) => 2 ** -k).buffer));
   new Int8Array(data.buffer, 80).forEach((_, k, numbers) => (numbers[k] = (k % 255) - 127));
   const written = (/** @type {object} */ change, numbers = data) =>
-    file(
-      { version: 1, input: [1, 28, 28], layers: [{ op: "flatten", name: "f" }, whole(change)] },
-      numbers,
-    );
+    file({ version: 1, input: [1, 28, 28], layers: [{ op: "flatten", name: "f" }, whole(change)] }, numbers);
   const { weight } = headOf(parseModel(written({})));
   assert.deepEqual(
     weight,
