@@ -1,15 +1,15 @@
-"""How well a single small network can read digits, given minutes, and how well a few of them do.
+"""How well a small network reads digits after minutes of training, alone and in an ensemble.
 
     OMP_NUM_THREADS=1 python -m benchmarks.accuracy choose --jobs 2   # half an hour on two cores
     … choose --jobs 2 --seeds 2 --only "as it was chosen" "Adam, no weight decay"   # 10 minutes
     OMP_NUM_THREADS=1 python -m benchmarks.accuracy test --jobs 2     # five seeds: 45 minutes
 
 ``choose`` trains the network of the recipe ``accurate`` with several augmentations and settings on
-50,000 training digits and tries each on the other 10,000: so the recipe was chosen. ``test`` trains
-with each recipe of the course on all 60,000 from several seeds, and reads the test digits once for
-each network when it is done, and once for all networks of a recipe together: the mean of their
-probabilities is the answer of the ensemble. Both save after each run, and go on where they were;
-the weights lie in ``build/accuracy``.
+50,000 training digits and tries each on the other 10,000; the recipe was chosen by this. ``test``
+trains with each recipe of the course on all 60,000 from several seeds, and reads the test digits
+once for each network when it is done, and once for all networks of a recipe together: the mean of
+their probabilities is the answer of the ensemble. Both save after each run, and resume where they
+ended; the weights are in ``build/accuracy``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn import functional
+from torch.nn import functional as F
 
 from benchmarks.watch import Watch
 from mnist_course import checkpoints, data, evaluate, measurements, train
@@ -77,9 +77,9 @@ def train_and_try(name: str, seed: int) -> dict[str, Any]:
     training, held_out = data.load("train").split(HELD_OUT)
     network, seconds = fitted(CANDIDATES[name], training, seed)
     result = evaluate.evaluate(network, held_out, "cpu")
-    # Smoothed labels make timid networks: each gets the temperature that suits it best.
+    # Smoothed labels make networks underconfident: each gets the temperature that suits it best.
     losses = [
-        functional.cross_entropy(result.logits / temperature, result.labels).item()
+        F.cross_entropy(result.logits / temperature, result.labels).item()
         for temperature in torch.logspace(-1, 1, 201).tolist()
     ]
     return {"seed": seed, "errors": len(result.errors), "loss": round(min(losses), 5), **seconds}
@@ -151,7 +151,7 @@ def main() -> None:
         sys.exit("this needs the real MNIST: set MNIST_COURSE_DATA to a folder that has it")
     known = CANDIDATES if options.part == "choose" else train.RECIPES
     if unknown := set(options.only) - set(known):
-        parser.error(f"unknown: {', '.join(unknown)}; choose of {', '.join(known)}")
+        parser.error(f"unknown: {', '.join(unknown)}; choose from {', '.join(known)}")
     recipes = {name: known[name] for name in options.only or known}
     try:
         found = measurements.load(NAME)

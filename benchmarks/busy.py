@@ -3,8 +3,9 @@
     python -m benchmarks.busy
 
 With as many threads as cores, every operation waits for the one thread that shares its core with
-the other program. Each case runs in a process of its own, as the number of threads is read when
-PyTorch starts; nothing else should run meanwhile. A run that takes longer than ``LIMIT`` is ended.
+the other program. Each case runs in a process of its own, because PyTorch reads the number of
+threads when it starts; nothing else should run meanwhile. A run that takes longer than
+``LIMIT`` is ended.
 """
 
 from __future__ import annotations

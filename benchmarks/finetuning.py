@@ -1,10 +1,10 @@
 """What a network trained on MNIST is worth for other digits, and what it forgets.
 
-    python -m benchmarks.finetuning     # about eight minutes of processor time
+    python -m benchmarks.finetuning     # about eight minutes of CPU time
 
 First, digits drawn with a pen (see :mod:`benchmarks.pad`): the network of the course is fine-tuned
 on a few of them in several ways, and measured on others, and on MNIST's validation digits, which it
-must not forget. Then, the UCI digits of scikit-learn, other people's on another scanner: training
+must not forget. Then the UCI digits of scikit-learn (other people, another scanner): training
 from scratch against five ways to start from the network of the course. Each setting is run from
 five seeds; a seed decides which examples are learned from, and the order. The learning rates for
 the UCI digits are chosen by another seed on digits that measure nothing.
@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
+from torch.nn import functional as F
 
 from benchmarks.pad import pen_strokes
 from mnist_course import data, measurements, pretrained, train
@@ -32,7 +32,7 @@ from mnist_course.samples import to_digits
 SEEDS, CHOOSING_SEED = range(5), 100
 PEN_POOL, PEN_HELD_OUT = 1000, 2000
 STEPS, BATCH = 60, 32
-SCRATCH_STEPS = 4 * STEPS  # who starts from nothing has further to go
+SCRATCH_STEPS = 4 * STEPS  # from random weights it has further to go
 PEN_STEPS = 100
 COUNTS = (10, 50, 500, 1197)
 RATES = (0.0003, 0.001, 0.003)
@@ -41,10 +41,11 @@ BLOCKS = ("linear", "conv3", "conv2", "conv1")  # from the last to the first
 
 
 def take(pool: Digits, count: int, seed: int) -> Digits:
-    """``count`` digits of the pool; of each kind as many, as long as there are enough."""
+    """``count`` digits of the pool, as many of each kind as long as there are enough."""
     order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))
-    kinds = functional.one_hot(pool.labels[order], 10)
-    rank = ((kinds.cumsum(0) - 1) * kinds).sum(1)  # the how-maniest of its kind each digit is
+    kinds = F.one_hot(pool.labels[order], 10)
+    # Whether a digit is the first, the second, … of its kind.
+    rank = ((kinds.cumsum(0) - 1) * kinds).sum(1)
     return pool[order[rank.argsort(stable=True)[:count]]]
 
 
@@ -138,7 +139,7 @@ def learn(
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * (1 - step / steps)
         pick = digits[torch.randint(len(digits), (BATCH,), generator=generator)]
-        loss = functional.cross_entropy(network(to_float(pick.images)), pick.labels)
+        loss = F.cross_entropy(network(to_float(pick.images)), pick.labels)
         network.zero_grad()
         loss.backward()
         optimizer.step()

@@ -159,7 +159,7 @@ def in_lab() -> dict[str, float]:
     """Milliseconds from lifting the pen to the kernel's answer, in JupyterLab."""
     from playwright.sync_api import sync_playwright
 
-    from tests import test_pad_lab as lab
+    from tests.pages import test_pad_lab as lab
     from tools.browser import FLAGS, executable
 
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:

@@ -30,7 +30,7 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import nn
-from torch.nn import functional
+from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
@@ -98,7 +98,7 @@ def train_tutorial_e(digits: PerSample, seed: int) -> Training:
     for _ in range(10):
         for images, labels in loader:
             optimizer.zero_grad()
-            functional.cross_entropy(network(images), labels).backward()
+            F.cross_entropy(network(images), labels).backward()
             optimizer.step()
         yield network
 
@@ -116,7 +116,7 @@ def train_examples(digits: PerSample, seed: int) -> Training:
         network.train()
         for images, labels in loader:
             optimizer.zero_grad()
-            functional.nll_loss(network(images).log_softmax(1), labels).backward()
+            F.nll_loss(network(images).log_softmax(1), labels).backward()
             optimizer.step()
         schedule.step()
         yield network
@@ -133,7 +133,7 @@ def train_mnist_fast(digits: tuple[torch.Tensor, torch.Tensor], seed: int) -> Tr
     )
     for x, y in zip(images.split(256), labels.split(256), strict=True):
         optimizer.zero_grad()
-        functional.nll_loss(network(x).log_softmax(1), y).backward()
+        F.nll_loss(network(x).log_softmax(1), y).backward()
         optimizer.step()
         schedule.step()
     yield network
@@ -217,7 +217,7 @@ def measure(name: str, digits: data.Digits, test: data.Digits, seed: int, epochs
         if tested.accuracy >= GOAL or len(parts) == epochs:
             break
         network.train()
-        watch.go_on()
+        watch.resume()
     return {"seed": seed, **parts[-1], "epochs": parts}
 
 
@@ -233,7 +233,7 @@ def one_step(
     labels = torch.randint(10, (recipe.batch_size,))
 
     def step() -> None:
-        functional.cross_entropy(network(images), labels).backward()
+        F.cross_entropy(network(images), labels).backward()
 
     return step
 
@@ -264,7 +264,7 @@ def _seconds(function: Callable[[], object]) -> float:
 
 
 def breakdown(name: str, digits: data.Digits, steps: int = 60) -> list[dict[str, Any]]:
-    """Which operations of a recipe take the processor's time, the longest first."""
+    """Which operations of a recipe take CPU time, the longest first."""
     recipe = train.RECIPES[name]
     few = replace(recipe, epochs=steps / (len(digits) // recipe.batch_size))
 

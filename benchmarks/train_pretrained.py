@@ -1,11 +1,11 @@
 """Train the network that ships with the course, measure it, and write its card.
 
     python -m benchmarks.train_pretrained            # trains: minutes
-    python -m benchmarks.train_pretrained --resume   # goes on with a training that was broken off
+    python -m benchmarks.train_pretrained --resume   # resumes an interrupted training
     python -m benchmarks.train_pretrained --card     # writes the card again from the numbers
 
 Everything was chosen on 5,000 digits held out of the training set; the test set is read once, at
-the end. The numbers go to ``mnist_course/weights/card.json``, the card is made from them.
+the end. The numbers go to ``mnist_course/weights/card.json``, and the card is made from them.
 """
 
 from __future__ import annotations
@@ -87,18 +87,18 @@ stroke), so that it reads more than the pens of MNIST.
 
 {recipe_lines}
 
-`python -m benchmarks.train_pretrained` does it again. On another processor, or with another
-number of threads, rounding differs, and with it the weights, and a few of the answers.
+`python -m benchmarks.train_pretrained` trains it again. On another CPU, or with another
+number of threads, rounding differs, and so do the weights and a few of the answers.
 
 ## What it cannot do
 
 - It reads one upright digit, centred and brought to size as MNIST's are: `mnist_course.strokes`
   does that for strokes, `mnist_course.photos` for pictures. It was not trained to read a digit that
-  lies far from the centre, stands on its head or is part of a number.
+  is far from the centre, upside down or part of a number.
 - It always answers with a digit: a letter or a scribble gets one too, perhaps with confidence.
 - MNIST was written in the United States; a seven with a bar, or a one with a long upstroke, is
   rarer in it than elsewhere.
-- It is made for learning. Nothing of weight should hang on its answer.
+- It is made for learning. Do not let anything important depend on its answer.
 
 MNIST: LeCun, Cortes and Burges, from NIST's Special Databases 1 and 3.
 """
@@ -145,7 +145,7 @@ def run(resume: bool) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--card", action="store_true", help="only write the card again")
-    parser.add_argument("--resume", action="store_true", help="go on with a broken-off training")
+    parser.add_argument("--resume", action="store_true", help="resume an interrupted training")
     arguments = parser.parse_args()
     if not arguments.card:
         files.write(NUMBERS, json.dumps(run(arguments.resume), indent=2) + "\n")

@@ -12,12 +12,12 @@ Four studies, each with the networks as repaired, on 55,000 training digits of M
   epochs: kernel size, depth, pooling, dropout, a missing ReLU, the optimiser and its rate.
 - ``softmax``: network B with and without the softmax that it published, ten epochs.
 
-Each run notes the validation accuracy (5,000 digits) and the loss after every epoch, processor and
+Each run notes the validation accuracy (5,000 digits) and the loss after every epoch, CPU and
 wall-clock seconds of the training alone, parameters, and multiply-adds for one digit. The runs of
 ``taught``, ``course`` and ``softmax`` read the test set once, when they have ended; ``parts`` never
-does, as one would choose by it. Results are saved after each run, and a broken-off script goes on
-where it was. On one core a seed takes about 40 minutes for ``taught`` and 6 for ``course`` and
-``parts`` together, and there are three.
+does, because its numbers invite a choice. Results are saved after each run, and an interrupted
+script resumes where it was. On one core a seed takes about 40 minutes for ``taught`` and 6 for
+``course`` and ``parts`` together, and there are three.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Plain(train.Recipe):
 
     Attributes:
         rule: ``"sgd"`` (with classical momentum ``betas[0]``, not Nesterov's), ``"rmsprop"`` or
-            ``"adam"``, each with PyTorch's own settings but for the rate.
+            ``"adam"``, each with PyTorch's own settings except the rate.
     """
 
     rule: str = "sgd"
@@ -68,7 +68,7 @@ class Plain(train.Recipe):
 
 
 MOMENTUM = {"a": 0.5, "b": 0.0, "c": 0.9, "d": 0.0, "e": 0.9}
-"""What each tutorial asks for; all with rate 0.01 but B, which names SGD alone."""
+"""What each tutorial asks for; all with rate 0.01 except B, which only names SGD."""
 
 RATES = {
     "sgd": (0.01, 0.03, 0.1),
@@ -211,7 +211,7 @@ def bill(model: nn.Module) -> dict[str, int]:
 
 
 def accuracy_in_training_mode(model: nn.Module, digits: data.Digits, seed: int) -> float:
-    """What one reads who forgets ``model.eval()``: dropout is at work."""
+    """The accuracy without ``model.eval()``: dropout is still active."""
     right = 0
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -240,7 +240,7 @@ def measure(run: Run, training: data.Digits, validation: data.Digits) -> dict[st
             }
         )
         print(f"    epoch {len(curve)}: {result.accuracy:.2%}", flush=True)
-        watch.go_on()
+        watch.resume()
 
     watch = Watch()
     train.fit(
@@ -267,7 +267,7 @@ def measure(run: Run, training: data.Digits, validation: data.Digits) -> dict[st
 
 
 def summary(done: list[dict[str, Any]]) -> str:
-    """Mean validation accuracy of each case, for the eye of whoever runs this."""
+    """Mean validation accuracy of each case, to print."""
     cases: dict[tuple[str, str], list[float]] = {}
     for numbers in done:
         cases.setdefault((numbers["study"], numbers["case"]), []).append(numbers["validation"])
@@ -299,7 +299,7 @@ def main() -> None:
         )
         print(
             f"{run.study:8} {run.case:32} seed {run.seed}: validation {numbers['validation']:.2%}, "
-            f"{numbers['processor_seconds']:.0f} s of processor, {numbers['seconds']:.0f} s",
+            f"{numbers['processor_seconds']:.0f} s of CPU, {numbers['seconds']:.0f} s",
             flush=True,
         )
     print(summary(done))

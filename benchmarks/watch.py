@@ -10,10 +10,10 @@ class Watch:
 
     def __init__(self) -> None:
         self.wall = self.cpu = 0.0
-        self.go_on()
+        self.resume()
 
-    def go_on(self) -> None:
-        """Let the clock run."""
+    def resume(self) -> None:
+        """Let the clock run on."""
         self.since = time.perf_counter(), time.process_time()
 
     def pause(self) -> None:

@@ -36,41 +36,13 @@ def _parser() -> argparse.ArgumentParser:
         return part
 
     train = command("train", _train, "Train a network and write its weights.")
-    train.add_argument(
-        "--recipe",
-        type=_recipe,
-        default="fast",
-        help="sprint, fast, standard or accurate (default: %(default)s)",
-    )
-    train.add_argument(
-        "--epochs", type=_positive, help="instead of the recipe's; may be a fraction"
-    )
-    train.add_argument("--batch-size", type=_count, metavar="N", help="instead of the recipe's")
-    train.add_argument(
-        "--out",
-        type=Path,
-        default=Path("runs/latest"),
-        metavar="DIR",
-        help="folder for the weights, the history, and what resuming needs (default: %(default)s)",
-    )
-    train.add_argument("--seed", type=_seed, default=0, help="default: %(default)s")
-    train.add_argument("--resume", action="store_true", help="go on with the training in DIR")
-    train.add_argument(
-        "--mixed-precision",
-        action=argparse.BooleanOptionalAction,
-        default="auto",
-        help="compute in bfloat16 (default: where the hardware is quick at it)",
-    )
-    train.add_argument(
-        "--cuda-graph", action="store_true", help="record a step once and replay it: NVIDIA GPUs"
-    )
-
     evaluate = command("evaluate", _evaluate, "Measure a network on the test digits.")
     predict = command("predict", _predict, "Read pictures of one digit each.")
+    finetune = command("finetune", _finetune, "Teach a network the digits that you drew.")
+    export = command("export", _export, "Write a network for programs without PyTorch.")
+
+    _add_training(train)
     predict.add_argument("images", nargs="+", metavar="IMAGE", help="a PNG or JPEG of one digit")
-    finetune = command(
-        "finetune", _finetune, "Teach a network the digits that you drew, and write its weights."
-    )
     finetune.add_argument(
         "--digits",
         type=Path,
@@ -78,18 +50,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="a my-digits.json that the drawing pad saved",
     )
-    finetune.add_argument(
-        "--out",
-        type=Path,
-        default=Path("my-network.safetensors"),
-        metavar="FILE",
-        help="the file of weights to write (default: %(default)s)",
-    )
-    export = command("export", _export, "Write a network for programs without PyTorch.")
-    export.add_argument(
-        "--out", type=Path, required=True, metavar="FILE", help="the ONNX file to write"
-    )
-
+    _add_out(finetune, "FILE", "the file of weights to write", Path("my-network.safetensors"))
+    _add_out(export, "FILE", "the ONNX file to write")
     for part in (evaluate, predict, finetune, export):
         part.add_argument(
             "--weights",
@@ -105,6 +67,46 @@ def _parser() -> argparse.ArgumentParser:
             help="auto, cpu, cuda or mps (default: %(default)s)",
         )
     return parser
+
+
+def _add_training(train: argparse.ArgumentParser) -> None:
+    train.add_argument(
+        "--recipe",
+        type=_recipe,
+        default="fast",
+        help="sprint, fast, standard or accurate (default: %(default)s)",
+    )
+    train.add_argument(
+        "--epochs", type=_positive, help="instead of the recipe's; may be a fraction"
+    )
+    train.add_argument("--batch-size", type=_count, metavar="N", help="instead of the recipe's")
+    folder = Path("runs/latest")
+    _add_out(train, "DIR", "folder for the weights, the history, and what resuming needs", folder)
+    train.add_argument("--seed", type=_seed, default=0, help="default: %(default)s")
+    train.add_argument("--resume", action="store_true", help="go on with the training in DIR")
+    train.add_argument(
+        "--mixed-precision",
+        action=argparse.BooleanOptionalAction,
+        default="auto",
+        help="compute in bfloat16 (default: where the hardware is quick at it)",
+    )
+    train.add_argument(
+        "--cuda-graph", action="store_true", help="record a step once and replay it: NVIDIA GPUs"
+    )
+
+
+def _add_out(
+    part: argparse.ArgumentParser, metavar: str, text: str, default: Path | None = None
+) -> None:
+    """The option that says what to write; it must be given where there is no default."""
+    part.add_argument(
+        "--out",
+        type=Path,
+        required=default is None,
+        default=default,
+        metavar=metavar,
+        help=text if default is None else f"{text} (default: %(default)s)",
+    )
 
 
 def _positive(text: str) -> float:
@@ -191,7 +193,7 @@ def _check_nothing_is_lost(folder: Path) -> None:
             return
     except OSError:  # a folder that cannot be: said before the first step
         return
-    state = checkpoints.load_state(path)  # an error, if another program wrote it
+    state = checkpoints.load_state(path)  # raises if another program wrote it
     done, steps = len(state["losses"]), state.get("steps", 0)
     if done < steps:
         raise ValueError(
@@ -201,9 +203,9 @@ def _check_nothing_is_lost(folder: Path) -> None:
 
 
 def _network(arguments: argparse.Namespace) -> nn.Module:
-    from mnist_course import pretrained
+    from mnist_course import checkpoints, pretrained
 
-    return pretrained.load(arguments.weights)
+    return checkpoints.load_network(arguments.weights or pretrained.WEIGHTS)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
@@ -223,7 +225,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         try:
             probabilities = predict(network, read_digit(path))[0]
         except (ValueError, OSError) as error:
-            # The other pictures are read all the same.
+            # The other pictures are still read.
             _complain(error)
             code = FAILURE
             continue
@@ -279,7 +281,7 @@ def _check_output(out: Path, read: Path | None) -> None:
 
 def _rank() -> str:
     """Which of the processes this is that ``torchrun`` started; empty if it started none."""
-    # Other launchers set RANK, too, but start no processes that work together here.
+    # Other launchers set RANK too, but their processes do not work together here.
     return os.environ.get("RANK", "") if "TORCHELASTIC_RUN_ID" in os.environ else ""
 
 
@@ -317,7 +319,7 @@ def _finish_printing() -> bool:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError:
-        with contextlib.suppress(OSError):  # else Python tries again, and complains, as it ends
+        with contextlib.suppress(OSError):  # else Python tries again at its end, and complains
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return False
     return True
@@ -326,8 +328,8 @@ def _finish_printing() -> bool:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code.
 
-    0 it worked; 1 it failed; 2 it was called wrongly; 130 it was interrupted. Whatever a user can
-    cause ends in one line on stderr that says what to do.
+    0: it worked. 1: it failed. 2: an argument was wrong. 130: it was interrupted. Every failure
+    that a user can cause ends in one line on stderr that says what to do.
     """
     _print_anything()
     parsed = _parser().parse_args(arguments)

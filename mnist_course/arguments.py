@@ -1,7 +1,8 @@
-"""Numbers and arrays as people pass them, turned into what the package computes with.
+"""Numbers and arrays as people pass them, converted to what the package computes with.
 
 A learning rate may come from NumPy, a seed from a tensor, labels from a column of pandas. Each is
-turned into one plain type where a function takes it, or refused with a message that names its type.
+converted to one plain type where a function takes it, or refused with a message that names its
+type.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def real(value: Any, name: str) -> int | float:
         name: what the message calls it.
 
     Raises:
-        TypeError: if it is no real number; a truth value and a text are none.
+        TypeError: if it is not a real number; a truth value and a text are not.
         ValueError: if it is not finite.
     """
     plain = _plain(value, name)
@@ -45,10 +46,10 @@ def real(value: Any, name: str) -> int | float:
 
 
 def positive(value: Any, name: str) -> int | float:
-    """A Python number above 0, as :func:`real`.
+    """Like :func:`real`, for a number above 0.
 
     Raises:
-        TypeError: if it is no real number.
+        TypeError: if it is not a real number.
         ValueError: if it is not finite, or not above 0.
     """
     plain = _plain(value, name)
@@ -76,7 +77,7 @@ def whole(value: Any, name: str, least: int | None = None) -> int:
         least: the smallest that is allowed.
 
     Raises:
-        TypeError: if it is no number.
+        TypeError: if it is not a number.
         ValueError: if it is not whole, not finite, or too small.
     """
     plain = real(value, name)
@@ -104,7 +105,7 @@ def seed_of(value: Any) -> int:
     """A seed that PyTorch's generators take.
 
     Raises:
-        TypeError: if it is no number.
+        TypeError: if it is not a number.
         ValueError: if it is not whole, or needs more than 64 bits.
     """
     seed = whole(value, "seed")
@@ -125,7 +126,7 @@ def tensor(values: Any, name: str) -> Tensor:
         The tensor, in the dtype of the numbers; a picture of Pillow is uint8 ``(1, H, W)``.
 
     Raises:
-        TypeError: if these are no numbers.
+        TypeError: if these are not numbers.
     """
     if isinstance(values, Tensor):
         if values.is_complex():

@@ -1,4 +1,4 @@
-"""More digits than anyone wrote: random changes that leave a digit what it is.
+"""More digits than anyone wrote: random changes after which a 7 is still a 7.
 
 Each augmentation is a small frozen object, called with a batch of pixels in [0, 1],
 ``(N, 1, H, W)``, and a generator on the CPU; it returns a new batch of the same shape and
@@ -113,10 +113,10 @@ class Affine:
 
 @dataclass(frozen=True)
 class Elastic(Affine):
-    """As :class:`Affine`, and bend each image besides, as if it were drawn on rubber.
+    """Like :class:`Affine`, and also bend each image, as if it were drawn on rubber.
 
     A coarse grid of random displacements is laid over the image and interpolated smoothly in
-    between. Turning and bending are one interpolation of the image, which so is blurred only once.
+    between. Turning and bending are one interpolation, so the image is blurred only once.
     Source: P. Simard, D. Steinkraus and J. Platt, *Best practices for convolutional neural networks
     applied to visual document analysis*, 2003.
 

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import nn
+from torch import Tensor, nn
 
 from mnist_course import models
 from mnist_course.files import PYTORCH, SAFETENSORS, kind_of_file, printable, write
@@ -54,11 +54,11 @@ def save_weights(model: nn.Module, path: str | Path, **metadata: str) -> None:
     write(path, _with_metadata(save(tensors), metadata))
 
 
-def read_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read tensors, in the order of their names, and metadata of a ``.safetensors`` file.
 
     Raises:
-        CheckpointError: if the file is missing, or is no such file.
+        CheckpointError: if the file is missing, or is not a ``.safetensors`` file.
     """
     shapes, metadata = _read_header(path)
     try:
@@ -81,14 +81,14 @@ def load_weights(model: nn.Module, path: str | Path) -> dict[str, str]:
     shapes, metadata = _read_header(path)
     _compare(shapes, model, path)  # before more is read than the header
     tensors, _ = read_weights(path)
-    # What shares its memory with another weight is not among them.
+    # Weights that share their memory with another one are not among them.
     model.load_state_dict(weights_for(model, tensors, path), strict=False)
     return metadata
 
 
 def weights_for(
-    model: nn.Module, tensors: Mapping[str, torch.Tensor], path: str | Path
-) -> dict[str, torch.Tensor]:
+    model: nn.Module, tensors: Mapping[str, Tensor], path: str | Path
+) -> dict[str, Tensor]:
     """Tensors that were read from ``path``, with the names and the types that ``model`` has.
 
     Raises:
@@ -97,7 +97,7 @@ def weights_for(
     _compare({name: tuple(value.shape) for name, value in tensors.items()}, model, path)
     found = dict(zip(_bare(tensors), tensors.values(), strict=True))
     state = model.state_dict()
-    new: dict[str, torch.Tensor] = {}
+    new: dict[str, Tensor] = {}
     shared: dict[Any, str] = {}
     for name, (own, target) in zip(_bare(state), state.items(), strict=True):
         if name in found:
@@ -160,7 +160,7 @@ def load_state(path: Path) -> dict[str, Any]:
         dict of numbers each) and ``losses`` (a finite float for every step).
 
     Raises:
-        CheckpointError: if the file is missing, is no such file, or holds something else.
+        CheckpointError: if the file is missing, is not a checkpoint, or holds something else.
     """
     kind = _kind(path)
     if kind is None:
@@ -202,7 +202,7 @@ def _bare(names: Iterable[str]) -> list[str]:
     return bare
 
 
-def _memory(name: str, value: torch.Tensor) -> Any:
+def _memory(name: str, value: Tensor) -> Any:
     """Equal for two tensors of a network if they are the same numbers in the same memory."""
     in_memory = value.numel() and not value.is_meta
     return (value.data_ptr(), value.shape, value.stride()) if in_memory else name
@@ -228,9 +228,9 @@ def _compare(shapes: Mapping[str, tuple[int, ...]], model: nn.Module, path: str 
             )
 
 
-def _like(target: torch.Tensor, value: torch.Tensor, name: str) -> torch.Tensor:
-    """``value`` in the type of ``target``, if it can be one of its numbers."""
-    is_plain = type(value) in (torch.Tensor, nn.Parameter) and value.layout == torch.strided
+def _like(target: Tensor, value: Tensor, name: str) -> Tensor:
+    """``value`` in the type of ``target``, if it can be a weight of it."""
+    is_plain = type(value) in (Tensor, nn.Parameter) and value.layout == torch.strided
     if not is_plain or value.is_meta:
         raise CheckpointError(f"{name} is not a plain tensor; save the weights as plain tensors")
     if value.is_floating_point() != target.is_floating_point() or value.is_complex():
@@ -336,9 +336,7 @@ def _problem_of_state(state: Any) -> str:
         if not isinstance(state.get(name), form):
             got = type(state[name]).__name__ if name in state else "nothing"
             return f"expected {name!r} as {form.__name__}, got {got}"
-    if not all(
-        isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state["model"].items()
-    ):
+    if not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state["model"].items()):
         return "expected 'model' to hold tensors by name"
     memory, groups = state["optimizer"].get("state"), state["optimizer"].get("param_groups")
     if not isinstance(memory, dict) or not isinstance(groups, list):
@@ -348,11 +346,11 @@ def _problem_of_state(state: Any) -> str:
     if not all(type(loss) is float and math.isfinite(loss) for loss in state["losses"]):
         return "expected the losses to be finite numbers"
     rows = state["rows"]
-    if not rows or not all(isinstance(row, dict) and type(row.get("step")) is int for row in rows):
-        return "expected rows with a step each"
+    steps: list[Any] = [row.get("step") if isinstance(row, dict) else None for row in rows]
+    if not steps or not all(type(step) is int and step > 0 for step in steps):
+        return "expected rows with a step each, from 1"
     if not all(type(number) in (int, float) for row in rows for number in row.values()):
         return "expected rows of numbers"
-    steps = [row["step"] for row in rows]
     if steps != sorted(set(steps)) or steps[-1] != len(state["losses"]):
         return f"expected a loss for each of {steps[-1]} steps, got {len(state['losses'])}"
     return ""

@@ -55,10 +55,10 @@ _CHECKSUMS = {
 _CONNECT_SECONDS = 3.0  # to be answered at all: a machine without network should not wait
 _READ_SECONDS = 10.0  # between two pieces of a file that is on its way
 _SLOW_SECONDS, _SLOW_BYTES = 20.0, 40_000  # a mirror that sends less in this time is given up
-_ATTEMPTS = 3  # a mirror that answers, but with a damaged file, is asked so many times
+_ATTEMPTS = 3  # how often a mirror is asked that answers, but with a damaged file
 _PAUSE_SECONDS = 0.2  # before the second attempt, and twice as long before the third
 _PIECE = 1 << 16
-_LARGEST = 1 << 25  # bytes; the largest of the four files has, packed, less than a third of it
+_LARGEST = 1 << 25  # bytes; the largest of the four files, packed, has less than a third
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -78,12 +78,12 @@ class Digits:
     Attributes:
         images: uint8, ``(N, 1, 28, 28)``; 0 is the background, 255 full ink.
         labels: int64, ``(N,)``, the digit 0 … 9.
-        source: the name of the data set, to be quoted beside any number computed from it.
+        source: the name of the data set, to quote beside any number computed from it.
 
     Both may be given as arrays of NumPy or columns of pandas, and become tensors.
 
     Raises:
-        TypeError: if images or labels are no numbers.
+        TypeError: if images or labels are not numbers.
     """
 
     images: Tensor
@@ -115,7 +115,7 @@ class Digits:
             seed: the same seed gives the same split.
 
         Raises:
-            TypeError: if an argument is no number.
+            TypeError: if an argument is not a number.
             ValueError: if one of the two parts would be empty, or a number is not whole.
         """
         if validation is None:
@@ -146,7 +146,7 @@ class Digits:
             An iterator over ``(images, labels)``: uint8 ``(B, 1, 28, 28)`` and int64 ``(B,)``.
 
         Raises:
-            TypeError: at once, if ``batch_size`` is no number.
+            TypeError: at once, if ``batch_size`` is not a number.
             ValueError: at once, if ``batch_size`` is less than 1, or not whole.
         """
         batch_size = whole(batch_size, "batch_size", 1)
@@ -179,7 +179,7 @@ def load(split: str = "train") -> Digits:
     They come from the folder that the environment variable ``MNIST_COURSE_DATA`` names (laid out
     as torchvision has it: ``MNIST/raw/train-images-idx3-ubyte`` and so on, plain or ``.gz``), else
     from the user's cache folder, else from torchvision's mirrors, and are then kept in the cache.
-    Where none can be had, or with ``MNIST_COURSE_DATA=stand-in``, they are UCI digits (1,497 and
+    If none has it, or with ``MNIST_COURSE_DATA=stand-in``, they are UCI digits (1,497 and
     300): the ``source`` of the result says which, and a :class:`DataWarning` is given once. Files
     of MNIST's names and sizes with something else in them are read, too, with another ``source``
     and a warning.
@@ -248,7 +248,7 @@ def uci_digits(split: str = "train") -> Digits:
 
 
 def check_pixels(images: Any, name: str, single: bool = False) -> Tensor:
-    """Pictures for a network, as floats in [0, 1]; refused where they could mean something else.
+    """Pictures for a network, as floats in [0, 1]; refused if they are ambiguous.
 
     Args:
         images: ``(N, 1, 28, 28)`` or ``(1, 28, 28)``, bytes 0 … 255 or floats in [0, 1], as a
@@ -260,7 +260,7 @@ def check_pixels(images: Any, name: str, single: bool = False) -> Tensor:
         ``(N, 1, 28, 28)``; floats keep their dtype.
 
     Raises:
-        TypeError: if they are no numbers.
+        TypeError: if they are not numbers.
         ValueError: if they have another shape or range, or there are none.
     """
     pixels = tensor(images, name)
@@ -292,7 +292,7 @@ def check_digits(digits: Any, images: str, labels: str) -> Digits:
         labels: what it calls the labels.
 
     Raises:
-        TypeError: if they are no :class:`Digits`.
+        TypeError: if they are not :class:`Digits`.
         ValueError: if images or labels have another shape, dtype or range.
     """
     if not isinstance(digits, Digits):
@@ -375,7 +375,7 @@ def _advice_on_range(pixels: Tensor, low: float, high: float, as_bytes: bool = F
 
 
 def available() -> Literal["folder", "cache", "stand-in", "none"]:
-    """Which source :func:`load` would read, found out without the network and without reading it.
+    """Which source :func:`load` would read, without the network and without reading it.
 
     Returns:
         ``"folder"`` and ``"cache"`` are real MNIST on this machine; ``"stand-in"`` is what
@@ -433,7 +433,7 @@ def _folder() -> Path | None:
         folder = Path(root).expanduser().absolute() / _RAW if root else _cache()
         missing = [name for name in _names() if not _find(folder, name)]
         problem = f"{folder / missing[0]} (or .gz) does not exist" if missing else ""
-    except (OSError, RuntimeError) as error:  # no such user, a name that is too long, no rights
+    except (OSError, RuntimeError) as error:  # an unknown user, a long name, no permission
         missing, problem = _names(), f"that cannot be looked into ({error})"
     if root and missing:
         raise DataError(
@@ -630,7 +630,7 @@ def _receive(response: HTTPResponse, url: str) -> bytes:
     """Read all of a response, with a progress bar; not more than a file of MNIST can have.
 
     A thread reads, because no time limit of a socket covers a server that sends a byte now and
-    then. It closes the response itself: to close it from here would be to wait for the thread.
+    then. It closes the response itself, because closing it here would mean waiting for the thread.
 
     Raises:
         OSError: if the transfer breaks off.
@@ -709,7 +709,7 @@ def _warn_once(message: str) -> None:
 def _centre(images: Tensor) -> Tensor:
     """Cut ``(N, 1, 28, 28)`` out of float images so that the centre of mass is at the centre.
 
-    The shift is a whole number of pixels, as in MNIST; outside of the images there is no ink.
+    The shift is a whole number of pixels, as in MNIST; outside the images there is no ink.
     """
     images = F.pad(images[:, 0], (28, 28, 28, 28))
     mass = images.sum((1, 2))

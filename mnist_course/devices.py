@@ -63,11 +63,11 @@ def choose_device(name: str | torch.device | None = "auto") -> torch.device:
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether ``device`` computes in bfloat16 faster than in float32, not merely correctly."""
+    """Whether ``device`` is faster in bfloat16 than in float32, and does not merely support it."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
-        # Not public yet; a PyTorch that does not answer gets float32, which is always right.
+        # Not public yet. If PyTorch does not answer, it is float32, which is always right.
         questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         return any(getattr(torch.cpu, question, bool)() for question in questions)
     return False
@@ -140,7 +140,7 @@ def placed(model: nn.Module, device: torch.device) -> Iterator[Place]:
             f"the model lies on several devices ({', '.join(sorted(map(str, homes)))}); "
             "move it to one, with model.to(device)"
         )
-    # The very memory comes back, and with it its strides, and whoever else looks at it.
+    # The same memory comes back, with its strides, so other views of it see the new weights.
     before = [(weights, weights.data) for weights in model.parameters()]
     place = Place(model, device)
     try:
@@ -193,11 +193,11 @@ def advice_on_memory(batch_size: int) -> Iterator[None]:
 
 @functools.cache
 def keep_memory() -> bool:
-    """Let this process keep memory that it has freed, to use it again; once, where that can be.
+    """Let this process keep the memory that it frees, to use it again, where that is possible.
 
     The C library of Linux gives every buffer of a megabyte or so back to the system as soon as it
-    is freed, and fetches it anew, page by page and filled with zeros, in the next step of a
-    training. Returns whether that was stopped: other C libraries are left as they are.
+    is freed. The next step of a training fetches it anew, page by page and filled with zeros.
+    Returns whether that was stopped; other C libraries are left as they are.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -218,10 +218,10 @@ def recorded(update: Update, device: torch.device) -> Update:
     """Record a training step as a CUDA graph, so that one call starts all its kernels at once.
 
     A step of a small network is some hundred kernels of a few microseconds each; starting them
-    one by one takes the CPU longer than the GPU needs to run them.
+    one by one takes the CPU longer than running them takes the GPU.
 
     Args:
-        update: a function of tensors of one shape, which waits for nothing and decides nothing by
+        update: a function of tensors of one shape, which waits for nothing and does not branch on
             the value of a tensor. What it changes (weights, the optimiser's state, gradients) must
             stay where it is in memory, and its optimiser be ``capturable``.
         device: a CUDA device.

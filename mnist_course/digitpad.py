@@ -122,7 +122,7 @@ class DigitPad(LiveFigure):
         try:
             image = torch.tensor(np.frombuffer(buffers[0], "<f4").reshape(1, 1, 28, 28))
             logits, layers = _read(self._reader, image)
-        except Exception as error:  # whatever the learner's network raises is told on the pad
+        except Exception as error:  # the pad shows what the learner's network raises
             self.send({**answer, "error": f"The network failed: {type(error).__name__}: {error}"})
             return
         if not content.get("layers"):
@@ -158,7 +158,7 @@ def _read(model: nn.Module, image: Tensor) -> tuple[Tensor, list[tuple[str, str,
 
 
 def _picture() -> Figure:
-    """The pad with a three on it, for where nothing is alive."""
+    """The pad with a three on it, for places without JavaScript."""
     angle = np.linspace(-0.8, 0.5, 24) * np.pi
     top = np.stack([140 + 52 * np.cos(angle), 90 + 46 * np.sin(angle)], axis=1)
     angle = np.linspace(-0.45, 0.8, 24) * np.pi

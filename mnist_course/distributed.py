@@ -1,10 +1,10 @@
-"""One training on several processes, started by ``torchrun``: each computes a share of each batch.
+"""One training in a process group that ``torchrun`` started: each takes a share of each batch.
 
 Every process holds the whole data set and the whole network, and draws the same batch with the
-same augmentation; then each takes its own part of it. Gradients are averaged by
-``DistributedDataParallel``, batch norm measures the whole batch, and so all processes make the same
-step, which is that of one process alone with the whole batch, up to rounding. Only what a network
-draws itself, in dropout, differs from that.
+same augmentation; then each takes its own part of it. ``DistributedDataParallel`` averages the
+gradients, and batch norm measures the whole batch. So all processes make the same step, and up to
+rounding it is the step that one process alone would make with the whole batch. Only the numbers
+that a network draws itself, in dropout, are different.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from functools import partial
 from typing import Any, TypeVar
 
 import torch
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 
 T = TypeVar("T")
 
 
 class TeamError(RuntimeError):
-    """Another process of the team is gone, so that this one cannot go on."""
+    """Another process of the team is gone, so this one cannot go on."""
 
 
 @dataclass(frozen=True)
 class Team:
-    """The processes of a training, seen by one of them.
+    """The process group of a training, seen from one of its processes.
 
     Attributes:
         rank: the number of this one, from 0; the first one writes files and speaks.
@@ -43,7 +43,7 @@ class Team:
         """Whether this is the process that writes files and speaks."""
         return self.rank == 0
 
-    def share(self, *whole: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def share(self, *whole: Tensor) -> tuple[Tensor, ...]:
         """This process's part of each of the tensors, along their first axis."""
         if self.size == 1:
             return whole
@@ -51,7 +51,7 @@ class Team:
         torch.manual_seed(torch.initial_seed() + 2 * self.rank)
         return tuple(tensor.chunk(self.size)[self.rank] for tensor in whole)
 
-    def mean(self, numbers: torch.Tensor) -> torch.Tensor:
+    def mean(self, numbers: Tensor) -> Tensor:
         """The mean over the processes, for each of the numbers."""
         if self.size > 1:
             distributed.all_reduce(numbers)
@@ -96,7 +96,7 @@ def is_started_by_torchrun() -> bool:
 
 @contextmanager
 def started(device: torch.device) -> Iterator[Team]:
-    """Join the processes that ``torchrun`` started with this one, for as long as it lasts.
+    """Join the process group that ``torchrun`` started, until the ``with`` block ends.
 
     Messages travel by NCCL between NVIDIA GPUs, one for each process of a machine, else by gloo.
 
@@ -123,21 +123,19 @@ class _Sum(torch.autograd.Function):
     """The sum over the processes: what changes in one of them changes the result in all."""
 
     @staticmethod
-    def forward(ctx: Any, part: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, part: Tensor) -> Tensor:
         total = part.clone()
         distributed.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         total = gradient.clone()
         distributed.all_reduce(total)
         return total
 
 
-def _norm_of_whole_batch(
-    norm: nn.modules.batchnorm._BatchNorm, team: Team, x: torch.Tensor
-) -> torch.Tensor:
+def _norm_of_whole_batch(norm: nn.modules.batchnorm._BatchNorm, team: Team, x: Tensor) -> Tensor:
     """Batch norm with mean and variance over the parts of all processes.
 
     ``nn.SyncBatchNorm`` does it on GPUs only; this needs nothing but sums over the processes.

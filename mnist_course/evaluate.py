@@ -1,4 +1,4 @@
-"""How good a network is: its answers on labelled digits, and numbers made from them."""
+"""How good a network is: its answers on labelled digits, and numbers computed from them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Result:
     Attributes:
         logits: float32, ``(N, 10)``, on the CPU.
         labels: int64, ``(N,)``.
-        source: the data set, to be quoted beside any of these numbers.
+        source: the data set, to quote beside any of these numbers.
 
     Raises:
         ValueError: if there is not one label for each row of logits.
@@ -93,8 +93,8 @@ def evaluate(
 ) -> Result:
     """Let ``model`` read all ``digits``.
 
-    The model answers in eval mode without gradients, and is afterwards as it was before: its mode,
-    its device, its weights.
+    The model answers in eval mode without gradients. Afterwards its mode, its device and its
+    weights are as they were before.
 
     Args:
         model: a network from pixels in [0, 1], ``(N, 1, 28, 28)``, to logits ``(N, 10)``.
@@ -104,7 +104,7 @@ def evaluate(
             batches stay in a CPU's cache.
 
     Raises:
-        TypeError: if an argument is of another type, or the model does not return a tensor.
+        TypeError: if an argument is of the wrong type, or the model does not return a tensor.
         ValueError: if there are no digits, or images, labels, weights or logits cannot be right;
             the message says which, and what to do.
         MemoryError: if a batch does not fit into memory; the message says which size to try.
@@ -134,7 +134,7 @@ def predict(model: nn.Module, images: Tensor, batch_size: int = 250) -> Tensor:
     """The probabilities that ``model`` gives to the ten digits.
 
     Args:
-        model: a network from pixels in [0, 1] to logits; it runs in eval mode on its own device.
+        model: a network from pixels in [0, 1] to logits; it runs in eval mode, on its own device.
         images: ``(N, 1, 28, 28)``, or one of ``(1, 28, 28)``: bytes 0 … 255, or floats in [0, 1];
             light ink on dark. A tensor, an array of NumPy, or a grey picture of Pillow.
         batch_size: how many are read at once; the answers do not depend on it.
@@ -143,7 +143,7 @@ def predict(model: nn.Module, images: Tensor, batch_size: int = 250) -> Tensor:
         float32, ``(N, 10)``, on the device of the images; each row sums to 1.
 
     Raises:
-        TypeError: if an argument is of another type, or the model does not return a tensor.
+        TypeError: if an argument is of the wrong type, or the model does not return a tensor.
         ValueError: if images, weights or logits cannot be right; the message says what to do.
         MemoryError: if a batch does not fit into memory; the message says which size to try.
     """
@@ -174,7 +174,7 @@ def wilson_interval(right: int, total: int, z: float = 1.96) -> tuple[float, flo
         Its lower and its upper end, 0 … 1 (Wilson, 1927).
 
     Raises:
-        TypeError: if an argument is no number.
+        TypeError: if an argument is not a number.
         ValueError: if the counts are not ``0 <= right <= total`` with at least one answer.
     """
     right, total, z = whole(right, "right"), whole(total, "total"), real(z, "z")
@@ -189,7 +189,7 @@ def wilson_interval(right: int, total: int, z: float = 1.96) -> tuple[float, flo
 
 
 def mcnemar(first: Result, second: Result) -> float:
-    """How likely fair coins fall at least as unevenly as two results differ (chapter 15).
+    """How likely fair coins are to fall at least as unevenly as two results differ (chapter 15).
 
     Only digits that one of the two reads correctly and the other does not count: McNemar's test
     (1947), exact and two-sided.
@@ -211,23 +211,23 @@ def mcnemar(first: Result, second: Result) -> float:
 
 
 def expected_calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 15) -> float:
-    """How far confidence and the share of correct answers are apart, on average (chapter 15).
+    """The mean gap between confidence and the share of correct answers (chapter 15).
 
-    The digits are sorted into ``bins`` of equal width by their largest probability; the gaps of the
-    bins count by how many digits are in them (Guo and others, 2017).
+    The digits are sorted into ``bins`` of equal width by their largest probability; the gap
+    of a bin counts by how many digits are in it (Guo and others, 2017).
 
     Args:
         probabilities: ``(N, O)``, each row adding up to 1.
         labels: int64, ``(N,)``.
-        bins: into how many bins; perfect probabilities have an error above 0, too, that grows with
-            their number.
+        bins: the number of bins. Even perfect probabilities have an error above 0, which grows with
+            it.
 
     Returns:
         The error, 0 … 1.
 
     Raises:
-        TypeError: if an argument is of another type.
-        ValueError: if there are no digits, not one label for each, or numbers that are no
+        TypeError: if an argument is of the wrong type.
+        ValueError: if there are no digits, not one label for each, or the numbers are not
             probabilities.
     """
     bins = whole(bins, "bins", 1)

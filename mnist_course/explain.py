@@ -1,4 +1,4 @@
-"""Why a network answers what it answers."""
+"""Why a network answers as it does."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def log_odds(logits: Tensor, digit: int) -> Tensor:
         ``(N,)``. Unlike the probability it does not saturate where the network is sure.
 
     Raises:
-        TypeError: if the digit is no number.
+        TypeError: if the digit is not a number.
         ValueError: if the digit is not 0 … 9.
     """
     digit = _class(digit)
@@ -41,24 +41,24 @@ def log_odds(logits: Tensor, digit: int) -> Tensor:
 
 
 def occlusion(model: nn.Module, image: Tensor, digit: int, window: int = 6) -> Tensor:
-    """What each pixel is worth to an answer: cover a piece of the picture, and read again.
+    """What each pixel contributes to an answer: cover a piece of the picture, and read again.
 
-    A window of paper is laid on every second place; the fall of the digit's log-odds is shared out
-    over the pixels that it covers, and a pixel's worth is the mean over all windows on it (Zeiler
-    and Fergus, 2014, section 4.2, there with the probability). The drawing pad does the same in
+    A window of paper is laid on every second place. The fall of the digit's log-odds is shared out
+    over the pixels under the window, and a pixel gets the mean over all windows on it (Zeiler and
+    Fergus, 2014, section 4.2; they use the probability). The drawing pad does the same in
     ``static/occlusion.js``.
 
     Args:
-        model: a network from pixels in [0, 1] to logits; it runs in eval mode on its own device.
+        model: a network from pixels in [0, 1] to logits; it runs in eval mode, on its own device.
         image: ``(1, 28, 28)``, floats in [0, 1] or bytes.
         digit: the class that is asked about, 0 … 9.
         window: side of the window in pixels, a multiple of 2.
 
     Returns:
-        float32 ``(28, 28)``: positive where the picture speaks for the digit.
+        float32 ``(28, 28)``: positive where the picture is evidence for the digit.
 
     Raises:
-        TypeError: if an argument is of another type, or the model does not return a tensor.
+        TypeError: if an argument is of the wrong type, or the model does not return a tensor.
         ValueError: if image, digit or model cannot be right, or the window is not a multiple of 2.
     """
     image, digit = _checked(model, image, digit)
@@ -85,17 +85,17 @@ def activations(model: nn.Module, image: Tensor) -> dict[str, Tensor]:
     """What every layer makes of one image (chapter 18).
 
     Args:
-        model: a network from pixels in [0, 1] to logits; it runs in eval mode on its own device.
+        model: a network from pixels in [0, 1] to logits; it runs in eval mode, on its own device.
         image: ``(1, 28, 28)``, floats in [0, 1] or bytes.
 
     Returns:
         By the layer's name, in the order of the computation: copies without the batch axis,
-        ``(C, H, W)`` or ``(D,)``. What a layer that works in place destroys, is kept as it was. Of
-        a layer that is used more than once, the last output stays; of one that does not return a
-        tensor with a batch of one first (a recurrent one, for example), nothing does.
+        ``(C, H, W)`` or ``(D,)``. An output that a later layer overwrites in place is kept as it
+        was. A layer that is used more than once has its last output here. A layer that does not
+        return a tensor with a batch of one first (a recurrent one, for example) is left out.
 
     Raises:
-        TypeError: if an argument is of another type, or the model does not return a tensor.
+        TypeError: if an argument is of the wrong type, or the model does not return a tensor.
         ValueError: if image or model cannot be right.
     """
     image, _ = _checked(model, image)
@@ -115,16 +115,16 @@ def input_gradient(model: nn.Module, image: Tensor, digit: int) -> Tensor:
     """How fast a digit's logit rises with each pixel (Simonyan and others, 2014; chapter 18).
 
     Args:
-        model: a network from pixels in [0, 1] to logits; it runs in eval mode on its own device.
+        model: a network from pixels in [0, 1] to logits; it runs in eval mode, on its own device.
         image: ``(1, 28, 28)``, floats in [0, 1] or bytes.
         digit: the class that is asked about, 0 … 9.
 
     Returns:
         ``(28, 28)``, in the dtype of the image (float32 if it is bytes) and on its device: positive
-        where more ink would speak for the digit.
+        where more ink would be evidence for the digit.
 
     Raises:
-        TypeError: if an argument is of another type, or the model does not return a tensor.
+        TypeError: if an argument is of the wrong type, or the model does not return a tensor.
         ValueError: if image, digit or model cannot be right.
     """
     image, digit = _checked(model, image, digit)
@@ -141,22 +141,22 @@ def integrated_gradients(
 ) -> Tensor:
     """A digit's logit, shared out over the pixels (Sundararajan and others, 2017; chapter 18).
 
-    The mean gradient on the straight way from the baseline to the image (the midpoints of
-    ``steps`` pieces), times the way.
+    The mean gradient on the straight line from the baseline to the image (at the midpoints of
+    ``steps`` pieces), times their difference.
 
     Args:
-        model: a network from pixels in [0, 1] to logits; it runs in eval mode on its own device.
+        model: a network from pixels in [0, 1] to logits; it runs in eval mode, on its own device.
         image: ``(1, 28, 28)``, floats in [0, 1] or bytes.
         digit: the class that is asked about, 0 … 9.
-        steps: in how many places the gradient is taken.
-        baseline: ``(1, 28, 28)``: where the way begins; blank paper if not given.
+        steps: how many gradients are averaged.
+        baseline: ``(1, 28, 28)``: where the line begins; by default blank paper.
 
     Returns:
         ``(28, 28)``, in the dtype of the image (float32 if it is bytes) and on its device. With
         many steps it adds up to the logit of the image minus that of the baseline.
 
     Raises:
-        TypeError: if an argument is of another type, or the model does not return a tensor.
+        TypeError: if an argument is of the wrong type, or the model does not return a tensor.
         ValueError: if image, baseline, digit or model cannot be right, or there are no steps.
     """
     image, digit = _checked(model, image, digit)
@@ -178,7 +178,7 @@ def grad_cam(model: nn.Module, image: Tensor, digit: int, layer: str) -> Tensor:
     """Where the feature maps that raise a digit's logit are active (chapter 18).
 
     Args:
-        model: a network from pixels in [0, 1] to logits; it runs in eval mode on its own device.
+        model: a network from pixels in [0, 1] to logits; it runs in eval mode, on its own device.
         image: ``(1, 28, 28)``, floats in [0, 1] or bytes.
         digit: the class that is asked about, 0 … 9.
         layer: the name of a layer whose output is ``(N, C, H, W)``: ``"relu3"``.
@@ -188,7 +188,7 @@ def grad_cam(model: nn.Module, image: Tensor, digit: int, layer: str) -> Tensor:
         device (Selvaraju and others, 2017, equations 1 and 2).
 
     Raises:
-        TypeError: if an argument is of another type, or the model does not return a tensor.
+        TypeError: if an argument is of the wrong type, or the model does not return a tensor.
         ValueError: if image, digit or model cannot be right, or the layer gives no maps.
         AttributeError: if the network has no layer of that name.
     """
@@ -201,7 +201,7 @@ def grad_cam(model: nn.Module, image: Tensor, digit: int, layer: str) -> Tensor:
         # A copy for the next layer, which may work in place.
         return output.clone() if isinstance(output, Tensor) else None
 
-    # The image asks for gradients, so that the maps have one even if all weights are frozen.
+    # The image requires a gradient, so the maps have one even if all weights are frozen.
     with (
         watching([(layer, network.get_submodule(layer))], keep),
         answering(network, gradients=True),

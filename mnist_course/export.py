@@ -1,6 +1,6 @@
 """Networks as files that run without PyTorch: ONNX, and the weights of the drawing pad.
 
-:func:`to_onnx` writes any network for the programs that read ONNX, of which there are many.
+:func:`to_onnx` writes any network for the many programs that read ONNX.
 
 The pad's engine (``static/engine.js``) knows a dozen layers and runs them one after the other.
 :func:`page_weights` writes a network of the course for it: batch norms folded into the
@@ -68,7 +68,7 @@ def fold_batch_norm(model: nn.Module) -> nn.Sequential:
         A flat network on the CPU in float32 that computes what ``model.eval()`` computes.
 
     Raises:
-        TypeError: if ``model`` is no network.
+        TypeError: if ``model`` is not a network.
         UnsupportedLayerError: if the network is not sequential.
     """
     check_network(model)
@@ -120,7 +120,7 @@ def page_weights(
         The file's content.
 
     Raises:
-        TypeError: if ``model`` is no network.
+        TypeError: if ``model`` is not a network.
         UnsupportedLayerError: naming the layer, if the pad's engine cannot run the network.
         ValueError: if a weight is not finite, or too large for half precision, or the logits have
             the wrong shape.
@@ -178,7 +178,7 @@ def to_onnx(model: nn.Module) -> bytes:
 
     The file takes ``pixels``, float32 ``(n, 1, 28, 28)`` in [0, 1] with any ``n``, and returns
     ``logits``, ``(n, 10)``. It computes what the network computes in evaluation mode, and holds
-    nothing else: the exporter's notes, which quote paths of this machine, are left out.
+    nothing else: the exporter's notes are left out, because they quote paths of this machine.
 
     Args:
         model: a network from pixels ``(N, 1, 28, 28)`` in [0, 1] to logits ``(N, 10)``. It is not
@@ -188,7 +188,7 @@ def to_onnx(model: nn.Module) -> bytes:
         The file's content, which has passed ONNX's own check.
 
     Raises:
-        TypeError: if ``model`` is no network, or does not return a tensor.
+        TypeError: if ``model`` is not a network, or does not return a tensor.
         ValueError: if a weight is not finite, or the logits have the wrong shape.
         RuntimeError: if the packages ``onnx`` and ``onnxscript`` are missing, or the network
             computes something that ONNX cannot express.
@@ -203,7 +203,7 @@ def to_onnx(model: nn.Module) -> bytes:
             f"writing ONNX needs the package {error.name}: pip install onnx onnxscript"
         ) from error
     network = copied(model).cpu().float().eval()
-    # Two digits: torch.export takes a batch of one for one that is always one.
+    # Two digits: torch.export assumes that a batch of one will always be one.
     pixels = torch.zeros(2, 1, 28, 28, dtype=torch.float32)
     with answering(network):
         check_logits(network(pixels), 2)

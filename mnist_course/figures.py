@@ -1,9 +1,9 @@
-"""Figures that answer: alive in JupyterLab and in the book, a picture everywhere else.
+"""Interactive figures: live in JupyterLab and in the book, a picture everywhere else.
 
 Each figure is one JavaScript module in ``static/``, with a function ``mount(element, options)``.
 JupyterLab gets it through anywidget. The page gets it from ``course.js``, which looks for
 ``data-figure`` (see ``tools/page_script.py``). Where neither runs, on paper or in a notebook that
-was reopened, a picture with alternative text stands in its place.
+was reopened, a picture with alternative text takes its place.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import traitlets
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mnist_course import plots
@@ -153,7 +153,7 @@ def bundle(name: str, folder: Path = STATIC) -> str:
 
 
 class LiveFigure(anywidget.AnyWidget):
-    """A figure that is alive where JavaScript runs, and a picture where it does not.
+    """A figure that is live where JavaScript runs, and a picture where it does not.
 
     A subclass names its module and bundles it::
 
@@ -164,7 +164,7 @@ class LiveFigure(anywidget.AnyWidget):
     Args:
         options: what ``mount`` gets; anything that JSON can hold.
         picture: a finished matplotlib figure, drawn in place of the live one; it is closed.
-        alt: what the picture shows, for people who do not see it.
+        alt: what the picture shows, for people who cannot see it.
         caption: one or two sentences under the picture.
         traits: further synchronised traits of the subclass.
     """
@@ -218,7 +218,7 @@ class KernelPlayground(LiveFigure):
 
 
 def kernel_playground(
-    image: torch.Tensor, kernel: torch.Tensor | Sequence[Sequence[float]] | None = None
+    image: Tensor, kernel: Tensor | Sequence[Sequence[float]] | None = None
 ) -> KernelPlayground:
     """Slide a 3 x 3 kernel over a digit: change its numbers, and see each output pixel explained.
 
@@ -258,7 +258,7 @@ def kernel_playground(
     return KernelPlayground(options, picture, alt, caption)
 
 
-def _to_bytes(image: torch.Tensor) -> torch.Tensor:
+def _to_bytes(image: Tensor) -> Tensor:
     """One picture as uint8 ``(H, H)``."""
     picture = image.detach().cpu().squeeze()
     if picture.ndim != 2 or picture.shape[0] != picture.shape[1] or len(picture) < 3:
@@ -277,7 +277,7 @@ def _to_bytes(image: torch.Tensor) -> torch.Tensor:
 
 
 def _draw_playground(
-    pixels: torch.Tensor, kernel: torch.Tensor, output: torch.Tensor, row: int, column: int
+    pixels: Tensor, kernel: Tensor, output: Tensor, row: int, column: int
 ) -> Figure:
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(6.4, 2.7), width_ratios=(3, 2, 3))
     left.imshow(pixels.numpy(), vmin=0, vmax=255)
@@ -296,7 +296,7 @@ def _draw_playground(
     return figure
 
 
-def _signed(axes: Axes, values: torch.Tensor, pale: float = 1) -> None:
+def _signed(axes: Axes, values: Tensor, pale: float = 1) -> None:
     largest = pale * max(float(values.abs().max()), 1e-9)
     axes.imshow(values.numpy(), cmap=plots.SIGNED, vmin=-largest, vmax=largest)
 
@@ -375,13 +375,14 @@ def receptive_field(layers: Iterable[nn.Module] | None = None, size: int = 28) -
     Args:
         layers: the layers in order, such as an ``nn.Sequential``. Convolutions and poolings are
             taken, with equal height and width; layers that look at one unit at a time are passed
-            over; what follows the first ``Flatten`` is not taken, for its units see everything.
+            over. Everything after the first ``Flatten`` is left out, because its units see all
+            pixels.
             Without layers, those of :func:`mnist_course.models.course_network`.
         size: height and width of the input.
 
     Raises:
         ValueError: if no layer is left, or one has unequal height and width, or does not fit.
-        TypeError: if a layer is of a kind that is not known here.
+        TypeError: if a layer is of an unknown kind.
     """
     stack = [_layer(module) for module in _spatial(course_network() if layers is None else layers)]
     if not stack:

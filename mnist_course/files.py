@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and words for what other files hold."""
+"""Files that are written whole or not at all, and the names of what other files hold."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-# What file systems answer that cannot put one file in the place of another: buckets, old shares.
+# The answers of file systems that cannot put one file in the place of another: buckets, old shares.
 _CANNOT_RENAME = {errno.ENOSYS, errno.EPERM, errno.EEXIST, errno.EOPNOTSUPP, errno.ENOTSUP}
 _CANNOT_SYNC = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP}
 
@@ -70,7 +70,7 @@ def write(path: str | Path, content: bytes | str) -> None:
 
 
 def check_writable(path: str | Path) -> None:
-    """Find out before a long work whether :func:`write` can write ``path``; makes its folder.
+    """Find out before a long computation if :func:`write` can write ``path``; makes its folder.
 
     Raises:
         WriteError: if it cannot.
@@ -83,7 +83,7 @@ def check_writable(path: str | Path) -> None:
 def _draft(path: str | Path) -> Iterator[tuple[Path, BinaryIO, Path]]:
     """A new file beside ``path``: its name, the open file, and the one that it is to replace.
 
-    It is locked as long as it is open, so that nobody takes it for one that a killed process left.
+    It stays locked while it is open, so no other process takes it for the leftover of a killed one.
     """
     try:
         target = Path(os.path.realpath(path))
@@ -92,7 +92,7 @@ def _draft(path: str | Path) -> Iterator[tuple[Path, BinaryIO, Path]]:
         if target.exists() and not target.is_file():
             raise OSError(errno.EINVAL, "it is a device or a pipe, not a file")
         _make_folder(target.parent)
-        with suppress(OSError):  # a folder may be one to write to, but not to look into
+        with suppress(OSError):  # some folders can be written to but not listed
             _clear(target)
         draft, handle = _create(target)
         try:
@@ -162,7 +162,7 @@ def _delete_unless_open(draft: Path) -> None:
 
 
 def _sync(file: BinaryIO) -> None:
-    """Wait until the disk has the file: some file systems only then say that they are full."""
+    """Wait until the disk has the file: some file systems say only then that they are full."""
     try:
         os.fsync(file.fileno())
     except OSError as error:
@@ -189,7 +189,7 @@ def _put(draft: Path, target: Path, content: bytes) -> None:
 
 
 def kind_of_file(path: Path) -> str:
-    """What a file that is not what was expected holds instead, with an article; ``""`` if unclear.
+    """What an unexpected file holds, with an article; ``""`` if unclear.
 
     Raises:
         OSError: if it cannot be read.
@@ -230,7 +230,7 @@ def _kind_of_zip(path: Path) -> str:
 def printable(text: object) -> str:
     """The text as one line in which what cannot be printed is escaped.
 
-    File names and what servers answer may hold anything, orders to the terminal included.
+    File names and what servers answer may hold anything, terminal commands included.
     """
     line = " ".join(str(text).split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

@@ -1,4 +1,4 @@
-"""Teach a trained network digits of another kind, from a few examples (chapter 19)."""
+"""Teach a trained network another kind of digits, from a few examples (chapter 19)."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from mnist_course.modules import (
 from mnist_course.train import DivergedError
 
 AUGMENTATION: Augmentation = Sequence((Affine(10, 0.12, 0.15, 1), Stroke(0.3, 0.6)))
-"""How every batch is changed, so that a few examples are not learned by heart."""
+"""How every batch is changed, so the network cannot learn a few examples by heart."""
 
 
 def head_of(model: nn.Module) -> nn.Linear:
-    """The linear layer that turns features into logits: the last one to run whose output they are.
+    """The linear layer that turns features into logits: the last one to run that returns them.
 
     The model reads one blank image to find out. A softmax behind the layer does not matter.
 
     Raises:
-        TypeError: if the model is no network, or does not return a tensor.
+        TypeError: if the model is not a network, or does not return a tensor.
         ValueError: if it has no such layer.
     """
     check_network(model)
@@ -61,7 +61,7 @@ def head_of(model: nn.Module) -> nn.Linear:
         if same and isinstance(layer, nn.Linear):
             return layer
     raise ValueError(
-        "the model has no linear layer whose output are the logits, to call its head; "
+        "the model has no linear layer that returns the logits and so could be its head; "
         'use parts="all"'
     )
 
@@ -87,7 +87,7 @@ class LowRank(nn.Module):
         rank: columns of ``up`` and rows of ``down``.
 
     Raises:
-        TypeError: if the rank is no number.
+        TypeError: if the rank is not a number.
         ValueError: if the rank does not fit, or the layer computes its weight in each call.
     """
 
@@ -131,7 +131,7 @@ def with_adapters(model: nn.Module, rank: int = 4, seed: int = 0) -> nn.Module:
     adapter. Until it is trained the copy answers as ``model`` does.
 
     Raises:
-        TypeError: if ``model`` is no network, or an argument no number.
+        TypeError: if ``model`` is not a network, or an argument is not a number.
         ValueError: if ``rank`` is not positive, or a layer computes its weight in each call.
     """
     check_network(model)
@@ -187,8 +187,8 @@ def finetune(
         new: what to learn; at least one digit of each kind is a good idea.
         replay: some of the digits that the network was trained on, so that it does not forget
             them: half of each batch comes from here.
-        parts: ``"all"`` trains whatever ``requires_grad``, ``"head"`` only the linear layer
-            whose output are the logits.
+        parts: ``"all"`` trains every parameter with ``requires_grad``, ``"head"`` only the linear
+            layer whose outputs are the logits.
         steps: how many batches.
         batch_size: digits in a batch.
         learning_rate: the rate of the first step.
@@ -200,7 +200,7 @@ def finetune(
         ``torch.compile`` or of several devices, if there was one.
 
     Raises:
-        TypeError: if an argument is of another type, or the model does not return a tensor.
+        TypeError: if an argument is of the wrong type, or the model does not return a tensor.
         ValueError: if data, parts, steps or device do not fit; the message says why.
         DivergedError: if the weights are no longer finite.
         MemoryError: if a batch does not fit into memory; the message says which size to try.
@@ -210,13 +210,10 @@ def finetune(
     learning_rate = real(learning_rate, "learning_rate")
     check_network(model)
     check_finite(model, before="training")
-    if parts not in ("head", "all"):
-        raise ValueError(f'parts must be "head" or "all", got {parts!r}')
     sources = _checked([new] if replay is None else [new, replay], steps, batch_size, learning_rate)
     counts = [batch_size] if replay is None else [batch_size - batch_size // 2, batch_size // 2]
     tuned = copied(model)
-    part = head_of(tuned) if parts == "head" else tuned
-    trained = check_trainable(part.parameters())
+    trained = _trained(tuned, parts)
 
     with (
         torch.inference_mode(False),
@@ -234,28 +231,45 @@ def finetune(
         for step in range(steps):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * (1 - step / steps)
-            picks = [
-                digits[torch.randint(len(digits), (count,), generator=generator).to(device)]
-                for digits, count in zip(sources, counts, strict=True)
-            ]
-            images = AUGMENTATION(to_float(torch.cat([pick.images for pick in picks])), generator)
-            labels = torch.cat([pick.labels for pick in picks])
+            images, labels = _batch(sources, counts, generator)
             optimizer.zero_grad()
             _backward(tuned, trained, images, labels, place)
             optimizer.step()
         optimizer.zero_grad()
+    _check_converged(trained, learning_rate)
+    return tuned.eval()
+
+
+def _trained(model: nn.Module, parts: str) -> list[nn.Parameter]:
+    if parts not in ("head", "all"):
+        raise ValueError(f'parts must be "head" or "all", got {parts!r}')
+    return check_trainable((head_of(model) if parts == "head" else model).parameters())
+
+
+def _batch(
+    sources: list[Digits], counts: list[int], generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Images and labels: so many digits of each source, drawn with repetition and changed."""
+    picks = []
+    for digits, count in zip(sources, counts, strict=True):
+        positions = torch.randint(len(digits), (count,), generator=generator)
+        picks.append(digits[positions.to(digits.labels.device)])
+    images = to_float(torch.cat([pick.images for pick in picks]))
+    return AUGMENTATION(images, generator), torch.cat([pick.labels for pick in picks])
+
+
+def _check_converged(trained: list[nn.Parameter], learning_rate: float) -> None:
     if not all(weights.isfinite().all() for weights in trained):
         raise DivergedError(
             f"the weights are no longer finite; the learning rate was {learning_rate:g}, "
             "try a tenth of it"
         )
-    return tuned.eval()
 
 
 def _backward(
     model: nn.Module, trained: list[nn.Parameter], images: Tensor, labels: Tensor, place: Place
 ) -> None:
-    """Put the gradients of the trained weights in their place; none is computed for the others."""
+    """Compute the gradients of the trained weights, and of no others."""
     before = torch.get_rng_state()
 
     def compute() -> None:

@@ -1,7 +1,7 @@
 """Results that take too long for a chapter: scripts measure them, chapters read them.
 
-A script in ``benchmarks/`` ends with :func:`save`, which adds where and when it ran; a chapter
-starts with :func:`load`. So no number of the book is older than the file that it comes from.
+A script in ``benchmarks/`` ends with :func:`save`, which adds where and when it ran. A chapter
+starts with :func:`load`, so no number in the book is older than the file it comes from.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def save(name: str, numbers: dict[str, Any]) -> Path:
     Args:
         name: the name of the script that measured.
         numbers: anything that JSON can hold, with the seeds and settings. The machine is added, and
-            replaces one that is among them.
+            replaces any that is already there.
 
     Raises:
         OSError: if the file cannot be written; an older one is then untouched.

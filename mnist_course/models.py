@@ -1,8 +1,8 @@
 """The networks of the course.
 
 Every network takes pixels in [0, 1] as float32 ``(N, 1, 28, 28)`` and returns logits ``(N, 10)``.
-A network that wants normalised pixels normalises them itself, in its first layer, so that nobody
-who uses it (the drawing pad, an exported file, a photograph) can forget to, or do it twice.
+A network that wants normalised pixels normalises them itself, in its first layer. So its users
+(the drawing pad, an exported file, a photograph) cannot forget to do it, or do it twice.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def course_network(channels: tuple[int, ...] = (24, 48, 96)) -> nn.Sequential:
         A network from pixels ``(N, 1, 28, 28)`` in [0, 1] to logits ``(N, 10)``.
 
     Raises:
-        TypeError: if ``channels`` are no numbers.
+        TypeError: if ``channels`` are not numbers.
         ValueError: if there are too many, or one is not positive.
     """
     channels = _sizes(channels)
@@ -76,10 +76,10 @@ def fast_network(channels: tuple[int, ...] = (24, 48, 96)) -> nn.Sequential:
     """A network made to be trained in seconds: most of its work is done on small pictures.
 
     Its first convolution looks at 6×6 pixels and moves by two (28 → 12), max-pooling comes before
-    batch norm and the non-linearity, where it leaves them a quarter of the work (the order changes
-    nothing in what can be computed as long as batch norm does not flip the sign), and there is no
-    padding: 12 → 6 → 4 → 2 → 1. Batch norm takes care of the range of the pixels, its scale is
-    fixed, as the next layer could undo any other, and its running statistics forget fast enough
+    batch norm and the non-linearity and so leaves them a quarter of the work (the order does not
+    change what can be computed unless batch norm flips the sign), and there is no
+    padding: 12 → 6 → 4 → 2 → 1. Batch norm takes care of the range of the pixels. Its scale is
+    fixed, because the next layer could undo any other. Its running statistics forget fast enough
     to keep up with a training of seconds.
 
     Args:
@@ -89,8 +89,8 @@ def fast_network(channels: tuple[int, ...] = (24, 48, 96)) -> nn.Sequential:
         A network from pixels ``(N, 1, 28, 28)`` in [0, 1] to logits ``(N, 10)``.
 
     Raises:
-        TypeError: if ``channels`` are no numbers.
-        ValueError: if there are more or fewer, or one is not positive.
+        TypeError: if ``channels`` are not numbers.
+        ValueError: if their number is another, or one is not positive.
     """
     a, b, c = _sizes(channels, 3)
     return nn.Sequential(
@@ -104,7 +104,7 @@ def fast_network(channels: tuple[int, ...] = (24, 48, 96)) -> nn.Sequential:
 
 
 def accurate_network(channels: tuple[int, ...] = (32, 48, 96, 128)) -> nn.Sequential:
-    """A network for the last tenths of a per cent: that of ``fast_network`` with more to say.
+    """A network for the last tenths of a per cent: ``fast_network`` with more capacity.
 
     Padding keeps what is at the edge of the picture, a fourth convolution works on 7×7 places, and
     the last layer sees where each feature is: 28 → 14 → 7 → 3 pixels.
@@ -116,8 +116,8 @@ def accurate_network(channels: tuple[int, ...] = (32, 48, 96, 128)) -> nn.Sequen
         A network from pixels ``(N, 1, 28, 28)`` in [0, 1] to logits ``(N, 10)``.
 
     Raises:
-        TypeError: if ``channels`` are no numbers.
-        ValueError: if there are more or fewer, or one is not positive.
+        TypeError: if ``channels`` are not numbers.
+        ValueError: if their number is another, or one is not positive.
     """
     a, b, c, d = _sizes(channels, 4)
     return nn.Sequential(

@@ -1,6 +1,6 @@
-"""Anybody's network: checked, watched and copied, and left as it was.
+"""Any network: checked, watched and copied, and left as it was.
 
-What is here works for every :class:`torch.nn.Module`: a network of a learner, with layers that
+The functions here work for every :class:`torch.nn.Module`: a learner's network, with layers that
 return several tensors, weights that are shared or computed, hooks, and wrappers around it.
 """
 
@@ -22,7 +22,7 @@ def check_network(model: Any) -> None:
     """Raise unless ``model`` is a network that can compute.
 
     Raises:
-        TypeError: if it is no ``torch.nn.Module``.
+        TypeError: if it is not a ``torch.nn.Module``.
         ValueError: if it has weights that hold no numbers yet; the message names the first.
     """
     if not isinstance(model, nn.Module):
@@ -42,7 +42,7 @@ def check_finite(model: nn.Module, before: str) -> None:
 
     Args:
         model: the network.
-        before: what is to be done with it: ``"training"``.
+        before: what comes next, for the message: ``"training"``.
     """
     good = {f"{name} holds nan or inf": w.isfinite().all() for name, w in model.named_parameters()}
     # A buffer may hold infinities on purpose, to mask what attention must not see.
@@ -87,7 +87,7 @@ def check_logits(logits: Any, images: int, outputs: range = range(10, 11)) -> Te
         outputs: how many logits there may be for each.
 
     Raises:
-        TypeError: if they are no tensor.
+        TypeError: if it is not a tensor.
         ValueError: if they have another shape.
     """
     expected = f"expected logits of shape ({images}, 10)"
@@ -120,7 +120,7 @@ def check_loss(loss: Tensor) -> Tensor:
 
 
 def check_answers(logits: Tensor) -> Tensor:
-    """Logits of a network, unless one has no place on a scale.
+    """The logits of a network, if all can be compared.
 
     Raises:
         ValueError: if one is nan or +inf, so that there is no softmax.
@@ -135,13 +135,13 @@ def check_answers(logits: Tensor) -> Tensor:
 
 
 def dtype_of(model: nn.Module) -> torch.dtype:
-    """In which dtype a network takes its images: that of its weights, or float32 if they differ."""
+    """The dtype in which a network takes images: that of its weights, or float32 if they differ."""
     kinds = {w.dtype for w in model.parameters() if w.is_floating_point()}
     return kinds.pop() if len(kinds) == 1 else torch.float32
 
 
 def numbers_of(model: nn.Module) -> dict[str, Tensor]:
-    """Every parameter and buffer by name; what is shared is there once."""
+    """Every parameter and buffer by name; a shared one is there once."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 

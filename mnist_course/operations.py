@@ -1,9 +1,9 @@
-"""The layers of a small network by hand: each with its way forward and its way back.
+"""The layers of a small network by hand, each with its forward and its backward pass.
 
-Chapter 9 derives what stands here. No function uses autograd. A ``..._forward`` returns its output
-and a *cache*, whatever its way back needs to remember; the ``..._backward`` takes ``dy``, the
-gradient of the loss with respect to that output, and the cache, and returns the gradients of the
-inputs. A gradient has the shape and the dtype of what it belongs to.
+Chapter 9 derives them. No function uses autograd. A ``..._forward`` returns its output and a
+*cache*: all that its backward pass needs. The ``..._backward`` takes ``dy``, the gradient of the
+loss with respect to that output, and the cache, and returns the gradients of the inputs. A gradient
+has the shape and the dtype of what it belongs to.
 
 Sizes: N images, C channels, H × W pixels, windows of K_h × K_w, maps of H_out × W_out.
 """
@@ -39,7 +39,7 @@ def output_size(size: Size, kernel_size: Size, stride: int = 1, padding: int = 0
 
 
 def shifts(kernel_size: Size, places: Size, stride: int) -> Iterator[Any]:
-    """For each place (u, v) of a window, the index of all pixels that stand there in some window.
+    """For each place (u, v) of a window, the index of all pixels that are there in some window.
 
     Args:
         kernel_size: ``(K_h, K_w)``.
@@ -70,14 +70,14 @@ def im2col(x: Tensor, kernel_size: Size, stride: int = 1, padding: int = 0) -> T
 def col2im(
     columns: Tensor, size: Size, kernel_size: Size, stride: int = 1, padding: int = 0
 ) -> Tensor:
-    """Add every number of the columns to the pixel that it was copied from: the way back.
+    """Add every number of the columns to the pixel that it was copied from: ``im2col`` backwards.
 
     Args:
         columns: ``(N, C * K_h * K_w, H_out * W_out)``.
         size: ``(H, W)``, the size of the image.
         kernel_size: ``(K_h, K_w)``.
         stride: pixels from one window to the next.
-        padding: rows and columns of zeros that stood around the image.
+        padding: rows and columns of zeros around the image.
 
     Returns:
         ``(N, C, H, W)``, the same as ``torch.nn.functional.fold``.
@@ -163,7 +163,7 @@ def linear_backward(dy: Tensor, cache: Cache) -> tuple[Tensor, Tensor, Tensor]:
 def softmax_cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Mean cross-entropy of logits (N, classes) for int64 labels (N), and its gradient.
 
-    Forward and backward in one, because the loss is where the way back begins.
+    Forward and backward in one, because the backward pass begins at the loss.
 
     Returns:
         The loss, a tensor of shape (), and its gradient with respect to the logits.

@@ -1,6 +1,6 @@
-"""Figures of one hand: a style that reads on white, on dark pages and on paper, with alt text.
+"""Figures in one style, readable on white, on dark pages and on paper, with alternative text.
 
-Colours are those of Okabe and Ito (2008), which people with colour-blindness tell apart.
+The colours are those of Okabe and Ito (2008), which colour-blind people can tell apart.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-import torch
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from PIL import Image
+from torch import Tensor
 
 BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442",
@@ -65,8 +65,8 @@ def show(figure: Figure, alt: str) -> None:
 
     Args:
         figure: the finished figure.
-        alt: what the figure shows, for people who do not see it: one or two sentences with the
-            finding, not "a plot of x".
+        alt: what the figure shows, for people who cannot see it: one or two sentences that state
+            the finding, not "a plot of x".
 
     Raises:
         ValueError: if ``alt`` is too short to say anything.
@@ -91,12 +91,12 @@ def _png(figure: Figure) -> bytes:
     return compressed.getvalue()
 
 
-def digit(image: torch.Tensor, axes: Axes | None = None, title: str = "") -> Axes:
+def digit(image: Tensor, axes: Axes | None = None, title: str = "") -> Axes:
     """Draw one digit, dark ink on white.
 
     Args:
         image: ``(28, 28)`` or ``(1, 28, 28)``; bytes, or floats where more is darker.
-        axes: where to draw; a new figure if not given.
+        axes: where to draw; by default a new figure.
         title: a few words above it.
     """
     axes = axes or plt.subplots(figsize=(2.2, 2.2))[1]
@@ -108,7 +108,7 @@ def digit(image: torch.Tensor, axes: Axes | None = None, title: str = "") -> Axe
 
 
 def digits(
-    images: torch.Tensor, titles: Sequence[str] = (), columns: int = 10, size: float = 0.8
+    images: Tensor, titles: Sequence[str] = (), columns: int = 10, size: float = 0.8
 ) -> Figure:
     """Draw a table of digits.
 

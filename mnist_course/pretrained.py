@@ -1,6 +1,6 @@
 """The course's own trained network, ready to read digits.
 
-How it was trained, and how well it reads, stands in ``weights/README.md``.
+How it was trained, and how well it reads, is in ``weights/README.md``.
 """
 
 from __future__ import annotations
@@ -15,17 +15,15 @@ WEIGHTS = Path(__file__).parent / "weights" / "pretrained.safetensors"
 """The weights that ship with the package."""
 
 
-def load(path: str | Path | None = None) -> nn.Module:
-    """A trained network, in eval mode on the CPU.
+def load() -> nn.Module:
+    """The network that ships with the course, in eval mode on the CPU.
 
-    Args:
-        path: a ``.safetensors`` file written by :func:`mnist_course.train.fit`; the network that
-            ships with the course if not given.
+    :func:`mnist_course.checkpoints.load_network` loads one from a file of your own.
 
     Returns:
         A network from pixels ``(N, 1, 28, 28)`` in [0, 1] to logits ``(N, 10)``.
 
     Raises:
-        CheckpointError: if the file is missing, damaged, or holds weights of an unknown network.
+        CheckpointError: if the file of the package is missing or damaged.
     """
-    return load_network(WEIGHTS if path is None else path)
+    return load_network(WEIGHTS)

@@ -1,4 +1,4 @@
-"""How a network is trained: everything except the data and the seed, and the recipes by name."""
+"""How a network is trained, except the data and the seed; and the recipes by name."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class Recipe:
         label_smoothing: the share of probability spread over all ten digits.
         augmentation: changes each batch of pixels at random; none if ``None``.
 
-    Numbers may come from NumPy or be tensors; they become those of Python.
+    Numbers may come from NumPy or be tensors; they become plain Python numbers.
 
     Raises:
-        TypeError: if a setting is of another type.
+        TypeError: if a setting is of the wrong type.
         ValueError: if a setting cannot work.
     """
 
@@ -84,7 +84,7 @@ class Recipe:
             )
 
     def _take_numbers(self) -> None:
-        """Turn the numbers into those of Python: a tensor would change with the optimiser's."""
+        """Make all numbers plain Python numbers: a tensor would change with the optimiser's."""
         plain: dict[str, Any] = {
             "epochs": positive(self.epochs, "epochs"),
             "batch_size": whole(positive(self.batch_size, "batch_size"), "batch_size"),
@@ -107,7 +107,7 @@ class Recipe:
         """The network with fresh weights drawn from ``seed``.
 
         Raises:
-            TypeError: if the seed is no number.
+            TypeError: if the seed is not a number.
             ValueError: if the course has no such network.
         """
         with torch.random.fork_rng(devices=[]):
@@ -149,8 +149,8 @@ class Recipe:
 def _uncompiled(optimizer: type[torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
     """The same optimiser without PyTorch's compiler.
 
-    Three of its methods are wrapped in functions that import the compiler, a second or two of a
-    first training, to tell it that they are not to be compiled.
+    PyTorch wraps three of its methods in functions that import the compiler, only to tell it not to
+    compile them. That takes a second or two of the first training.
     """
     bare = {
         name: inspect.unwrap(getattr(optimizer, name))
@@ -193,7 +193,7 @@ def get_recipe(name: str) -> Recipe:
     """The recipe called ``name``.
 
     Raises:
-        ValueError: if there is none; the message names those there are.
+        ValueError: if there is none; the message lists the recipes.
     """
     if name not in RECIPES:
         raise ValueError(f"unknown recipe {name!r}; the recipes are {', '.join(RECIPES)}")

@@ -1,10 +1,9 @@
-"""What a training is, so that only the same one is resumed, and only from a state that is whole."""
+"""What identifies a training: only the same one is resumed, and only from an undamaged state."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from dataclasses import fields
 from typing import Any
@@ -23,7 +22,7 @@ def describe(
 ) -> str:
     """The settings of a training, as JSON: recipe, seed, and digests of digits and layers.
 
-    Layers are described by what they print; what a network does between them its answers tell
+    Layers are described by what they print. Its answers tell what a network does between them
     (:func:`answers_of`).
     """
     text = "".join(
@@ -39,7 +38,7 @@ def describe(
         "validation digits": None if validation is None else _digest(validation),
         "layers": _hash((_without_addresses(text) + shapes).encode()),
     }
-    # An object, like an augmentation, is what it prints.
+    # An object, like an augmentation, is described by what it prints.
     return json.dumps(settings, default=lambda setting: _without_addresses(repr(setting)))
 
 
@@ -84,25 +83,14 @@ def same_answers(found: Any, expected: Tensor) -> bool:
 def is_state_of(momenta: Any, recipe: Recipe, model: nn.Module) -> bool:
     """Whether this is what an optimiser of the recipe remembers of these weights.
 
-    A fused step writes to what it is given without a look at its size.
+    A fused step writes to these tensors without checking their sizes.
     """
     expected = _state_after_a_step(recipe, model)
-    # A weight that never had a gradient has no state; but one of them at least has had.
+    # A weight that never had a gradient has no state, but at least one of them had a gradient.
     return bool(momenta) == bool(expected) and all(
         momenta[number].keys() == expected[number].keys()
         and all(_alike(value, expected[number][key]) for key, value in momenta[number].items())
         for number in momenta
-    )
-
-
-def is_history(rows: list[dict[str, Any]], losses: list[Any], steps: int) -> bool:
-    """Whether these are the rows and losses of a training that was at most ``steps`` long."""
-    ends = [row["step"] for row in rows]
-    return (
-        all(isinstance(number, (int, float)) for row in rows for number in row.values())
-        and all(isinstance(loss, float) and math.isfinite(loss) for loss in losses)
-        and ends == sorted(set(ends))
-        and 0 < ends[0] <= ends[-1] == len(losses) <= steps
     )
 
 
@@ -137,5 +125,5 @@ def _hash(content: bytes) -> str:
 
 
 def _without_addresses(text: str) -> str:
-    """The text without where things lay in memory, which is elsewhere in every process."""
+    """The text without memory addresses, which differ in every process."""
     return re.sub(" at 0x[0-9a-fA-F]+", "", text)

@@ -3,8 +3,8 @@
 A digit is ``{"label": 3, "strokes": [[[x, y], …], …], "time": 1763700000000}``: the strokes and not
 a picture, so that it can be prepared again, and the time in milliseconds since 1970. The pad writes
 and reads them (``static/samples.js``), and here they are read by the same rule: a number is a whole
-number however it is written, ``7``, ``7.0`` or ``7e0``. A file may come from anybody: nothing in it
-is believed before it has been checked.
+number however it is written, ``7``, ``7.0`` or ``7e0``. A file may come from anywhere: nothing
+in it is trusted before it has been checked.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class SamplesError(ValueError):
 
 
 def check_samples(digits: Any) -> list[Sample]:
-    """Copies of ``digits`` that hold nothing but what a digit holds.
+    """Copies of ``digits`` with nothing in them but what a digit has.
 
     Raises:
-        SamplesError: naming the first digit that is not one, and why.
+        SamplesError: if one is not a digit; the message names the first such, and why.
     """
     if not isinstance(digits, Sequence) or isinstance(digits, (str, bytes)):
         raise SamplesError("expected a list of digits")
@@ -86,7 +86,7 @@ def write_samples(digits: Iterable[Sample]) -> str:
     """The text of a ``my-digits.json``.
 
     Raises:
-        SamplesError: if it is larger than what is read again.
+        SamplesError: if it is too large to be read again.
     """
     text = json.dumps({"version": VERSION, "digits": list(digits)}, separators=(",", ":"))
     if len(text) > MOST_BYTES:
@@ -110,11 +110,11 @@ def to_dataset(digits: Sequence[Sample]) -> TensorDataset:
 
 
 def to_digits(samples: Sequence[Sample], source: str = "my digits") -> Digits:
-    """Drawn digits as MNIST has them, images uint8 ``(N, 1, 28, 28)``, for all that takes Digits.
+    """Drawn digits in the form of MNIST, images uint8 ``(N, 1, 28, 28)``.
 
     Args:
         samples: as the pad saves them.
-        source: whose digits they are, to be quoted beside any number computed from them.
+        source: whose digits they are, to quote beside any number computed from them.
 
     Raises:
         SamplesError: if there are none.
@@ -130,7 +130,7 @@ def _integer(text: str) -> int | float:
 
 def _refuse(word: str) -> NoReturn:
     """JSON has no NaN and no infinity, though Python would read them."""
-    raise ValueError(f"{word} is no number of JSON")
+    raise ValueError(f"{word} is not a number in JSON")
 
 
 def _check_sample(digit: Any, name: str) -> Sample:
@@ -166,7 +166,7 @@ def _check_point(point: Any, name: str) -> list[float]:
 
 
 def _number(value: Any, most: float) -> float | None:
-    """A number of Python or NumPy as one of Python, whole ones as int; None if it is none."""
+    """A number of Python or NumPy as one of Python, whole ones as int; None for anything else."""
     real = isinstance(value, Real) and not isinstance(value, bool)
     if not real or not abs(value) <= most:  # before float(): some whole numbers are too large
         return None
@@ -175,6 +175,6 @@ def _number(value: Any, most: float) -> float | None:
 
 
 def _whole(value: Any, most: int) -> int | None:
-    """A whole number from 0 to ``most``, however it is written; None if it is none."""
+    """A whole number from 0 to ``most``, however it is written; None for anything else."""
     number = _number(value, most)
     return number if isinstance(number, int) and number >= 0 else None

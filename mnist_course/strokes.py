@@ -4,10 +4,10 @@ The digits of MNIST were scaled so that their longer side fills a 20-pixel box, 
 edges, and shifted until their centre of mass lay in the middle of a 28 × 28 field (LeCun, Bottou,
 Bengio and Haffner, 1998, section III.A). A drawing gets the same treatment here, but as *vectors*:
 the strokes themselves are scaled and moved, and then drawn once with a brush as wide as MNIST's.
-So a small digit has the same pen width as a large one, and no picture is ever shrunk.
+So a small digit has the same pen width as a large one, and no picture is ever scaled down.
 
 ``static/strokes.js`` does the same arithmetic in the same order, so the pad in the browser and
-this module agree to the last bit. Whoever changes one changes the other.
+this module agree to the last bit. If you change one, change the other.
 """
 
 from __future__ import annotations

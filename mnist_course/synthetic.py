@@ -1,10 +1,10 @@
-"""Pen strokes made by a program: digits in the hands of writers who do not exist.
+"""Pen strokes made by a program: digits by writers who do not exist.
 
-Real handwriting belongs to those who wrote it; these strokes belong to the course, and stand in
-where nobody has drawn yet. Each digit has a few forms, as people learn them at school: a 7 with a
-bar or without, an open 4 or a closed one. A writer has a favourite form of each, a slant, a width
-and an unsteady hand; no two digits of a writer are equal. None of it was ever used to train the
-network that ships.
+Real handwriting belongs to the people who wrote it. These strokes belong to the course, and stand
+in until you have drawn some digits yourself. Each digit has a few forms, as taught at school: a 7
+with or without a bar, an open or a closed 4. A writer has a favourite form of each, a slant, a
+width and an unsteady hand, and no two digits of a writer are equal. The network that ships was
+never trained on any of them.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def handwriting(writer: int, count: int = 30) -> list[Sample]:
 def _written(
     form: list[Stroke], rng: np.random.Generator, slant: float, width: float, unsteady: float
 ) -> list[Stroke]:
-    """One form with the writer's slant and width, and a hand that is not steady."""
+    """One form with the writer's slant and width, drawn with an unsteady hand."""
     angle, slant, width = rng.normal(0, 0.06), rng.normal(slant, 0.06), rng.normal(width, 0.06)
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
     # The paper is warped by a few slow waves: neighbouring points go astray together.

@@ -66,22 +66,22 @@ if TYPE_CHECKING:
 
 
 class DivergedError(ArithmeticError):
-    """Training met a loss or weights that are not finite; the message says where and why."""
+    """A loss, a weight or a buffer is no longer finite; the message says where and why."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the history: an epoch, or what was done of the last one.
+    """One line of the history: an epoch, or the part that was done of the last one.
 
     Attributes:
-        epoch: how often the training digits have been seen by now.
-        step: how many steps have been made by now.
+        epoch: how often the training digits have been seen so far.
+        step: how many steps have been made so far.
         learning_rate: that of the last step.
-        training_loss: the mean over the steps since the line before, as they were minimised: with
-            augmentation and label smoothing, while the weights were changing.
+        training_loss: the mean of the minimised losses since the line before: with augmentation
+            and label smoothing, while the weights were changing.
         validation_loss: the mean cross-entropy on the validation digits; nan without any.
         validation_accuracy: the share of them read correctly, 0 … 1; nan without any.
-        seconds: time spent by now.
+        seconds: time spent so far.
     """
 
     epoch: float
@@ -102,7 +102,7 @@ class History:
         losses: the training loss of every step.
         steps: how many steps the recipe asks for.
         device: where it ran.
-        source: the training data, to be quoted beside any number.
+        source: the training data, to quote beside any number.
         stopped: why it ended before its last step; empty if it did not.
     """
 
@@ -189,17 +189,17 @@ def fit(
             returning ``True``.
 
     Returns:
-        The history of the whole training, with what was done before it was resumed.
+        The history of the whole training, including the part before it was resumed.
 
     Raises:
-        TypeError: if an argument is of another type, or the model does not return a tensor.
+        TypeError: if an argument is of the wrong type, or the model does not return a tensor.
         ValueError: if data, recipe, model or device do not fit; nothing has been changed then.
-        CheckpointError: if there is nothing to resume, or something else than this training.
+        CheckpointError: if there is nothing to resume, or it is not this training.
         DivergedError: if the loss, a weight or a buffer is no longer finite; the model keeps the
             last good state.
         MemoryError: if a batch does not fit into memory; the message says which size to try.
-        OSError: if a checkpoint cannot be written: before the first step where that can be known,
-            else the one before is whole, and the model trained.
+        OSError: if a checkpoint cannot be written: before the first step if that is known then;
+            later, the one before is still whole, and the model is trained.
     """
     # What is asked for.
     device, processes, seed = choose_device(device), team(), seed_of(seed)
@@ -216,54 +216,18 @@ def fit(
     steps = max(1, round(recipe.epochs * epoch_steps))
     history = History(steps=steps, device=str(device), source=training.source)
 
-    with (
-        torch.cuda.device(device) if device.type == "cuda" else nullcontext(),
-        _own_gradients(model),
-        placed(model, device) as place,
-        _training_mode(model),
-        _own_random_numbers(device),
-        _interrupts(processes) as interrupted,
-        processes.joined(model) as network,
-    ):
-        # The digits, and the batch of a step.
-        digits = training.to(device)
-
-        def batch_of(step: int) -> tuple[Tensor, ...]:
-            epoch, number = divmod(step, epoch_steps)
-            order = _order(len(digits), seed, epoch, device)
-            batch = order[number * batch_size : (number + 1) * batch_size]
-            images, labels = to_float(digits.images[batch]), digits.labels[batch]
-            generator = _seed_step(seed, step, device)
-            if recipe.augmentation:
-                images = recipe.augmentation(images, generator)
-            return processes.share(images, labels)
-
-        # The network, its optimiser, and one step of them.
+    with _at_work(model, device, processes) as (network, place, interrupted):
+        # What makes a step, and what keeps its results.
+        batch_of = _batches(training.to(device), recipe, batch_size, seed, processes)
         optimizer = recipe.optimizer_for(model, capturable=recording)
-        outputs = (
-            range(10, 11) if validation else range(int(training.labels.max()) + 1, sys.maxsize)
-        )
-
-        def update(images: Tensor, labels: Tensor) -> Tensor:
-            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-                logits = check_logits(network(place.images(images)), len(labels), outputs)
-            loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
-            optimizer.zero_grad()
-            check_loss(loss).backward()
-            optimizer.step()
-            return loss.detach()
-
+        outputs = _outputs(training, validation)
+        update = _update(network, place, optimizer, recipe, outputs, bfloat16)
         make_step = recorded(update, device) if recording else update
-
-        # The files, and where an earlier training stopped.
         checkpoints = _Checkpoints(
             checkpoint_folder, model, optimizer, recipe, history, epoch_steps
         )
         checkpoints.describe(seed, training, validation, place)
-        if resume:
-            checkpoints.load(processes)
-        elif processes.is_first:
-            checkpoints.try_folder()
+        checkpoints.begin(resume, processes)
         watch = _Watch(model, optimizer, recipe, history, device, processes)
 
         # The loop.
@@ -273,12 +237,8 @@ def fit(
                 with advice_on_memory(batch_size):
                     watch.see(watch.take(step, make_step, batch_of, place))
                 bar.update()
-
-                ends_epoch = (step + 1) % epoch_steps == 0
-                if ends_epoch or step + 1 == steps or interrupted:
-                    watch.check()
-                    row = processes.from_first(partial(watch.row, step, epoch_steps, validation))
-                    history.rows.append(row)
+                if (step + 1) % epoch_steps == 0 or step + 1 == steps or interrupted:
+                    row = watch.add_row(step, epoch_steps, validation)
                     if validation:
                         bar.set_postfix_str(f"validation accuracy {row.validation_accuracy:.2%}")
                     if processes.is_first:
@@ -344,6 +304,75 @@ def _use_graph(wanted: bool, device: torch.device, recipe: Recipe, processes: Te
     if wanted and why:
         warnings.warn(f"{why}; training without them", stacklevel=3)
     return wanted and not why
+
+
+def _outputs(training: Digits, validation: Digits | None) -> range:
+    """How many logits the network may return: ten if it is validated, else one for each label."""
+    if validation:
+        return range(10, 11)
+    return range(int(training.labels.max()) + 1, sys.maxsize)
+
+
+@contextmanager
+def _at_work(
+    model: nn.Module, device: torch.device, processes: Team
+) -> Iterator[tuple[nn.Module, Place, _Flag]]:
+    """Make everything ready for training, and leave it afterwards as it was.
+
+    Yields the network whose gradients are those of the whole batch, where it computes, and the flag
+    that Ctrl-C raises.
+    """
+    with (
+        torch.cuda.device(device) if device.type == "cuda" else nullcontext(),
+        _own_gradients(model),
+        placed(model, device) as place,
+        _training_mode(model),
+        _own_random_numbers(device),
+        _interrupts(processes) as interrupted,
+        processes.joined(model) as network,
+    ):
+        yield network, place, interrupted
+
+
+def _batches(
+    digits: Digits, recipe: Recipe, batch_size: int, seed: int, processes: Team
+) -> Callable[[int], tuple[Tensor, ...]]:
+    """A function that gives this process its images and labels of a step; ``digits`` lie ready."""
+    epoch_steps, device = len(digits) // batch_size, digits.images.device
+
+    def batch_of(step: int) -> tuple[Tensor, ...]:
+        epoch, number = divmod(step, epoch_steps)
+        order = _order(len(digits), seed, epoch, device)
+        batch = order[number * batch_size : (number + 1) * batch_size]
+        images, labels = to_float(digits.images[batch]), digits.labels[batch]
+        generator = _seed_step(seed, step, device)
+        if recipe.augmentation:
+            images = recipe.augmentation(images, generator)
+        return processes.share(images, labels)
+
+    return batch_of
+
+
+def _update(
+    network: nn.Module,
+    place: Place,
+    optimizer: torch.optim.Optimizer,
+    recipe: Recipe,
+    outputs: range,
+    bfloat16: bool,
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """A function that makes one step with a batch and returns its loss."""
+
+    def update(images: Tensor, labels: Tensor) -> Tensor:
+        with torch.autocast(place.device.type, torch.bfloat16, enabled=bfloat16):
+            logits = check_logits(network(place.images(images)), len(labels), outputs)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+        optimizer.zero_grad()
+        check_loss(loss).backward()
+        optimizer.step()
+        return loss.detach()
+
+    return update
 
 
 def _set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -420,10 +449,10 @@ class _Flag:
 def _interrupts(processes: Team) -> Iterator[_Flag]:
     """Turn the first Ctrl-C into a flag, so that a step is never left half done.
 
-    The second one interrupts at once. Python gives signals to the main thread only. Of several
-    processes each would see its flag at another step, and wait for the others for ever. A handler
-    that was not set from Python (None) could not be put back, and a process that ignores Ctrl-C,
-    as one in the background does, goes on to ignore it.
+    The second one interrupts at once. Python gives signals to the main thread only. Each of several
+    processes would see its flag at a different step, and wait for the others for ever. A handler
+    that was not set from Python (None) could not be put back. A process that ignores Ctrl-C, like
+    one in the background, goes on ignoring it.
     """
     flag = _Flag()
     before = signal.getsignal(signal.SIGINT)
@@ -448,7 +477,7 @@ def _bar(done: int, steps: int, show: bool) -> Any:
     """A progress bar, in a terminal or a notebook."""
     if show:
         from tqdm.auto import tqdm
-    else:  # the other one takes long to import, in a notebook
+    else:  # in a notebook the other one takes long to import
         from tqdm import tqdm
 
     return tqdm(initial=done, total=steps, unit="step", disable=not show)
@@ -566,7 +595,7 @@ class _Watch:
                 f"a step now takes {each / self.quickest:.0f} times as long as before: another "
                 "program probably keeps a core busy, and all threads wait for the one that shares "
                 f"it. After torch.set_num_threads({threads - 1}) they do not",
-                stacklevel=4,
+                stacklevel=5,
             )
         self.quickest = min(self.quickest, each)
 
@@ -580,6 +609,13 @@ class _Watch:
             f"the learning rate was {rate:.3g}, most likely too high: try a tenth of it. "
             "The model holds the last state in which all was finite"
         )
+
+    def add_row(self, step: int, epoch_steps: int, validation: Digits | None) -> Row:
+        """End a line of the history with ``step``, and return it."""
+        self.check()
+        row = self.processes.from_first(lambda: self.row(step, epoch_steps, validation))
+        self.history.rows.append(row)
+        return row
 
     def row(self, step: int, epoch_steps: int, validation: Digits | None) -> Row:
         """The line of the history that ends with ``step``."""
@@ -622,9 +658,11 @@ class _Checkpoints:
             self.run = runs.describe(self.model, self.recipe, seed, training, validation)
             self.answers = partial(runs.answers_of, self.model, training[:16], place)
 
-    def try_folder(self) -> None:
-        """Fail now, and not after the first epoch, if nothing can be written to the folder."""
-        if self.folder is not None:
+    def begin(self, resume: bool, processes: Team) -> None:
+        """Go on from ``last.pt``, or fail now, not after an epoch, if it cannot be written."""
+        if resume:
+            self.load(processes)
+        elif self.folder is not None and processes.is_first:
             check_writable(self.folder / "last.pt")
 
     def save(self) -> None:
@@ -720,7 +758,7 @@ class _Checkpoints:
             problem = "holds a damaged state of the optimiser; move it away and train again"
         elif (
             steps != self.history.steps
-            or not runs.is_history(rows, losses, steps)
+            or len(losses) > steps
             or any(row.keys() != Row.__dataclass_fields__.keys() for row in rows)
         ):
             problem = "holds a damaged history; move it away and train again"
@@ -732,7 +770,7 @@ class _Checkpoints:
 def name_of(model: nn.Module, recipe: Recipe) -> dict[str, str]:
     """The name of the network for the header of its file, if it is the one of the recipe."""
     model, named = unwrapped(model), recipe.build()
-    # Layers without weights count, too: with another pooling it is another network.
+    # Layers without weights count too: with another pooling it is another network.
     if str(model) != str(named) or runs.shapes_of(model.state_dict()) != runs.shapes_of(
         named.state_dict()
     ):

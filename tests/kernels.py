@@ -3,7 +3,8 @@
 A kernel spends some seconds importing PyTorch, matplotlib and the package before its first cell
 runs, and the imports are the same for every chapter. So each process of the tests keeps one process
 that has made them, and every notebook gets a copy of it: as new as a fresh kernel, without the
-wait. Where the system cannot fork, kernels start as usual.
+wait. There figures are drawn coarsely, because no test compares them. Where the system cannot fork,
+kernels start as usual.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from jupyter_client.launcher import launch_kernel
 
 IMPORTS = "matplotlib.pyplot matplotlib_inline.backend_inline pandas scipy.ndimage scipy.stats \
 sklearn.neighbors torch torchvision ipykernel.kernelapp mnist_course.train mnist_course.plots"
+BACKEND = "module://matplotlib_inline.backend_inline"
+# What PyTorch reads once, when it starts: a process for each of their values.
+READ_ONCE = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "OMP_NUM_THREADS")
 
 
 class Kernel:
@@ -65,13 +69,14 @@ class Kernel:
 
 
 class Nursery:
-    """The process that kernels are forked from."""
+    """The process that kernels are forked from, with what it is to read once."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: dict[str, str]) -> None:
+        environment = {k: v for k, v in os.environ.items() if k not in READ_ONCE}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.kernels"],
             cwd=Path(__file__).parents[1],
-            env=os.environ | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"},
+            env=environment | settings | {"MPLBACKEND": BACKEND},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -87,15 +92,17 @@ class Nursery:
 
 
 @functools.cache
-def nursery() -> Nursery:
-    """The one nursery of this process, made when the first kernel is asked for."""
-    return Nursery()
+def nursery(settings: frozenset[tuple[str, str]]) -> Nursery:
+    """The nursery of this process for such kernels, made when the first of them is asked for."""
+    return Nursery(dict(settings))
 
 
 def launch(command: Sequence[str], **options: Any) -> Kernel | subprocess.Popen[bytes]:
     """Start a kernel as ``launch_kernel`` of Jupyter does; forked, where that can be."""
     if hasattr(os, "fork") and list(command[:3]) == [sys.executable, "-m", "ipykernel_launcher"]:
-        return nursery().fork(command, options.get("cwd"), options.get("env") or dict(os.environ))
+        environment = options.get("env") or dict(os.environ)
+        settings = frozenset((k, environment[k]) for k in READ_ONCE if k in environment)
+        return nursery(settings).fork(command, options.get("cwd"), environment)
     return launch_kernel(list(command), **options)
 
 
@@ -119,6 +126,7 @@ def main() -> None:
     """The nursery: import, then fork a kernel for each line that comes in."""
     for module in IMPORTS.split():
         __import__(module)
+    sys.modules["mnist_course.plots"].SHARPNESS = 0.3  # type: ignore[attr-defined]
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system reaps kernels that have ended
     for line in sys.stdin:
         pid = os.fork()

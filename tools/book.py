@@ -23,7 +23,7 @@ STATIC = BUILD / "static"
 DONE = BUILD / "done"  # as old as the last build without a warning
 
 MATHJAX = "3.2.2"
-# Of MathJax's package the pages use what reads TeX, writes HTML, and MathML for screen readers; not
+# The parts of MathJax's package that read TeX and write HTML, and MathML for screen readers; not
 # its menu, which is as large as all of these. `_config.yml` names the same parts.
 MATHJAX_PARTS = (
     "es5/startup.js", "es5/core.js", "es5/input/tex.js", "es5/output/chtml.js",
@@ -32,12 +32,12 @@ MATHJAX_PARTS = (
 
 
 def mathjax_package() -> Path | None:
-    """The folder of MathJax's npm package; none where it cannot be had."""
+    """The folder of MathJax's npm package, or None if it cannot be fetched."""
     return npm.fetch("mathjax", MATHJAX, BUILD / "cache")
 
 
 def fetch_mathjax() -> bool:
-    """Put MathJax beside the pages, from npm; return whether it is there."""
+    """Put MathJax from npm beside the pages; returns whether it is there."""
     target = STATIC / "mathjax"
     if (target / MATHJAX_PARTS[0]).exists():
         return True
@@ -57,7 +57,7 @@ def fetch_mathjax() -> bool:
 
 
 def configuration(has_mathjax: bool) -> Path:
-    """Write the configuration of this build: the project's, less what could not be fetched."""
+    """Write the configuration of this build: the project's, without what could not be fetched."""
     settings = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     # Paths in it count from the folder of the file.
     settings["sphinx"]["local_extensions"] = {"tools.pages": str(ROOT)}
@@ -70,7 +70,7 @@ def configuration(has_mathjax: bool) -> Path:
 
 
 def is_current() -> bool:
-    """Whether the pages are there, without a warning, and younger than all they are made from."""
+    """Whether the pages are there, built without a warning, and newer than their sources."""
     if not DONE.exists():
         return False
     made_from = [ROOT / "_config.yml", ROOT / "_toc.yml"]
@@ -85,7 +85,7 @@ def build() -> int:
     DONE.unlink(missing_ok=True)
     has_mathjax = fetch_mathjax()
     if not has_mathjax:
-        print("MathJax could not be had from npm: formulas on the pages will need the network.")
+        print("npm did not give MathJax: formulas on the pages will need the network.")
     page_script.write(STATIC)
     page_weights.write(STATIC)
     page_card.write(STATIC)

@@ -1,6 +1,6 @@
 """The Chromium or Chrome of this machine, for the tests, the PDF and the measurements.
 
-``python -m tools.browser`` installs one where that needs no question, and says how otherwise.
+``python -m tools.browser`` installs one where it may do so without asking, or else says how.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-# On macOS and Windows programs are not on the PATH. Edge comes with Windows, and is a Chromium.
+# On macOS and Windows, browsers are not on the PATH. Edge comes with Windows, and is a Chromium.
 PLACES = (
     Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"),
     Path(r"C:\Program Files\Google\Chrome\Application\chrome.exe"),
@@ -29,12 +29,12 @@ APT = (
     ["apt-get", "install", "-y", "-qq", "chromium"],
 )
 ADVICE = """\
-There is no Chromium here: the browser tests are skipped, and there is no PDF. To have them,
+There is no Chromium here: the browser tests are skipped, and there is no PDF. For both,
 install Google Chrome, or on Debian and Ubuntu: sudo apt-get install chromium"""
 
 
 def executable() -> str | None:
-    """Where it is, if there is one."""
+    """The path of the browser, or None."""
     found = next((path for name in NAMES if (path := shutil.which(name))), None)
     return found or next((str(path) for path in PLACES if path.exists()), None)
 
@@ -54,4 +54,4 @@ if __name__ == "__main__":
     if not executable():
         install()
     if not executable():
-        print(ADVICE)  # and no failure: everything else works without one
+        print(ADVICE)  # this is not a failure: everything else works without a browser

@@ -33,13 +33,13 @@ ROOT = Path(__file__).resolve().parents[1]
 BOOK, NOTEBOOKS = ROOT / "book", ROOT / "notebooks"
 
 LIVE_WIDGET = "application/vnd.jupyter.widget-view+json"
-# What must never be in a committed output: it would differ at the next reader.
+# What must never be in a committed output, because it would differ on another machine.
 UNWANTED = {
     "an address": re.compile(r"\b0x[0-9a-f]{6,}\b"),
     "a path": re.compile(r"(?<![\w/.])/(?:home|root|tmp|work|Users|usr|opt|private|var)/[\w.-]"),
 }
 
-# The chapters' imports that the package itself does without, and that Colab does not have.
+# Imports of the chapters that the package does not need and Colab does not have.
 COLAB_LACKS = ("captum", "onnx", "onnxruntime", "onnxscript")
 COLAB = """\
 # On Colab this fetches the course and what it needs; anywhere else it does nothing.

@@ -254,7 +254,7 @@ def main() -> int:
     """Command line: build the book, then write the file."""
     parser = argparse.ArgumentParser(prog="python -m tools.epub", description=__doc__)
     parser.add_argument("--site", type=Path, help="pages that are built already (builds them)")
-    parser.add_argument("--output", type=Path, default=TARGET, help=f"({TARGET})")
+    parser.add_argument("--out", type=Path, default=TARGET, help=f"({TARGET})")
     options = parser.parse_args()
     if options.site is None and not book.is_current() and (code := book.build()):
         return code
@@ -262,11 +262,11 @@ def main() -> int:
     if mathjax is None:
         print("Formulas stay in TeX: for MathML install Node.js, which brings npm, and go online.")
     try:
-        write(options.site or book.HTML, options.output, mathjax)
+        write(options.site or book.HTML, options.out, mathjax)
     except (OSError, ValueError) as error:
         print(f"The e-book could not be written: {error}", file=sys.stderr)
         return 1
-    print(f"The book for e-readers: {options.output}")
+    print(f"The book for e-readers: {options.out}")
     return 0
 
 

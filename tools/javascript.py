@@ -30,7 +30,7 @@ FOLDERS = (ROOT / "mnist_course" / "static", ROOT / "tests" / "pages" / "js")
 
 
 def fetch(cache: Path = BUILD / "cache") -> dict[str, Path] | None:
-    """The folder of each package; None where one of them, or Node.js, cannot be had."""
+    """The folder of each package; None if one of them, or Node.js, is missing."""
     found = {name: npm.fetch(name, version, cache) for name, version in PACKAGES.items()}
     folders = {name: folder for name, folder in found.items() if folder}
     return folders if len(folders) == len(found) else None
@@ -69,7 +69,7 @@ def problems(
 
 
 def _said(command: list[str]) -> str:
-    """What a program of Node.js says when it is not content."""
+    """What a Node.js program prints when it finds something wrong."""
     done = subprocess.run(["node", *command], cwd=ROOT, capture_output=True, text=True)
     return done.stdout + done.stderr if done.returncode else ""
 

@@ -1,9 +1,9 @@
-"""Take from the built pages what they load and do not use; called by ``python -m tools.book``.
+"""Remove from the built pages what they load and do not use; called by ``python -m tools.book``.
 
 The theme sends every page a script with all icons of Font Awesome, the same icons as a font, the
 whole search index, and whatever scripts the book has. A page keeps the icons that the book shows,
-gets the search index when somebody searches (see ``book/_static/page.js``), and the interactive
-figures and the styles of cards where it has some. Doing it twice changes nothing.
+gets the search index when you search (see ``book/_static/page.js``), and the interactive
+figures and the styles of cards if it has any. Doing it twice changes nothing.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def lighten_page(text: str, name: str = "") -> str:
 
 
 def lighten_icons(site: Path, text: str) -> None:
-    """Keep of the icon font, and of its rules in the theme's style sheet, what ``text`` names."""
+    """Keep only the icons that ``text`` names, in the font and in the theme's style sheet."""
     style = site / STYLE
     names = set(re.findall(r"fa-[a-z][\w-]*", text))
     css = ICON_RULE.sub(

@@ -1,4 +1,4 @@
-"""Packages from npm, which the pages and the tests use and the repository does not hold."""
+"""Packages from npm: the pages and the tests use them, and the repository does not contain them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 
 
 def fetch(name: str, version: str, cache: Path) -> Path | None:
-    """The unpacked package in ``cache``, fetched once; None where it cannot be had."""
+    """The unpacked package in ``cache``, fetched once; None if it cannot be fetched."""
     folder = cache / f"{name}-{version}"
-    if folder.exists():  # it appears when it is whole
+    if folder.exists():  # it appears only when it is complete
         return folder
     npm = shutil.which("npm") or "npm"  # on Windows a script, which starts only by its full name
     folder.parent.mkdir(parents=True, exist_ok=True)

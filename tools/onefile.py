@@ -1,7 +1,7 @@
-"""The built book as plain pages: what the book for paper and the book for e-readers share.
+"""The built book as plain pages, which the PDF and the EPUB share.
 
-A page of the site loses what needs a browser. What folds lies open, a figure that answers becomes
-its picture with a line that says where it answers, and links between pages become links inside one
+A page of the site loses what needs a browser. Folded parts lie open, an interactive figure becomes
+its picture with a line that says where it is live, and links between pages become links inside one
 file. ``tools.pdf`` prints the pages, ``tools.epub`` packs them.
 """
 
@@ -31,10 +31,10 @@ Address = Callable[[str, str], str]
 STYLE = Path(__file__).with_suffix(".css")
 CODE = "a11y-high-contrast-light"  # of the package accessible_pygments, as on the pages
 
-# Of the words of code these lose their elements: names, operators, numbers, what is inside strings.
-# They are nine of ten, and the tags of a PDF name each one.
+# These words of code lose their elements: names, operators, numbers, parts of strings. They are
+# nine in ten, and the tags of a PDF would name each one.
 _PLAIN = re.compile(r'<span(?: class="(?:n[bdne]?|bp|vm|o|p|w|mi|mf|si|se|sa)")?>([^<]*)</span>')
-# What stays of the attributes. Everything else serves scripts and screens.
+# The attributes that stay. All others are for scripts and screens.
 ATTRIBUTES = {
     "alt", "class", "colspan", "href", "id", "lang", "rowspan", "src", "start", "style", "title",
     "width",
@@ -76,18 +76,18 @@ class Page:
     code: tuple[str, ...]
 
     def html(self) -> str:
-        """The page, well-formed as XML, too."""
+        """The page; it is well-formed XML too."""
         text = self.content.decode()
         return re.sub(r"<pre>(\d+)</pre>", lambda n: f"<pre>{self.code[int(n[1])]}</pre>", text)
 
     @property
     def slug(self) -> str:
-        """A name that is good as an identifier and as a file."""
+        """A name that works as an identifier and as a file name."""
         return slug(self.name)
 
     @property
     def number(self) -> str:
-        """Of a chapter its number, as exercises and references have it."""
+        """The number of a chapter, as exercises and references have it; otherwise empty."""
         found = re.match(r"notebooks/0*(\d+)-", self.name)
         return found[1] if found else ""
 
@@ -238,7 +238,7 @@ def new(name: str, text: str = "", **attributes: str) -> Tag:
 
 
 def _still(place: Tag, pictures: Mapping[str, Tag], address: str) -> None:
-    """Leave of a figure that answers its picture, and say where it answers."""
+    """Replace an interactive figure by its picture, and say where it is live."""
     if not place.img and (picture := pictures.get(str(place["data-figure"]))):
         place.clear()
         place.append(BeautifulSoup(str(picture), "html.parser"))
@@ -248,7 +248,7 @@ def _still(place: Tag, pictures: Mapping[str, Tag], address: str) -> None:
 
 
 def _unfold(content: Tag) -> None:
-    """Lay open what folds; a solution and an answer say what they are."""
+    """Open everything that folds; a solution and an answer say what they are."""
     for fold in content.find_all("details"):
         summary = fold.find("summary", recursive=False)
         title = ""

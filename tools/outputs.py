@@ -51,7 +51,8 @@ def deviation(fresh: str, committed: str) -> float:
 def _texts(output: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
     """The places in an output that hold text: the dictionary and the key."""
     places = [(output, "text")] if "text" in output else []
-    return places + [(output["data"], key) for key in output.get("data", {})]
+    # A kernel sends text before HTML; a file holds them in the order of their names.
+    return places + [(output["data"], key) for key in sorted(output.get("data", {}))]
 
 
 def without_pictures(outputs: list[Any]) -> Iterator[str]:

@@ -1,13 +1,10 @@
-"""Draw ``card.png``: the picture that goes with a link to the book where somebody shares it.
+"""Draw ``card.png``: the picture that goes with a shared link to the book.
 
 The digits on it are those of :mod:`mnist_course.synthetic`: drawn by a program, from no data set.
-
-    python -m tools.page_card OUTDIR
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import yaml
@@ -15,6 +12,7 @@ from matplotlib.figure import Figure
 
 from mnist_course import plots
 from mnist_course.synthetic import handwriting
+from tools.cover import NIGHT
 
 WIDTH, HEIGHT, DPI = 1200, 630, 100
 WRITER = 1
@@ -22,7 +20,7 @@ WRITER = 1
 
 def card(title: str, line: str) -> Figure:
     """The card: a title, a line, and the ten digits in one hand; 1200 × 630 pixels."""
-    figure = Figure((WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor="#12324a")
+    figure = Figure((WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor=NIGHT)
     figure.set_layout_engine("none")  # the style of the book's figures would have one
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(HEIGHT, 0))
     axes.set_axis_off()
@@ -49,9 +47,3 @@ def write(outdir: Path) -> Path:
     figure = card(title, "From the mathematics of convolution to a network that reads your hand")
     figure.savefig(path, facecolor="auto", metadata={"Software": None})
     return path
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(f"{__doc__}")
-    print(write(Path(sys.argv[1])))

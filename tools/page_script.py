@@ -1,17 +1,14 @@
 """Write ``course.js``: the interactive figures as one classic script, for pages without a server.
 
 Browsers load no modules from ``file://``, so every module of ``mnist_course/static`` is put into a
-function scope of its own. When the page is there, each element with ``data-figure="<module>"`` gets
-its figure, with the options in ``data-options``, in place of the picture inside it.
-
-    python -m tools.page_script OUTDIR
+function scope of its own. When the page has loaded, each element with ``data-figure="<module>"``
+gets its figure, with the options in ``data-options``, in place of the picture inside it.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
 
 from mnist_course.figures import STATIC, link, read_module
@@ -37,7 +34,7 @@ else start();
 
 
 def script(folder: Path = STATIC) -> str:
-    """The text of ``course.js``, in ASCII, so that no page's encoding can spoil it."""
+    """The text of ``course.js``, in ASCII, so the encoding of a page cannot spoil it."""
     names = sorted(path.stem for path in folder.glob("*.js"))
     figures = [name for name in names if "mount" in read_module(name, folder).exports]
     mounts = ", ".join(f'"{name}": modules["{name}"].mount' for name in figures)
@@ -56,9 +53,3 @@ def write(outdir: Path) -> Path:
     path = outdir / "course.js"
     path.write_text(script(), encoding="ascii")
     return path
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(f"{__doc__}")
-    print(write(Path(sys.argv[1])))

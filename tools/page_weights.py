@@ -3,16 +3,13 @@
 A page that was opened from a disk may load scripts but no other files, so the weights are a script:
 one string of base64, which ``mnist_course/static/kernel.js`` reads when a page has a pad. They are
 int8: a quarter of the bytes, and as many digits are read correctly (``benchmarks/pad.py``). Beside
-them stand a few digits in several hands, on which a network that was taught in the page is tried.
-
-    python -m tools.page_weights OUTDIR
+them are a few digits by several writers, to try a network that was taught on the page.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +47,3 @@ def write(outdir: Path) -> Path:
     path = outdir / "course-weights.js"
     path.write_text(script(page_weights(pretrained.load(), "int8")), encoding="ascii")
     return path
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(f"{__doc__}")
-    print(write(Path(sys.argv[1])))

@@ -60,7 +60,7 @@ class Chapter:
 
     @property
     def number(self) -> str:
-        """Its number, in two figures."""
+        """Its number, with two digits."""
         return self.source.name[:2]
 
     @property
@@ -93,7 +93,7 @@ def part(name: str, root: Path) -> list[Chapter]:
 
 
 def text_of(page: str, root: Path) -> Path | None:
-    """The text in ``book/`` that the notebook of a page was made from; none of a plain page."""
+    """The text in ``book/`` that the notebook of a page was made from; None for a plain page."""
     source = root / "book" / f"{Path(page).name}.md"
     return source if page.startswith("notebooks/") and source.exists() else None
 
@@ -248,7 +248,7 @@ def meaning(code: str, above: Scope, page: Scope, known: Collection[str]) -> str
         code: ``train.fit(model, digits)``, ``data.load``, ``DigitPad``.
         above: what the code before the sentence says. A bare name must have been taken from the
             package there, unless it is a long one.
-        page: what the code of the whole page says. A name that it gives another meaning, has none.
+        page: what the code of the whole page says. A name that it gives another meaning has none.
         known: the full names of all that the reference describes.
     """
     if not (match := _NAME.fullmatch(code)):
@@ -289,13 +289,13 @@ def _home(name: str) -> str:
 
 
 class LinkNames(SphinxPostTransform):
-    """Link code in sentences to the reference; headings, and links that are there, stay as are."""
+    """Link code in sentences to the reference; headings and existing links stay as they are."""
 
     default_priority = 20  # links have been made
     stays = (nodes.reference, nodes.title, addnodes.desc)
 
     def run(self, **kwargs: Any) -> None:
-        """Link what has one meaning only."""
+        """Link each name that has only one meaning."""
         known = self.env.domains["py"].objects
         page = Scope(*(cell.astext() for cell in self.document.findall(_is_code)))
         above = Scope()
@@ -366,7 +366,7 @@ class IndexInContents(SphinxTransform):
 def add_downloads(
     app: Sphinx, pagename: str, _template: str, context: dict[str, Any], _tree: nodes.document
 ) -> None:
-    """Complete the download menu: the text of a chapter, and names that say what one gets."""
+    """Complete the download menu: the text of a chapter, and names that say what you get."""
     menus = [b for b in context["header_buttons"] if b.get("label") == "download-buttons"]
     for menu in menus:
         first, *_, last = menu["buttons"]

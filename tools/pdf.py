@@ -250,13 +250,13 @@ def main() -> int:
     """Command line: build the book, then print it."""
     parser = argparse.ArgumentParser(prog="python -m tools.pdf", description=__doc__)
     parser.add_argument("--site", type=Path, help="pages that are built already (builds them)")
-    parser.add_argument("--output", type=Path, default=TARGET, help=f"({TARGET})")
+    parser.add_argument("--out", type=Path, default=TARGET, help=f"({TARGET})")
     options = parser.parse_args()
     try:
         chromium()
         if options.site is None and not book.is_current() and (code := book.build()):
             return code
-        has_chinese = write(options.site or book.HTML, options.output)
+        has_chinese = write(options.site or book.HTML, options.out)
     except (PrintError, OSError, ValueError) as error:
         print(f"The book could not be printed: {error}", file=sys.stderr)
         return 1
@@ -265,7 +265,7 @@ def main() -> int:
             "No font here has Chinese characters, so the glossary prints boxes for them; "
             "install one (sudo apt-get install fonts-noto-cjk) and print again."
         )
-    print(f"The book on paper: {options.output}")
+    print(f"The book on paper: {options.out}")
     return 0
 
 

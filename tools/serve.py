@@ -23,18 +23,18 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
             return None
 
     def log_message(self, *_: object) -> None:
-        """Say nothing for each request."""
+        """Do not report each request."""
 
 
 class _Server(http.server.ThreadingHTTPServer):
     def handle_error(self, request: Any, address: Any) -> None:
-        """Say nothing if a browser hangs up: it does so whenever a page is left early."""
+        """Do not report a browser that hangs up, as it does whenever you leave a page early."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, address)
 
 
 def server(port: int) -> http.server.ThreadingHTTPServer:
-    """A server of the built book; if ``port`` is taken, on the next one that is free."""
+    """A server of the built book, on ``port`` or else the next port that is free."""
     handler = functools.partial(_Quiet, directory=str(HTML))
     for candidate in range(port, min(port + 20, 1 << 16)):
         try:

@@ -1,10 +1,9 @@
-"""Has every pinned version a wheel for each system and Python that the course promises?
+"""Does every pinned version have a wheel for each system and Python that the course promises?
 
     python -m tools.wheels
 
-Asks the index that pip is set up with, through pip, about the versions in ``constraints.txt`` that
-are not one file for all systems. It downloads no wheel, prints a line for each gap, and fails if
-there is one.
+Through pip, it asks pip's index about the versions in ``constraints.txt`` that are not one file for
+all systems. It downloads no wheels, prints a line for each gap, and fails if there is one.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(shape, generator=generator, dtype=torch.float64)
 
 
-def test_class_and_functions_compute_the_same():
+def test_class_and_functions_compute_the_same() -> None:
     net = chapter["Net"]().double()
     x = random(2, 1, 28, 28)
     torch.testing.assert_close(chapter["functional_net"](x, net.state_dict()), net(x))
@@ -37,7 +37,7 @@ def test_class_and_functions_compute_the_same():
 
 @FEW
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.booleans())
-def test_the_tiny_module_finds_what_nn_module_finds(widths, nested):
+def test_the_tiny_module_finds_what_nn_module_finds(widths, nested) -> None:
     def names(base):
         class Layer(base):
             def __init__(self, width):
@@ -59,7 +59,7 @@ def test_the_tiny_module_finds_what_nn_module_finds(widths, nested):
     assert names(chapter["TinyModule"]) == names(nn.Module)
 
 
-def test_the_hurried_network_hides_its_convolutions_and_the_registered_one_does_not():
+def test_the_hurried_network_hides_its_convolutions_and_the_registered_one_does_not() -> None:
     hurried, registered = chapter["Hurried"](), chapter["Registered"]()
     assert {name for name, _ in hurried.named_parameters()} == {"linear.weight", "linear.bias"}
     assert sum(p.numel() for p in registered.parameters()) == 29_066
@@ -73,7 +73,7 @@ def test_the_hurried_network_hides_its_convolutions_and_the_registered_one_does_
     ),
     st.integers(1, 30),
 )
-def test_sides_by_formula_are_those_of_the_layers(choices, side):
+def test_sides_by_formula_are_those_of_the_layers(choices, side) -> None:
     layers, size = [], side
     for is_convolution, k, s, p in choices:
         p = p if is_convolution else min(p, k // 2)
@@ -86,7 +86,7 @@ def test_sides_by_formula_are_those_of_the_layers(choices, side):
     assert len(sides) == len(layers) + 1 and sides[-1] == size
 
 
-def test_the_table_has_every_layer_and_leaves_no_hook():
+def test_the_table_has_every_layer_and_leaves_no_hook() -> None:
     network = models.course_network()
     rows = chapter["table"](network, torch.zeros(2, 1, 28, 28))
     assert [name for name, *_ in rows] == [name for name, _ in network.named_children()]
@@ -97,7 +97,7 @@ def test_the_table_has_every_layer_and_leaves_no_hook():
 
 @FEW
 @given(st.integers(1, 8), st.integers(1, 8), st.integers(1, 5))
-def test_pytorch_draws_its_weights_from_one_over_the_root_of_the_fan_in(c_in, c_out, k):
+def test_pytorch_draws_its_weights_from_one_over_the_root_of_the_fan_in(c_in, c_out, k) -> None:
     limit = 1 / math.sqrt(c_in * k * k)
     gain = nn.init.calculate_gain("leaky_relu", math.sqrt(5))
     assert math.isclose(math.sqrt(3) * gain * limit, limit)
@@ -113,7 +113,7 @@ def test_pytorch_draws_its_weights_from_one_over_the_root_of_the_fan_in(c_in, c_
 
 @FEW
 @given(st.floats(0.01, 0.3), st.integers(0, 1000))
-def test_the_first_loss_is_ln_10_and_half_the_variance(spread, seed):
+def test_the_first_loss_is_ln_10_and_half_the_variance(spread, seed) -> None:
     """For small logits and labels that know nothing of them: each label equally often."""
     z = spread * torch.randn(200, 10, generator=torch.Generator().manual_seed(seed)).double()
     loss = torch.stack([F.cross_entropy(z, torch.full((200,), t)) for t in range(10)]).mean()
@@ -123,7 +123,7 @@ def test_the_first_loss_is_ln_10_and_half_the_variance(spread, seed):
 
 @FEW
 @given(*(st.integers(2, 4) for _ in range(4)), st.floats(0.01, 0.9))
-def test_batch_norm_by_hand_is_pytorchs(N, C, H, W, m):
+def test_batch_norm_by_hand_is_pytorchs(N, C, H, W, m) -> None:
     norm = nn.BatchNorm2d(C, momentum=m).double()
     for seed, tensor in enumerate(norm.state_dict().values()):
         if tensor.is_floating_point():
@@ -138,7 +138,7 @@ def test_batch_norm_by_hand_is_pytorchs(N, C, H, W, m):
 
 @FEW
 @given(st.dictionaries(st.text("abc.", min_size=1), st.lists(st.integers(1, 4), max_size=3)))
-def test_safetensors_are_read_by_hand_as_the_library_writes_them(shapes):
+def test_safetensors_are_read_by_hand_as_the_library_writes_them(shapes) -> None:
     tensors = {name: random(*shape).float() for name, shape in shapes.items()}
     tensors["count"] = torch.tensor(7)
     with tempfile.TemporaryDirectory() as folder:
@@ -151,7 +151,7 @@ def test_safetensors_are_read_by_hand_as_the_library_writes_them(shapes):
 
 @FEW
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=4))
-def test_the_network_of_the_chapter_is_that_of_the_package(channels):
+def test_the_network_of_the_chapter_is_that_of_the_package(channels) -> None:
     mine, theirs = (
         build(tuple(channels)) for build in (chapter["my_course_network"], models.course_network)
     )
@@ -164,7 +164,7 @@ def test_the_network_of_the_chapter_is_that_of_the_package(channels):
     assert torch.equal(mine.eval()(x), theirs.eval()(x))
 
 
-def test_the_shipped_weights_fit_the_network_of_the_chapter():
+def test_the_shipped_weights_fit_the_network_of_the_chapter() -> None:
     mine = chapter["my_course_network"]()
     mine.load_state_dict(checkpoints.read_weights(pretrained.WEIGHTS)[0])
     x = torch.rand(3, 1, 28, 28)
@@ -172,20 +172,20 @@ def test_the_shipped_weights_fit_the_network_of_the_chapter():
 
 
 @pytest.mark.parametrize(("images", "rows"), [(49, 9), (98, 18)])
-def test_the_published_network_turns_some_batches_into_others(images, rows):
+def test_the_published_network_turns_some_batches_into_others(images, rows) -> None:
     assert chapter["Published"]()(torch.zeros(images, 1, 28, 28)).shape == (rows, 10)
     with pytest.raises(RuntimeError, match="invalid for input of size"):
         chapter["Published"]()(torch.zeros(images + 1, 1, 28, 28))
 
 
-def test_a_forgotten_pooling_passes_with_view_and_not_with_flatten():
+def test_a_forgotten_pooling_passes_with_view_and_not_with_flatten() -> None:
     x = torch.zeros(5, 1, 28, 28)
     assert chapter["NoSecondPool"]()(x).shape == (20, 10)
     with pytest.raises(RuntimeError, match="5x12544 and 3136x10"):
         chapter["Flattened"]()(x)
 
 
-def test_a_pickle_runs_what_it_says_unless_weights_only(tmp_path, capsys):
+def test_a_pickle_runs_what_it_says_unless_weights_only(tmp_path, capsys) -> None:
     torch.save({"epoch": chapter["Surprise"]()}, tmp_path / "x.pt")
     with pytest.raises(Exception, match="Weights only load failed"):
         torch.load(tmp_path / "x.pt", weights_only=True)
@@ -194,7 +194,7 @@ def test_a_pickle_runs_what_it_says_unless_weights_only(tmp_path, capsys):
     assert "printed by a file of weights" in capsys.readouterr().out
 
 
-def test_a_whole_model_needs_its_class_in_the_program_that_loads_it(tmp_path, monkeypatch):
+def test_a_whole_model_needs_its_class_in_the_program_that_loads_it(tmp_path, monkeypatch) -> None:
     import __main__
 
     class Net(nn.Module):
@@ -213,7 +213,7 @@ def test_a_whole_model_needs_its_class_in_the_program_that_loads_it(tmp_path, mo
 
 
 @pytest.mark.mnist
-def test_the_published_numbers_say_what_the_text_says():
+def test_the_published_numbers_say_what_the_text_says() -> None:
     (source,) = sources(["10"])
     values = glued_values(nbformat.read(notebook_path(source), as_version=4).cells)
     number = {name: float(text.replace(",", "")) for name, text in values.items()}

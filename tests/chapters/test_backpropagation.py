@@ -20,7 +20,7 @@ FEW = settings(max_examples=25, deadline=None)
 
 
 @st.composite
-def layers(draw):
+def layers(draw) -> tuple:
     """Input, weights, upstream gradient, stride and padding of a convolution that fits."""
     N, C_in, C_out, K_h, K_w = (draw(st.integers(1, 3)) for _ in range(5))
     stride, padding = draw(st.integers(1, 4)), draw(st.integers(0, 3))
@@ -34,7 +34,7 @@ def layers(draw):
 
 @FEW
 @given(layers())
-def test_loops_equal_autograd_and_the_package(layer):
+def test_loops_equal_autograd_and_the_package(layer) -> None:
     x, w, b, dy, stride, padding = layer
     loops = chapter["conv2d_backward_loops"](dy, x, w, stride, padding)
     theirs = by_autograd(lambda *t: F.conv2d(*t, stride, padding), (x, w, b), dy)
@@ -48,7 +48,7 @@ def test_loops_equal_autograd_and_the_package(layer):
 
 @FEW
 @given(layers())
-def test_both_gradients_are_convolutions(layer):
+def test_both_gradients_are_convolutions(layer) -> None:
     x, w, b, dy, stride, padding = layer
     dx, dw, _ = by_autograd(lambda *t: F.conv2d(*t, stride, padding), (x, w, b), dy)
     torch.testing.assert_close(chapter["weight_gradient"](dy, x, w, stride, padding), dw)
@@ -57,7 +57,7 @@ def test_both_gradients_are_convolutions(layer):
 
 @FEW
 @given(layers())
-def test_without_the_flip_only_kernels_that_survive_half_a_turn_are_right(layer):
+def test_without_the_flip_only_kernels_that_survive_half_a_turn_are_right(layer) -> None:
     x, w, *_ = layer
     if x.shape[2] < w.shape[2] or x.shape[3] < w.shape[3]:
         x = F.pad(x, (0, w.shape[3], 0, w.shape[2]))
@@ -69,7 +69,7 @@ def test_without_the_flip_only_kernels_that_survive_half_a_turn_are_right(layer)
 
 @FEW
 @given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5))
-def test_linear_and_relu_of_the_chapter_equal_the_package(N, K, C_out):
+def test_linear_and_relu_of_the_chapter_equal_the_package(N, K, C_out) -> None:
     x, w, b, dy = random((N, K), (C_out, K), (C_out,), (N, C_out))
     _, cache = ops.linear_forward(x, w, b)
     expected = ops.linear_backward(dy, cache)
@@ -81,7 +81,7 @@ def test_linear_and_relu_of_the_chapter_equal_the_package(N, K, C_out):
 
 
 @pytest.fixture(scope="module")
-def network():
+def network() -> tuple:
     """Weights with a last layer that is not zero, and five made-up pictures with labels."""
     weights = chapter["initial_weights"](dtype=torch.float64)
     weights["w3"] = random(weights["w3"].shape)[0] / 20
@@ -89,7 +89,7 @@ def network():
     return weights, x, torch.tensor([3, 1, 4, 1, 5])
 
 
-def test_the_network_forwards_is_pytorchs(network):
+def test_the_network_forwards_is_pytorchs(network) -> None:
     weights, x, _ = network
     w = weights
     y = F.conv2d((x - data.MEAN) / data.STD, w["w1"], w["b1"])
@@ -98,7 +98,7 @@ def test_the_network_forwards_is_pytorchs(network):
     torch.testing.assert_close(chapter["forward"](x, weights)[0], expected)
 
 
-def test_the_network_backwards_is_autograd(network):
+def test_the_network_backwards_is_autograd(network) -> None:
     weights, x, labels = network
     logits, caches = chapter["forward"](x, weights)
     gradients = chapter["backward"](ops.softmax_cross_entropy(logits, labels)[1], caches)
@@ -109,7 +109,7 @@ def test_the_network_backwards_is_autograd(network):
         torch.testing.assert_close(gradients[name], leaf.grad)
 
 
-def test_a_gradient_check_passes_what_is_right_and_catches_one_wrong_entry():
+def test_a_gradient_check_passes_what_is_right_and_catches_one_wrong_entry() -> None:
     x, a = random((4, 5), (4, 5))
 
     def loss(x):
@@ -122,21 +122,21 @@ def test_a_gradient_check_passes_what_is_right_and_catches_one_wrong_entry():
     assert chapter["gradient_error"](loss, x, wrong) > 1e-4
 
 
-def test_the_best_step_of_a_central_difference_is_about_the_cube_root_of_the_precision():
+def test_the_best_step_of_a_central_difference_is_about_the_cube_root_of_the_precision() -> None:
     chapter["logits"], chapter["targets"] = random((5, 10))[0], torch.tensor([3, 1, 4, 1, 5])
     steps = [1e-1, 1e-5, 1e-12]
     errors = chapter["slope_errors"](torch.float64, True, steps, directions=5)
     assert errors[1] < 1e-9 and errors[0] > 1e-5 and errors[2] > 1e-6
 
 
-def test_untrained_weights_guess():
+def test_untrained_weights_guess() -> None:
     weights = chapter["initial_weights"]()
     logits, _ = chapter["forward"](torch.rand(3, 1, 28, 28), weights)
     assert torch.equal(logits, torch.zeros(3, 10))
 
 
 @pytest.mark.mnist
-def test_training_by_hand_equals_training_by_autograd():
+def test_training_by_hand_equals_training_by_autograd() -> None:
     """Ten steps with our own gradients, or with PyTorch's and its SGD, lead to the same weights."""
     digits = data.load("train")[:160]
     by_hand = chapter["initial_weights"]()
@@ -156,7 +156,7 @@ def test_training_by_hand_equals_training_by_autograd():
 
 
 @pytest.mark.mnist
-def test_the_network_learns_without_autograd():
+def test_the_network_learns_without_autograd() -> None:
     digits = data.load("train")
     weights = chapter["initial_weights"]()
     losses = chapter["train"](weights, digits[:2000], learning_rate=0.01)
@@ -165,7 +165,7 @@ def test_the_network_learns_without_autograd():
     assert not any(w.requires_grad for w in weights.values())
 
 
-def test_the_published_network_reads_97_percent_of_the_test_digits():
+def test_the_published_network_reads_97_percent_of_the_test_digits() -> None:
     (source,) = sources(["09"])
     values = glued_values(nbformat.read(notebook_path(source), as_version=4).cells)
     assert float(values["test"]) >= 97

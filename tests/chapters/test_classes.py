@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from tests.chapters.definitions import definitions
 
@@ -33,7 +33,7 @@ def autograd(loss, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 @settings(deadline=None)
 @given(images=sizes, features=sizes, classes=sizes, seed=seeds)
-def test_the_loops_are_a_linear_layer(images, features, classes, seed):
+def test_the_loops_are_a_linear_layer(images, features, classes, seed) -> None:
     x, w = normal(images, features, seed=seed), normal(classes, features, seed=seed + 1)
     b = normal(classes, seed=seed + 2)
     torch.testing.assert_close(chapter["linear_loops"](x, w, b), F.linear(x, w, b))
@@ -42,19 +42,21 @@ def test_the_loops_are_a_linear_layer(images, features, classes, seed):
 @pytest.mark.parametrize("name", ["softmax", "log_softmax", "logsumexp"])
 @settings(deadline=None)
 @given(images=sizes, classes=sizes, scale=scales, seed=seeds)
-def test_the_stable_forms_equal_pytorch_for_logits_of_any_size(name, images, classes, scale, seed):
+def test_the_stable_forms_equal_pytorch_for_logits_of_any_size(
+    name, images, classes, scale, seed
+) -> None:
     z = scale * normal(images, classes, seed=seed)
     torch.testing.assert_close(chapter[name](z), getattr(torch, name)(z, 1))
 
 
 @settings(deadline=None)
 @given(images=sizes, classes=sizes, seed=seeds)
-def test_the_naive_softmax_is_right_for_small_logits(images, classes, seed):
+def test_the_naive_softmax_is_right_for_small_logits(images, classes, seed) -> None:
     z = normal(images, classes, seed=seed)
     torch.testing.assert_close(chapter["naive_softmax"](z), z.softmax(1))
 
 
-def test_the_naive_softmax_overflows_and_the_stable_one_does_not():
+def test_the_naive_softmax_overflows_and_the_stable_one_does_not() -> None:
     z = torch.tensor([[1000.0, 999.0, 0.0]])
     assert chapter["naive_softmax"](z).isnan().any()
     torch.testing.assert_close(chapter["softmax"](z), z.softmax(1))
@@ -62,7 +64,7 @@ def test_the_naive_softmax_overflows_and_the_stable_one_does_not():
 
 @settings(deadline=None)
 @given(images=sizes, classes=sizes, scale=scales, seed=seeds)
-def test_cross_entropy_and_its_gradient_equal_pytorch(images, classes, scale, seed):
+def test_cross_entropy_and_its_gradient_equal_pytorch(images, classes, scale, seed) -> None:
     z, labels = scale * normal(images, classes, seed=seed), random_labels(images, classes, seed)
     torch.testing.assert_close(chapter["cross_entropy"](z, labels), F.cross_entropy(z, labels))
     torch.testing.assert_close(
@@ -72,14 +74,14 @@ def test_cross_entropy_and_its_gradient_equal_pytorch(images, classes, scale, se
 
 @settings(deadline=None)
 @given(images=sizes, classes=sizes, scale=scales, seed=seeds)
-def test_log_softmax_twice_is_log_softmax_once(images, classes, scale, seed):
+def test_log_softmax_twice_is_log_softmax_once(images, classes, scale, seed) -> None:
     once = chapter["log_softmax"](scale * normal(images, classes, seed=seed))
     torch.testing.assert_close(chapter["log_softmax"](once), once)
 
 
 @settings(deadline=None)
 @given(images=sizes, scale=scales, seed=seeds)
-def test_softmax_twice_keeps_the_loss_between_its_bounds(images, scale, seed):
+def test_softmax_twice_keeps_the_loss_between_its_bounds(images, scale, seed) -> None:
     z, labels = scale * normal(images, 10, seed=seed), random_labels(images, 10, seed)
     loss = chapter["softmax_twice"](z, labels).item()
     ceiling = math.log(math.e + 9)
@@ -88,7 +90,7 @@ def test_softmax_twice_keeps_the_loss_between_its_bounds(images, scale, seed):
 
 @settings(deadline=None)
 @given(classes=st.integers(2, 6), seed=seeds)
-def test_the_gradient_of_the_squared_error_is_the_formula_of_the_text(classes, seed):
+def test_the_gradient_of_the_squared_error_is_the_formula_of_the_text(classes, seed) -> None:
     z, labels = normal(1, classes, seed=seed), random_labels(1, classes, seed)
     p, y = z.softmax(1)[0], F.one_hot(labels, classes)[0]
     formula = torch.stack(
@@ -101,7 +103,7 @@ def test_the_gradient_of_the_squared_error_is_the_formula_of_the_text(classes, s
     torch.testing.assert_close(slope[0], formula)
 
 
-def test_a_confident_mistake_hardly_moves_the_squared_error():
+def test_a_confident_mistake_hardly_moves_the_squared_error() -> None:
     z, labels = torch.tensor([[10.0, -10.0]], dtype=torch.float64), torch.tensor([1])
     strong = chapter["slope"](F.cross_entropy, z, labels).abs().max()
     weak = chapter["slope"](chapter["squared_error"], z, labels).abs().max()
@@ -110,7 +112,7 @@ def test_a_confident_mistake_hardly_moves_the_squared_error():
 
 @settings(deadline=None)
 @given(images=sizes, classes=sizes, epsilon=st.floats(0, 1), seed=seeds)
-def test_smooth_labels_equal_pytorch(images, classes, epsilon, seed):
+def test_smooth_labels_equal_pytorch(images, classes, epsilon, seed) -> None:
     z, labels = normal(images, classes, seed=seed), random_labels(images, classes, seed)
     torch.testing.assert_close(
         chapter["solution_smooth_loss"](z, labels, epsilon),
@@ -118,6 +120,6 @@ def test_smooth_labels_equal_pytorch(images, classes, epsilon, seed):
     )
 
 
-def test_the_suspicious_loss_of_exercise_5_has_the_first_loss_that_the_text_explains():
+def test_the_suspicious_loss_of_exercise_5_has_the_first_loss_that_the_text_explains() -> None:
     z, labels = torch.zeros(100, 10, dtype=torch.float64), torch.arange(100) % 10
     assert chapter["suspicious_loss"](z, labels).item() == pytest.approx(math.log(100) / 10)

@@ -29,7 +29,7 @@ def layers(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("name", ["conv2d_loops", "conv2d_shifts", "conv2d_im2col"])
 @SETTINGS
 @given(layer=layers())
-def test_every_version_of_the_layer_equals_pytorch(name, layer):
+def test_every_version_of_the_layer_equals_pytorch(name, layer) -> None:
     inputs = [part.clone() for part in layer]
     torch.testing.assert_close(chapter[name](*layer), F.conv2d(*inputs))
     for part, before in zip(layer, inputs, strict=True):
@@ -38,20 +38,20 @@ def test_every_version_of_the_layer_equals_pytorch(name, layer):
 
 @SETTINGS
 @given(layer=layers())
-def test_im2col_equals_unfold(layer):
+def test_im2col_equals_unfold(layer) -> None:
     x, w, _ = layer
     assert torch.equal(chapter["im2col"](x, w.shape[2:]), F.unfold(x, w.shape[2:]))
 
 
 @SETTINGS
 @given(layer=layers())
-def test_slide_is_a_layer_with_one_channel_and_no_bias(layer):
+def test_slide_is_a_layer_with_one_channel_and_no_bias(layer) -> None:
     x, w, _ = layer
     expected = F.conv2d(x[:1, :1], w[:1, :1])[0, 0]
     torch.testing.assert_close(chapter["slide"](x[0, 0], w[0, 0]), expected)
 
 
-def test_slide_of_whole_numbers_is_exact():
+def test_slide_of_whole_numbers_is_exact() -> None:
     image, kernel = torch.full((4, 5), 255), chapter["SOBEL_X"]
     assert chapter["slide"](image, kernel).dtype == torch.int64
     assert torch.equal(chapter["slide"](image, kernel.abs()), torch.full((2, 3), 8 * 255))
@@ -59,7 +59,7 @@ def test_slide_of_whole_numbers_is_exact():
 
 @SETTINGS
 @given(layer=layers())
-def test_flip_and_slide_is_the_convolution_of_mathematics(layer):
+def test_flip_and_slide_is_the_convolution_of_mathematics(layer) -> None:
     x, w, _ = layer
     image, kernel = x[0, 0], w[0, 0]
     expected = torch.from_numpy(convolve2d(image, kernel, mode="valid"))
@@ -68,7 +68,7 @@ def test_flip_and_slide_is_the_convolution_of_mathematics(layer):
 
 @SETTINGS
 @given(layer=layers())
-def test_multiply_adds_counts_the_innermost_line(layer):
+def test_multiply_adds_counts_the_innermost_line(layer) -> None:
     x, w, b = layer
     ones = torch.ones_like(x), torch.ones_like(w), torch.zeros_like(b)
     # With ones everywhere and no bias, each round of the innermost line adds exactly one.
@@ -83,7 +83,7 @@ def test_multiply_adds_counts_the_innermost_line(layer):
     ],
     ids=["correlation", "convolution"],
 )
-def test_a_kernel_is_found_from_examples(operation, found):
+def test_a_kernel_is_found_from_examples(operation, found) -> None:
     true = torch.tensor([[0, 1, 2], [-1, 0, 3], [0.5, 0, -2]], dtype=torch.float64)
     x = torch.rand(8, 1, 10, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     x = x - 0.5
@@ -94,11 +94,11 @@ def test_a_kernel_is_found_from_examples(operation, found):
 
 
 @pytest.mark.parametrize("name", [name for name in chapter["KERNELS"] if name != "blur"])
-def test_detectors_ignore_even_areas(name):
+def test_detectors_ignore_even_areas(name) -> None:
     assert chapter["KERNELS"][name].sum() == 0
 
 
-def test_the_buggy_slide_of_exercise_3_is_right_for_symmetric_kernels_only():
+def test_the_buggy_slide_of_exercise_3_is_right_for_symmetric_kernels_only() -> None:
     image = torch.randn(6, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     kernel = torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     buggy, slide = chapter["buggy_slide"], chapter["slide"]

@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from scipy.stats import binomtest
+from torch.nn import functional as F
 
 from mnist_course.evaluate import Result, expected_calibration_error, mcnemar, wilson_interval
 from tests.chapters.definitions import definitions
@@ -29,7 +29,7 @@ def pictures(n: int = 3, seed: int = 0) -> torch.Tensor:
 
 
 @given(total=st.integers(1, 10_000), share=st.floats(0, 1))
-def test_the_interval_is_the_package_s_and_solves_the_equation(total, share):
+def test_the_interval_is_the_package_s_and_solves_the_equation(total, share) -> None:
     right = round(share * total)
     low, high = chapter["wilson"](right, total)
     assert (low, high) == pytest.approx(wilson_interval(right, total), abs=1e-12)
@@ -37,7 +37,7 @@ def test_the_interval_is_the_package_s_and_solves_the_equation(total, share):
         assert (right / total - a) ** 2 == pytest.approx(1.96**2 * a * (1 - a) / total, abs=1e-9)
 
 
-def test_wilson_keeps_its_promise_where_wald_does_not():
+def test_wilson_keeps_its_promise_where_wald_does_not() -> None:
     coverage = chapter["coverage"]
     assert coverage(chapter["wilson"], 0.995, 500) > 0.92
     assert coverage(chapter["wald"], 0.998, 500) < 0.75
@@ -45,7 +45,7 @@ def test_wilson_keeps_its_promise_where_wald_does_not():
 
 
 @given(b=st.integers(0, 60), c=st.integers(0, 60))
-def test_the_paired_test_is_the_package_s_and_scipy_s(b, c):
+def test_the_paired_test_is_the_package_s_and_scipy_s(b, c) -> None:
     p = chapter["mcnemar"](b, c)
     if b + c:
         assert p == pytest.approx(binomtest(b, b + c, 0.5).pvalue)
@@ -63,7 +63,7 @@ def answering(right: list[bool]) -> Result:
 
 @settings(deadline=None)
 @given(n=st.integers(1, 60), bins=st.integers(1, 20), seed=seeds)
-def test_the_calibration_error_is_the_package_s(n, bins, seed):
+def test_the_calibration_error_is_the_package_s(n, bins, seed) -> None:
     p = (3 * normal(n, 10, seed=seed)).softmax(1)
     labels = torch.randint(10, (n,), generator=torch.Generator().manual_seed(seed))
     mine = chapter["ece"](p, labels, bins)
@@ -76,7 +76,7 @@ def test_the_calibration_error_is_the_package_s(n, bins, seed):
 
 
 @pytest.mark.parametrize("true", [0.4, 1.0, 2.5])
-def test_the_temperature_that_was_put_in_is_found(true):
+def test_the_temperature_that_was_put_in_is_found(true) -> None:
     z = 3 * normal(20_000, 10, seed=1)
     generator = torch.Generator().manual_seed(2)
     labels = torch.multinomial((z / true).softmax(1), 1, generator=generator).squeeze(1)
@@ -87,7 +87,7 @@ def test_the_temperature_that_was_put_in_is_found(true):
 
 
 @given(n=st.integers(1, 50), seed=seeds)
-def test_risk_and_coverage_by_hand(n, seed):
+def test_risk_and_coverage_by_hand(n, seed) -> None:
     confidence = normal(n, seed=seed)
     right = normal(n, seed=seed + 1) > 0
     coverage, risk = chapter["risk_coverage"](confidence, right)
@@ -98,7 +98,7 @@ def test_risk_and_coverage_by_hand(n, seed):
 
 
 @pytest.mark.parametrize("name", list(chapter["CHANGES"]))
-def test_a_change_begins_with_none_and_keeps_the_shape(name):
+def test_a_change_begins_with_none_and_keeps_the_shape(name) -> None:
     change, amounts = chapter["CHANGES"][name]
     x = pictures()
     none = 1.0 if name.startswith("size") else 0
@@ -110,7 +110,7 @@ def test_a_change_begins_with_none_and_keeps_the_shape(name):
         assert changed.min() > -1e-5 and changed.max() < 1 + 1e-5
 
 
-def test_changes_do_what_they_are_called():
+def test_changes_do_what_they_are_called() -> None:
     x = pictures()
     assert torch.equal(chapter["shift"](x, 3)[..., 3:], x[..., :-3])
     assert not chapter["shift"](x, 3)[..., :3].any()
@@ -129,13 +129,13 @@ def test_changes_do_what_they_are_called():
     np.testing.assert_allclose(mine.numpy(), theirs, atol=1e-6)
 
 
-def test_the_unpaired_test_is_that_of_the_normal_distribution():
+def test_the_unpaired_test_is_that_of_the_normal_distribution() -> None:
     sigma = math.sqrt((0.99 * 0.01 + 0.98 * 0.02) / 1000)
     two_sided = math.erfc(0.01 / sigma / math.sqrt(2))
     assert chapter["unpaired"](0.99, 0.98, 1000) == pytest.approx(two_sided)
 
 
-def test_rounded_weights_are_few_and_the_network_is_left_alone():
+def test_rounded_weights_are_few_and_the_network_is_left_alone() -> None:
     network = torch.nn.Sequential(torch.nn.Linear(30, 20))
     before = network[0].weight.clone()
     coarse = chapter["rounded"](network, 3)

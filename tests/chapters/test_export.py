@@ -6,11 +6,11 @@ import sys
 import numpy as np
 import safetensors.torch
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
+from torch.nn import functional as F
 
 from mnist_course import export, pretrained
 from mnist_course.models import course_network
@@ -31,7 +31,9 @@ def normal(*shape: int, seed: int) -> torch.Tensor:
 
 @given(st.lists(shapes, min_size=1, max_size=4), st.sampled_from(["float32", "float16"]), seeds)
 @settings(max_examples=40, deadline=None)
-def test_files_of_the_library_are_read_and_files_written_by_hand_are_read_by_it(lot, dtype, seed):
+def test_files_of_the_library_are_read_and_files_written_by_hand_are_read_by_it(
+    lot, dtype, seed
+) -> None:
     tensors = {
         f"t{number}": normal(*shape, seed=seed).to(getattr(torch, dtype))
         for number, shape in enumerate(lot)
@@ -47,7 +49,9 @@ def test_files_of_the_library_are_read_and_files_written_by_hand_are_read_by_it(
 
 @given(sizes, sizes, st.integers(1, 3), st.integers(1, 2), st.integers(0, 2), seeds)
 @settings(max_examples=40, deadline=None)
-def test_a_folded_convolution_does_what_the_two_layers_do(c, o, kernel, stride, padding, seed):
+def test_a_folded_convolution_does_what_the_two_layers_do(
+    c, o, kernel, stride, padding, seed
+) -> None:
     x, w = normal(2, c, 6, 6, seed=seed), normal(o, c, kernel, kernel, seed=seed + 1)
     b, gamma, beta, mean = normal(4, o, seed=seed + 2)
     variance = normal(o, seed=seed + 3).square()
@@ -58,7 +62,7 @@ def test_a_folded_convolution_does_what_the_two_layers_do(c, o, kernel, stride, 
 
 @given(sizes, sizes, st.integers(2, 8), st.booleans(), seeds)
 @settings(max_examples=40, deadline=None)
-def test_no_weight_moves_by_more_than_half_a_step(o, c, bits, per_channel, seed):
+def test_no_weight_moves_by_more_than_half_a_step(o, c, bits, per_channel, seed) -> None:
     w = normal(o, c, 3, 3, seed=seed)
     s = chapter["scales"](w, bits, per_channel)
     q = chapter["quantise"](w, s, bits)
@@ -69,7 +73,9 @@ def test_no_weight_moves_by_more_than_half_a_step(o, c, bits, per_channel, seed)
 
 @given(st.floats(-10, 10), st.floats(0.01, 20), seeds)
 @settings(max_examples=60, deadline=None)
-def test_zero_is_on_the_grid_and_what_lies_inside_moves_by_half_a_step_at_most(low, width, seed):
+def test_zero_is_on_the_grid_and_what_lies_inside_moves_by_half_a_step_at_most(
+    low, width, seed
+) -> None:
     s, z = chapter["grid"](low, low + width)
     assert 0 <= z <= 255
     x = low + width * torch.rand(100, generator=torch.Generator().manual_seed(seed)).double()
@@ -81,7 +87,7 @@ def test_zero_is_on_the_grid_and_what_lies_inside_moves_by_half_a_step_at_most(l
     assert chapter["Grid"](s, z)(torch.zeros(1)).item() == 0
 
 
-def test_a_quantised_network_is_close_to_the_network_and_leaves_it_as_it_is():
+def test_a_quantised_network_is_close_to_the_network_and_leaves_it_as_it_is() -> None:
     folded = export.fold_batch_norm(shaken(course_network((4, 6, 8))))
     before = {name: value.clone() for name, value in folded.state_dict().items()}
     images = torch.rand(20, 1, 28, 28, generator=torch.Generator().manual_seed(0))
@@ -93,20 +99,20 @@ def test_a_quantised_network_is_close_to_the_network_and_leaves_it_as_it_is():
     assert all(torch.equal(value, before[name]) for name, value in folded.state_dict().items())
 
 
-def test_weights_are_changed_in_a_copy_and_biases_are_not_changed():
+def test_weights_are_changed_in_a_copy_and_biases_are_not_changed() -> None:
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 3))
     changed = chapter["with_weights"](network, lambda w: 2 * w)
     for old, new in ((network[0], changed[0]), (network[2], changed[2])):
         assert torch.equal(new.weight, 2 * old.weight) and torch.equal(new.bias, old.bias)
 
 
-def test_the_warm_up_does_not_count():
+def test_the_warm_up_does_not_count() -> None:
     calls = []
     times = chapter["latency"](lambda: calls.append(1), repeats=7, warm_up=3)
     assert len(times) == 7 and len(calls) == 10 and (times >= 0).all()
 
 
-def test_the_program_reads_a_one_wherever_it_stands_and_in_either_shape(tmp_path):
+def test_the_program_reads_a_one_wherever_it_stands_and_in_either_shape(tmp_path) -> None:
     (tmp_path / "read_digit.py").write_text(chapter["PROGRAM"], encoding="utf-8")
     (tmp_path / "digits.onnx").write_bytes(export.to_onnx(pretrained.load()))
     places = {"tall.png": (10, 90), "corner.png": (0, 0), "large.png": (100, 250)}
@@ -121,7 +127,7 @@ def test_the_program_reads_a_one_wherever_it_stands_and_in_either_shape(tmp_path
     assert done.stdout.split("\n")[:3] == [f"{name} is a 1" for name in places]
 
 
-def test_the_program_imports_neither_the_course_nor_pytorch():
+def test_the_program_imports_neither_the_course_nor_pytorch() -> None:
     assert "torch" not in chapter["PROGRAM"] and "mnist_course" not in chapter["PROGRAM"]
     lines = [line for line in chapter["PROGRAM"].splitlines() if line]
     assert len(lines) == 16  # as the text says

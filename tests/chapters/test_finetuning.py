@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional as F
 
 from mnist_course import finetune as package
 from mnist_course import models
@@ -26,7 +26,7 @@ layers = st.builds(
 
 @settings(deadline=None, max_examples=40)
 @given(layer=layers, rank=st.integers(1, 3), seed=st.integers(0, 1000))
-def test_an_adapter_is_the_layer_with_a_change_of_low_rank(layer, rank, seed):
+def test_an_adapter_is_the_layer_with_a_change_of_low_rank(layer, rank, seed) -> None:
     torch.manual_seed(seed)
     layer = layer.double()
     linear = isinstance(layer, nn.Linear)
@@ -45,7 +45,7 @@ def test_an_adapter_is_the_layer_with_a_change_of_low_rank(layer, rank, seed):
 
 @settings(deadline=None, max_examples=30)
 @given(layer=layers, seed=st.integers(0, 1000))
-def test_the_adapter_of_the_package_is_that_of_the_chapter(layer, seed):
+def test_the_adapter_of_the_package_is_that_of_the_chapter(layer, seed) -> None:
     torch.manual_seed(seed)
     layer = layer.double()
     rank = min(2, len(layer.weight))
@@ -56,7 +56,7 @@ def test_the_adapter_of_the_package_is_that_of_the_chapter(layer, seed):
     torch.testing.assert_close(there(x), here(x))
 
 
-def test_if_both_matrices_are_zero_an_adapter_learns_nothing():
+def test_if_both_matrices_are_zero_an_adapter_learns_nothing() -> None:
     adapter = chapter["Adapter"](nn.Linear(4, 3), 2)
     nn.init.zeros_(adapter.a)
     F.cross_entropy(adapter(torch.randn(5, 4)), torch.tensor([0, 1, 2, 0, 1])).backward()
@@ -64,7 +64,7 @@ def test_if_both_matrices_are_zero_an_adapter_learns_nothing():
     assert not adapter.b.grad.any()
 
 
-def test_every_layer_has_its_rate_and_none_is_forgotten():
+def test_every_layer_has_its_rate_and_none_is_forgotten() -> None:
     network = models.course_network((2, 3, 4))
     groups = chapter["layer_groups"](network, 0.1, factor=0.5)
     assert [group["lr"] for group in groups] == pytest.approx([0.1, 0.05, 0.025, 0.0125])
@@ -74,7 +74,7 @@ def test_every_layer_has_its_rate_and_none_is_forgotten():
     assert held[0] is network.linear.weight
 
 
-def test_learn_lowers_the_loss_and_leaves_frozen_batch_norm_alone():
+def test_learn_lowers_the_loss_and_leaves_frozen_batch_norm_alone() -> None:
     torch.manual_seed(0)
     network, some = models.course_network((4, 4, 4)).eval(), digits(60)
 

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.autograd.functional import jacobian
+from torch.nn import functional as F
 
 from mnist_course import data
 from tests.chapters.definitions import definitions

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from mnist_course import pretrained
 from mnist_course.export import page_weights
@@ -32,18 +32,18 @@ drawings = st.lists(points, min_size=1, max_size=3)
 
 @quickly
 @given(drawings)
-def test_a_drawing_is_prepared_as_by_the_package_to_the_last_bit(strokes):
+def test_a_drawing_is_prepared_as_by_the_package_to_the_last_bit(strokes) -> None:
     np.testing.assert_array_equal(chapter["prepare"](strokes), preprocess(strokes))
 
 
 @pytest.mark.parametrize("strokes", [*DIGITS.values(), SCRIBBLE, [], [[]], [[(3, 4)]]])
-def test_digits_dots_and_nothing_are_prepared_as_by_the_package(strokes):
+def test_digits_dots_and_nothing_are_prepared_as_by_the_package(strokes) -> None:
     np.testing.assert_array_equal(chapter["prepare"](strokes), preprocess(strokes))
 
 
 @quickly
 @given(drawings, st.floats(0.3, 4))
-def test_a_pixel_is_as_dark_as_the_nearest_of_many_points_is_near(strokes, radius):
+def test_a_pixel_is_as_dark_as_the_nearest_of_many_points_is_near(strokes, radius) -> None:
     strokes = [np.array(stroke) / 10 + 14 for stroke in strokes]
     t = np.linspace(0, 1, 400)[:, None]
     lines = [pair for s in strokes for pair in zip(s, s[1:] if len(s) > 1 else s, strict=False)]
@@ -60,7 +60,7 @@ def test_a_pixel_is_as_dark_as_the_nearest_of_many_points_is_near(strokes, radiu
 @given(drawings, st.floats(1, 30), coordinates, coordinates)
 def test_a_boxed_drawing_has_its_longer_side_and_its_middle_where_they_should_be(
     strokes, side, x, y
-):
+) -> None:
     boxed = np.concatenate(chapter["boxed"](strokes, side, (x, y)))
     sides = np.ptp(np.concatenate([np.array(stroke) for stroke in strokes]), axis=0)
     np.testing.assert_allclose((boxed.min(0) + boxed.max(0)) / 2, (x, y), atol=1e-6)
@@ -71,7 +71,7 @@ def test_a_boxed_drawing_has_its_longer_side_and_its_middle_where_they_should_be
 
 @quickly
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 100))
-def test_the_centre_of_mass_is_that_of_scipy(height, width, seed):
+def test_the_centre_of_mass_is_that_of_scipy(height, width, seed) -> None:
     from scipy import ndimage
 
     image = np.random.default_rng(seed).random((height, width)) + 0.01
@@ -79,7 +79,7 @@ def test_the_centre_of_mass_is_that_of_scipy(height, width, seed):
     np.testing.assert_allclose(chapter["centre_of_mass"](image), (x + 0.5, y + 0.5))
 
 
-def test_moving_by_whole_pixels_is_moving_by_whole_pixels():
+def test_moving_by_whole_pixels_is_moving_by_whole_pixels() -> None:
     x = torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     moved = chapter["moved"](x, 1.0, right=3, down=2)
     torch.testing.assert_close(moved[..., 2:, 3:], x[..., :-2, :-3], atol=1e-4, rtol=0)
@@ -89,7 +89,7 @@ def test_moving_by_whole_pixels_is_moving_by_whole_pixels():
     assert half.sum() == pytest.approx(14 * 14)
 
 
-def test_a_crop_keeps_its_proportions_and_lies_where_it_should():
+def test_a_crop_keeps_its_proportions_and_lies_where_it_should() -> None:
     strokes = DIGITS[7]
     canvas = chapter["canvas"](strokes, np.random.default_rng(0))
     for by_mass, middle in ((False, None), (True, 14.5)):
@@ -108,7 +108,7 @@ def test_a_crop_keeps_its_proportions_and_lies_where_it_should():
     assert np.ptp(stretched.any(0).nonzero()[0]) + 1 == 20
 
 
-def test_every_third_of_a_label_is_kept_back():
+def test_every_third_of_a_label_is_kept_back() -> None:
     learn, keep = chapter["kept_back"](handwriting(3, 60))
     assert [len(learn), len(keep)] == [40, 20]
     assert sorted(d["label"] for d in keep) == sorted([*range(10)] * 2)
@@ -117,7 +117,7 @@ def test_every_third_of_a_label_is_kept_back():
 
 @quickly
 @given(st.integers(1, 6), st.integers(1, 8), st.floats(0, 3), st.integers(0, 1000))
-def test_the_gradient_with_springs_equals_autograd(n, inputs, stiffness, seed):
+def test_the_gradient_with_springs_equals_autograd(n, inputs, stiffness, seed) -> None:
     generator = torch.Generator().manual_seed(seed)
     weights, start, x = (
         torch.randn(rows, inputs, generator=generator, dtype=torch.float64) for rows in (10, 10, n)
@@ -134,7 +134,7 @@ def test_the_gradient_with_springs_equals_autograd(n, inputs, stiffness, seed):
     )
 
 
-def test_teaching_lowers_the_loss_and_comes_to_rest_where_data_and_springs_balance():
+def test_teaching_lowers_the_loss_and_comes_to_rest_where_data_and_springs_balance() -> None:
     generator = torch.Generator().manual_seed(0)
     x, y = torch.rand(8, 5, generator=generator).double(), torch.arange(8)
     start = torch.randn(10, 5, generator=generator).double()
@@ -162,7 +162,7 @@ console.log(JSON.stringify({ weight: [...weight], bias: [...bias] }));
 
 
 @pytest.mark.skipif(NODE is None, reason="needs Node")
-def test_the_page_teaches_the_same(tmp_path):
+def test_the_page_teaches_the_same(tmp_path) -> None:
     network = pretrained.load()
     lesson = handwriting(28, 20)
     model = base64.b64encode(page_weights(network, "float32")).decode()
@@ -190,7 +190,7 @@ def test_the_page_teaches_the_same(tmp_path):
 
 @quickly
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=60).filter(lambda v: max(v) - min(v) > 0.05))
-def test_otsus_threshold_leaves_the_least_variance_within_the_two_classes(values):
+def test_otsus_threshold_leaves_the_least_variance_within_the_two_classes(values) -> None:
     values = (np.array(values) * 63).round() / 64 + 1 / 128  # in the middle of bins
 
     def within(threshold):
@@ -201,7 +201,7 @@ def test_otsus_threshold_leaves_the_least_variance_within_the_two_classes(values
     assert within(chapter["otsu"](values, bins=64)) == pytest.approx(best, abs=1e-9)
 
 
-def test_pieces_come_in_reading_order_without_specks():
+def test_pieces_come_in_reading_order_without_specks() -> None:
     ink = np.zeros((120, 200), bool)
     for top, left in ((72, 20), (10, 150), (4, 90), (70, 110), (12, 15)):
         ink[top : top + 30, left : left + 12] = True
@@ -218,7 +218,7 @@ def test_pieces_come_in_reading_order_without_specks():
     assert boxes[2][3] >= 174
 
 
-def test_light_and_shadow_fall_on_the_photographed_page():
+def test_light_and_shadow_fall_on_the_photographed_page() -> None:
     ink = chapter["write_page"](handwriting(0, 12))
     photo = chapter["photograph"](ink)
     assert photo.shape == ink.shape == (200, 600)
@@ -228,7 +228,7 @@ def test_light_and_shadow_fall_on_the_photographed_page():
     assert np.quantile(paper, 0.95) > 2 * np.quantile(paper, 0.05)
 
 
-def test_a_redrawn_letter_is_turned_slanted_and_stretched_but_not_torn():
+def test_a_redrawn_letter_is_turned_slanted_and_stretched_but_not_torn() -> None:
     letter = chapter["LETTERS"]["A"]
     drawn = chapter["redrawn"](letter, np.random.default_rng(0))
     assert [len(stroke) for stroke in drawn] == [len(stroke) for stroke in letter]

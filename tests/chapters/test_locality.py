@@ -22,7 +22,7 @@ def random(seed: int, *shape: int) -> torch.Tensor:
 
 @SETTINGS
 @given(H=SIDE, W=SIDE, seed=st.integers(0, 99))
-def test_a_dense_map_is_a_linear_layer_with_and_without_new_names(H, W, seed):
+def test_a_dense_map_is_a_linear_layer_with_and_without_new_names(H, W, seed) -> None:
     x, weight, bias = random(seed, H, W), random(seed + 1, H, W, H, W), random(seed + 2, H, W)
     expected = F.linear(x.flatten(), weight.reshape(H * W, H * W), bias.flatten()).view(H, W)
     torch.testing.assert_close(chapter["dense_map"](x, weight, bias), expected)
@@ -33,7 +33,7 @@ def test_a_dense_map_is_a_linear_layer_with_and_without_new_names(H, W, seed):
 
 @SETTINGS
 @given(H=SIDE, W=SIDE, seed=st.integers(0, 99), data=st.data())
-def test_by_displacement_only_renames(H, W, seed, data):
+def test_by_displacement_only_renames(H, W, seed, data) -> None:
     weight = random(seed, H, W, H, W)
     V = chapter["by_displacement"](weight)
     i, k = (data.draw(st.integers(0, H - 1)) for _ in range(2))
@@ -43,7 +43,7 @@ def test_by_displacement_only_renames(H, W, seed, data):
 
 @SETTINGS
 @given(H=SIDE, W=SIDE, K_h=st.sampled_from([1, 3, 5]), K_w=st.sampled_from([1, 3, 5]))
-def test_the_matrix_of_a_convolution_is_conv2d(H, W, K_h, K_w):
+def test_the_matrix_of_a_convolution_is_conv2d(H, W, K_h, K_w) -> None:
     kernel, x = random(0, K_h, K_w), random(1, H, W)
     matrix = chapter["dense_matrix"](kernel, H, W)
     padding = (K_h // 2, K_w // 2)
@@ -53,7 +53,7 @@ def test_the_matrix_of_a_convolution_is_conv2d(H, W, K_h, K_w):
 
 @SETTINGS
 @given(H=st.integers(2, 6), W=st.integers(2, 6), seed=st.integers(0, 99))
-def test_shared_weights_are_a_convolution_and_move_along(H, W, seed):
+def test_shared_weights_are_a_convolution_and_move_along(H, W, seed) -> None:
     x, w = random(seed, H, W), random(seed + 1, 2 * H - 1, 2 * W - 1)
     b = random(seed + 2, 1)
 
@@ -66,7 +66,7 @@ def test_shared_weights_are_a_convolution_and_move_along(H, W, seed):
     assert chapter["moves_along"](shared, x, 1, 1)
 
 
-def test_a_general_map_does_not_move_along():
+def test_a_general_map_does_not_move_along() -> None:
     x, weight, bias = random(0, 5, 6), random(1, 5, 6, 5, 6), random(2, 5, 6)
     x[-1], x[:, -1] = 0, 0
     for way in ((1, 0), (0, 1)):
@@ -75,7 +75,7 @@ def test_a_general_map_does_not_move_along():
 
 @SETTINGS
 @given(down=st.integers(-5, 5), right=st.integers(-6, 6))
-def test_shift_moves_every_pixel_and_brings_in_zeros(down, right):
+def test_shift_moves_every_pixel_and_brings_in_zeros(down, right) -> None:
     x = random(0, 2, 5, 6)
     moved = chapter["shift"](x, down, right)
     for i in range(5):
@@ -87,7 +87,7 @@ def test_shift_moves_every_pixel_and_brings_in_zeros(down, right):
             )
 
 
-def test_shuffle_keeps_every_pixel_and_can_be_undone():
+def test_shuffle_keeps_every_pixel_and_can_be_undone() -> None:
     x, order = random(0, 3, 1, 28, 28), chapter["ORDER"]
     shuffled = chapter["shuffle"](x)
     assert not torch.equal(shuffled, x)
@@ -95,14 +95,14 @@ def test_shuffle_keeps_every_pixel_and_can_be_undone():
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (784, 10), (5, 7)])
-def test_dense_parameters_are_those_of_pytorch(inputs, outputs):
+def test_dense_parameters_are_those_of_pytorch(inputs, outputs) -> None:
     layer = nn.Linear(inputs, outputs)
     expected = sum(p.numel() for p in layer.parameters())
     assert chapter["dense_parameters"](inputs, outputs) == expected
 
 
 @pytest.mark.parametrize("name", ["plain_network", "convolutional_network"])
-def test_a_network_learns_a_few_images_by_heart(name):
+def test_a_network_learns_a_few_images_by_heart(name) -> None:
     x = torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     y = torch.arange(40) % 10
     network = chapter[name](seed=1)
@@ -111,7 +111,7 @@ def test_a_network_learns_a_few_images_by_heart(name):
     assert chapter["accuracy"](network, x, y) == 100
 
 
-def test_the_same_seed_trains_the_same_network():
+def test_the_same_seed_trains_the_same_network() -> None:
     x = torch.rand(60, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     y = torch.arange(60) % 10
     one, other = (chapter["train"](chapter["plain_network"](3), x, y, 2, seed=4) for _ in range(2))
@@ -119,7 +119,7 @@ def test_the_same_seed_trains_the_same_network():
         assert torch.equal(first, second)
 
 
-def test_the_buggy_shuffle_of_exercise_4_draws_a_new_order_each_time():
+def test_the_buggy_shuffle_of_exercise_4_draws_a_new_order_each_time() -> None:
     x = torch.arange(2 * 784.0).view(2, 1, 28, 28)
     buggy = chapter["buggy_shuffle"]
     assert not torch.equal(buggy(x), buggy(x))

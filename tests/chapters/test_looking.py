@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional as F
 
 from mnist_course import explain
 from mnist_course.models import course_network, fast_network
@@ -15,13 +15,13 @@ from tests.networks import shaken
 chapter = definitions("looking")
 
 
-def network(seed=0, build=course_network):
+def network(seed=0, build=course_network) -> nn.Module:
     """A small network in float64 whose batch norms are not trivial."""
     torch.manual_seed(seed)
     return shaken(build((3, 4, 5)), seed).double()
 
 
-def picture(seed=0):
+def picture(seed=0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(1, 28, 28, dtype=torch.float64, generator=generator)
 
@@ -30,7 +30,7 @@ CASES = pytest.mark.parametrize(("seed", "digit"), [(0, 0), (1, 7), (2, 9)])
 
 
 @CASES
-def test_occlusion_is_that_of_the_package(seed, digit):
+def test_occlusion_is_that_of_the_package(seed, digit) -> None:
     model, image = network(seed), picture(seed)
     image[:, :9] = 0  # windows without ink
     mine = chapter["occlusion"](model, image[None], digit)
@@ -38,7 +38,7 @@ def test_occlusion_is_that_of_the_package(seed, digit):
 
 
 @CASES
-def test_the_input_gradient_is_captums_and_the_packages(seed, digit):
+def test_the_input_gradient_is_captums_and_the_packages(seed, digit) -> None:
     model, image = network(seed), picture(seed)
     mine = chapter["input_gradient"](model, image[None], digit)
     theirs = chapter["Saliency"](model).attribute(
@@ -49,7 +49,7 @@ def test_the_input_gradient_is_captums_and_the_packages(seed, digit):
 
 
 @CASES
-def test_integrated_gradients_are_captums_and_the_packages(seed, digit):
+def test_integrated_gradients_are_captums_and_the_packages(seed, digit) -> None:
     model, image, start = network(seed), picture(seed), picture(seed + 10)
     mine = chapter["integrated_gradients"](model, image[None], digit, 7, start)
     theirs = chapter["IntegratedGradients"](model).attribute(
@@ -65,7 +65,7 @@ def test_integrated_gradients_are_captums_and_the_packages(seed, digit):
     ("build", "layer"),
     [(course_network, "relu3"), (course_network, "pool1"), (fast_network, "gelu2")],
 )
-def test_grad_cam_is_captums_and_the_packages(seed, digit, build, layer):
+def test_grad_cam_is_captums_and_the_packages(seed, digit, build, layer) -> None:
     model, image = network(seed, build), picture(seed)
     module = model.get_submodule(layer)
     mine = chapter["grad_cam"](model, module, image[None], digit)
@@ -76,7 +76,7 @@ def test_grad_cam_is_captums_and_the_packages(seed, digit, build, layer):
     assert torch.allclose(mine[0], explain.grad_cam(model, image, digit, layer))
 
 
-def test_activations_are_those_of_the_package():
+def test_activations_are_those_of_the_package() -> None:
     model, image = network(), picture()
     mine, theirs = chapter["activations"](model, image), explain.activations(model, image)
     assert list(mine) == list(theirs)
@@ -85,7 +85,7 @@ def test_activations_are_those_of_the_package():
 
 @settings(max_examples=25, deadline=None)
 @given(n=st.integers(3, 12), d=st.integers(2, 9), seed=st.integers(0, 1000))
-def test_pca_finds_the_directions_of_largest_variance(n, d, seed):
+def test_pca_finds_the_directions_of_largest_variance(n, d, seed) -> None:
     X = torch.randn(n, d, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     points, shares = chapter["pca"](X, 2)
     # The eigenvalues of the covariance, found another way.
@@ -96,7 +96,7 @@ def test_pca_finds_the_directions_of_largest_variance(n, d, seed):
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 1000), epsilon=st.floats(0.001, 0.5))
-def test_no_change_within_epsilon_raises_the_linearised_loss_more_than_fgsm(seed, epsilon):
+def test_no_change_within_epsilon_raises_the_linearised_loss_more_than_fgsm(seed, epsilon) -> None:
     generator = torch.Generator().manual_seed(seed)
     model = nn.Sequential(nn.Flatten(), nn.Linear(9, 4)).double()
     x = torch.rand(2, 1, 3, 3, dtype=torch.float64, generator=generator)
@@ -112,7 +112,7 @@ def test_no_change_within_epsilon_raises_the_linearised_loss_more_than_fgsm(seed
         assert ((g * other).sum((1, 2, 3)) <= best + 1e-12).all()
 
 
-def test_the_loss_gradient_of_a_picture_does_not_depend_on_its_batch():
+def test_the_loss_gradient_of_a_picture_does_not_depend_on_its_batch() -> None:
     model, x = network(), torch.stack([picture(seed) for seed in range(3)])
     t = torch.tensor([1, 2, 3])
     together = chapter["loss_gradient"](model, x, t)
@@ -123,7 +123,7 @@ def test_the_loss_gradient_of_a_picture_does_not_depend_on_its_batch():
     assert all(weight.grad is None for weight in model.parameters())
 
 
-def test_a_shuffled_network_has_the_same_weights_in_another_order():
+def test_a_shuffled_network_has_the_same_weights_in_another_order() -> None:
     model = network()
     other = chapter["shuffled"](model, ["conv2"])
     before, after = model.conv2.weight.flatten(), other.conv2.weight.flatten()
@@ -132,20 +132,20 @@ def test_a_shuffled_network_has_the_same_weights_in_another_order():
     assert torch.equal(model.conv1.weight, other.conv1.weight)
 
 
-def test_the_edge_detector_is_blind_to_what_does_not_change():
+def test_the_edge_detector_is_blind_to_what_does_not_change() -> None:
     flat = torch.full((1, 1, 9, 9), 0.7)
     assert not chapter["edges"](flat)[..., 1:-1, 1:-1].round(decimals=5).any()
     ramp = torch.arange(9.0).expand(1, 1, 9, 9)  # one more with every column: Sobel answers 8
     assert torch.allclose(chapter["edges"](ramp)[..., 1:-1, 1:-1], torch.tensor(8.0))
 
 
-def test_correlation_is_one_up_to_brightness_and_contrast():
+def test_correlation_is_one_up_to_brightness_and_contrast() -> None:
     maps = torch.rand(4, 5, 5)
     assert chapter["correlation"](maps, 3 * maps + 1) == pytest.approx(1, abs=1e-5)
     assert chapter["correlation"](maps, -maps) == pytest.approx(-1, abs=1e-5)
 
 
-def test_log_odds_are_those_of_the_package():
+def test_log_odds_are_those_of_the_package() -> None:
     z = torch.randn(6, 10, dtype=torch.float64)
     assert torch.allclose(chapter["log_odds"](z, 4), explain.log_odds(z, 4))
     p = F.softmax(z, 1)[:, 4]

@@ -24,7 +24,7 @@ decays = st.floats(0, 0.5)
 shapes = st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple)
 
 
-def assert_same_walk(mine, theirs, shape, seed, steps=12):
+def assert_same_walk(mine, theirs, shape, seed, steps=12) -> None:
     """Ours and PyTorch's get the same random gradients, and are at the same place after each."""
     generator = torch.Generator().manual_seed(seed)
     w = torch.randn(shape, generator=generator, dtype=torch.float64)
@@ -40,13 +40,13 @@ def assert_same_walk(mine, theirs, shape, seed, steps=12):
 
 @FEW
 @given(rates, shapes, st.integers(0, 1000))
-def test_gradient_descent_is_sgd(rate, shape, seed):
+def test_gradient_descent_is_sgd(rate, shape, seed) -> None:
     assert_same_walk(GradientDescent(rate), lambda w: optim.SGD(w, rate), shape, seed)
 
 
 @FEW
 @given(rates, st.floats(0.01, 0.99), st.booleans(), shapes, st.integers(0, 1000))
-def test_momentum_is_sgds(rate, momentum, nesterov, shape, seed):
+def test_momentum_is_sgds(rate, momentum, nesterov, shape, seed) -> None:
     def theirs(w):
         return optim.SGD(w, rate, momentum=momentum, nesterov=nesterov)
 
@@ -55,7 +55,7 @@ def test_momentum_is_sgds(rate, momentum, nesterov, shape, seed):
 
 @FEW
 @given(rates, shares, shapes, st.integers(0, 1000))
-def test_rmsprop(rate, alpha, shape, seed):
+def test_rmsprop(rate, alpha, shape, seed) -> None:
     def theirs(w):
         return optim.RMSprop(w, rate, alpha=alpha)
 
@@ -64,7 +64,7 @@ def test_rmsprop(rate, alpha, shape, seed):
 
 @FEW
 @given(rates, shares, shares, decays, st.booleans(), shapes, st.integers(0, 1000))
-def test_adam_and_adamw(rate, beta1, beta2, decay, decoupled, shape, seed):
+def test_adam_and_adamw(rate, beta1, beta2, decay, decoupled, shape, seed) -> None:
     def theirs(w):
         kind = optim.AdamW if decoupled else optim.Adam
         return kind(w, rate, betas=(beta1, beta2), weight_decay=decay)
@@ -73,7 +73,7 @@ def test_adam_and_adamw(rate, beta1, beta2, decay, decoupled, shape, seed):
     assert_same_walk(mine, theirs, shape, seed)
 
 
-def test_the_chapters_comparison_can_fail():
+def test_the_chapters_comparison_can_fail() -> None:
     same = chapter["same_as_torch"]
     assert same(Momentum(0.05), lambda w: optim.SGD(w, 0.05, momentum=0.9))
     assert not same(Momentum(0.05), lambda w: optim.SGD(w, 0.05, momentum=0.9, nesterov=True))
@@ -81,11 +81,11 @@ def test_the_chapters_comparison_can_fail():
     assert not same(Adam(0.02, eps=1e-3), lambda w: optim.Adam(w, 0.02))
 
 
-def end(rule, steps=3000):
+def end(rule, steps=3000) -> float:
     return chapter["walk"](rule, steps)[-1].norm().item()
 
 
-def test_the_bounds_of_the_rate():
+def test_the_bounds_of_the_rate() -> None:
     """2 / h for gradient descent, 2 (1 + mu) / h with momentum; h is 25."""
     assert end(GradientDescent(0.99 * 2 / 25)) < 1e-6
     assert end(GradientDescent(1.01 * 2 / 25)) > 1e6
@@ -93,7 +93,7 @@ def test_the_bounds_of_the_rate():
     assert end(Momentum(1.01 * 3.8 / 25)) > 1e6
 
 
-def test_the_best_rates_shrink_as_derived():
+def test_the_best_rates_shrink_as_derived() -> None:
     """By 24/26 a step without momentum, and by 4/6, the root of mu, with it."""
     plain = chapter["walk"](GradientDescent(2 / 26), 60).norm(dim=1)
     assert (plain[60] / plain[50]).item() == pytest.approx((24 / 26) ** 10)
@@ -102,12 +102,12 @@ def test_the_best_rates_shrink_as_derived():
     assert (heavy[80] / heavy[60]).item() == pytest.approx((4 / 6) ** 20 * 80 / 60, rel=0.1)
 
 
-def test_momentum_of_nine_tenths_suits_the_condition_number_that_the_text_says():
+def test_momentum_of_nine_tenths_suits_the_condition_number_that_the_text_says() -> None:
     root = (1 + math.sqrt(0.9)) / (1 - math.sqrt(0.9))
     assert 1400 <= root**2 < 1500
 
 
-def test_arrival_counts_from_when_the_walk_stays():
+def test_arrival_counts_from_when_the_walk_stays() -> None:
     path = torch.tensor([[1.0, 0], [0, 0], [1, 0], [0, 0.001], [0, 0]])
     assert chapter["arrival"](path) == 3
     assert chapter["arrival"](path[:3]) is None
@@ -115,7 +115,7 @@ def test_arrival_counts_from_when_the_walk_stays():
 
 @FEW
 @given(st.integers(1, 200), st.floats(0.01, 0.9))
-def test_the_triangular_schedule_is_the_courses(steps, warmup):
+def test_the_triangular_schedule_is_the_courses(steps, warmup) -> None:
     recipe = Recipe(learning_rate=1.0, schedule="triangular", warmup=warmup)
     for step in range(steps):
         mine = chapter["triangular"]((step + 0.5) / steps, warmup)
@@ -124,14 +124,14 @@ def test_the_triangular_schedule_is_the_courses(steps, warmup):
 
 @FEW
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=30), st.floats(0, 0.99))
-def test_smoothing_keeps_a_constant_and_stays_between_the_extremes(values, beta):
+def test_smoothing_keeps_a_constant_and_stays_between_the_extremes(values, beta) -> None:
     means = chapter["smooth"](values, beta)
     assert means[0] == pytest.approx(values[0])
     assert all(min(values) - 1e-9 <= m <= max(values) + 1e-9 for m in means)
     assert chapter["smooth"]([3.0] * 9, beta) == pytest.approx([3.0] * 9)
 
 
-def test_the_race_was_run_by_its_rules():
+def test_the_race_was_run_by_its_rules() -> None:
     """Eight rates each, the best inside the grid, and five seeds that chose nothing."""
     measured = measurements.load("optimisers")
     for found in measured["optimisers"].values():

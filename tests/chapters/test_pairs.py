@@ -59,7 +59,7 @@ def settle(patch: pytest.MonkeyPatch, house: Path) -> None:
 
 
 @pytest.fixture
-def pair(executed, tmp_path, monkeypatch):
+def pair(executed, tmp_path, monkeypatch) -> tuple:
     """The text of the small chapter, a copy of its notebook, and a way to write that copy back."""
     settle(monkeypatch, tmp_path)
     source = tmp_path / "book" / "01-small.md"

@@ -23,7 +23,7 @@ geometry = st.tuples(lengths, kernel_sizes, strides, paddings, dilations)
 
 @MANY
 @given(geometry)
-def test_the_formula_counts_the_places_and_equals_pytorch(case):
+def test_the_formula_counts_the_places_and_equals_pytorch(case) -> None:
     expected = max(output_size(*case), 0)
     assert chapter["count_positions"](*case) == expected
     assert chapter["pytorch_size"](*case) == expected
@@ -31,7 +31,7 @@ def test_the_formula_counts_the_places_and_equals_pytorch(case):
 
 @MANY
 @given(geometry)
-def test_visits_are_the_gradient_of_the_sum_of_all_outputs(case):
+def test_visits_are_the_gradient_of_the_sum_of_all_outputs(case) -> None:
     n, k, s, p, d = case
     assume(output_size(*case) > 0)
     row = torch.zeros(1, 1, n, requires_grad=True)
@@ -41,7 +41,7 @@ def test_visits_are_the_gradient_of_the_sum_of_all_outputs(case):
 
 @MANY
 @given(lengths, kernel_sizes, strides, paddings)
-def test_the_remainder_is_the_number_of_padded_pixels_left_over_at_the_end(n, k, s, p):
+def test_the_remainder_is_the_number_of_padded_pixels_left_over_at_the_end(n, k, s, p) -> None:
     rows = output_size(n, k, s, p)
     assume(rows > 0)
     last_read = (rows - 1) * s + k - 1
@@ -50,7 +50,7 @@ def test_the_remainder_is_the_number_of_padded_pixels_left_over_at_the_end(n, k,
 
 @MANY
 @given(geometry)
-def test_the_plus_one_may_stand_inside_only_when_the_division_comes_out_even(case):
+def test_the_plus_one_may_stand_inside_only_when_the_division_comes_out_even(case) -> None:
     assume(output_size(*case) > 0)
     n, k, s, p, d = case
     even = (n + 2 * p - d * (k - 1)) % s == 0
@@ -58,7 +58,7 @@ def test_the_plus_one_may_stand_inside_only_when_the_division_comes_out_even(cas
 
 
 @st.composite
-def layers(draw):
+def layers(draw) -> tuple:
     """Input, weights, bias, stride, padding, dilation and groups of a layer that fits."""
     N, K_h, K_w, stride, dilation, groups, a, b = (draw(st.integers(1, 3)) for _ in range(8))
     padding = draw(st.integers(0, 2))
@@ -72,7 +72,7 @@ def layers(draw):
 
 @FEW
 @given(layers())
-def test_the_general_convolution_equals_pytorch(layer):
+def test_the_general_convolution_equals_pytorch(layer) -> None:
     before = [part.clone() for part in layer[:3]]
     torch.testing.assert_close(chapter["conv2d_general"](*layer), F.conv2d(*layer))
     assert all(torch.equal(a, b) for a, b in zip(layer[:3], before, strict=True))
@@ -80,7 +80,7 @@ def test_the_general_convolution_equals_pytorch(layer):
 
 @FEW
 @given(layers())
-def test_the_cost_of_a_layer_by_formula_and_by_hook(layer):
+def test_the_cost_of_a_layer_by_formula_and_by_hook(layer) -> None:
     x, w, _, stride, padding, dilation, groups = layer
     k = w.shape[-1]
     assume(min(output_size(n, k, stride, padding, dilation) for n in x.shape[2:]) > 0)
@@ -92,7 +92,7 @@ def test_the_cost_of_a_layer_by_formula_and_by_hook(layer):
     )
 
 
-def test_the_costs_of_a_network_are_all_of_its_parameters_and_leave_no_hooks():
+def test_the_costs_of_a_network_are_all_of_its_parameters_and_leave_no_hooks() -> None:
     network = course_network().eval()
     costs = chapter["layer_costs"](network, torch.zeros(3, 1, 28, 28))
     assert sum(parameters for _, parameters, _ in costs.values()) == sum(
@@ -108,7 +108,7 @@ plain_layers = st.lists(
 
 @FEW
 @given(plain_layers)
-def test_the_receptive_field_is_the_extent_of_the_gradient(case):
+def test_the_receptive_field_is_the_extent_of_the_gradient(case) -> None:
     side, jump = chapter["receptive_field"](case)[-1]
     touched = chapter["influence"](chapter["stack"](case), side + 2 * jump).ne(0)
     for axis in (0, 1):
@@ -118,7 +118,7 @@ def test_the_receptive_field_is_the_extent_of_the_gradient(case):
 
 @FEW
 @given(plain_layers, st.integers(0, 3))
-def test_the_field_lies_where_the_exercise_says(case, i):
+def test_the_field_lies_where_the_exercise_says(case, i) -> None:
     padded = [(k, s, (k - 1) // 2, d) for k, s, d in case]
     first, last = chapter["solution_field_rows"](padded, i)
     x = torch.ones(1, 1, 150, dtype=torch.float64, requires_grad=True)
@@ -133,7 +133,7 @@ def test_the_field_lies_where_the_exercise_says(case, i):
         assert int(seen.min()) == first
 
 
-def test_random_weights_reach_the_same_pixels_as_ones():
+def test_random_weights_reach_the_same_pixels_as_ones() -> None:
     torch.manual_seed(0)
     course = chapter["COURSE"]
     ones = chapter["influence"](chapter["stack"](course), 40)
@@ -141,7 +141,7 @@ def test_random_weights_reach_the_same_pixels_as_ones():
     assert torch.equal(ones != 0, random != 0)
 
 
-def test_the_list_of_layers_is_the_course_network():
+def test_the_list_of_layers_is_the_course_network() -> None:
     def number(setting):
         return setting[0] if isinstance(setting, tuple) else setting
 
@@ -153,14 +153,14 @@ def test_the_list_of_layers_is_the_course_network():
 
 
 @pytest.mark.parametrize("groups", [1, 2, 3, 6])
-def test_connections_are_blocks_on_the_diagonal(groups):
+def test_connections_are_blocks_on_the_diagonal(groups) -> None:
     block = torch.ones(12 // groups, 6 // groups, dtype=torch.bool)
     expected = torch.block_diag(*[block] * groups).bool()
     assert torch.equal(chapter["connections"](nn.Conv2d(6, 12, 3, groups=groups)), expected)
 
 
 @pytest.mark.parametrize("kernel_size", [1, 2, 3, 4, 5])
-def test_blurring_keeps_the_size_and_an_even_kernel_moves_the_picture(kernel_size):
+def test_blurring_keeps_the_size_and_an_even_kernel_moves_the_picture(kernel_size) -> None:
     picture = torch.zeros(1, 1, 41, 41)
     picture[..., 20, 20] = 1
     blurred = chapter["blur"](picture, kernel_size, times=4)
@@ -170,7 +170,7 @@ def test_blurring_keeps_the_size_and_an_even_kernel_moves_the_picture(kernel_siz
 
 
 @pytest.mark.parametrize("depth", [1, 3])
-def test_average_influence_is_a_share(depth):
+def test_average_influence_is_a_share(depth) -> None:
     shares = chapter["average_influence"](depth, networks=3)
     assert shares.shape == (2 * depth + 1,) * 2
     assert shares.sum().item() == pytest.approx(1)

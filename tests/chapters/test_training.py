@@ -31,7 +31,7 @@ RECIPE = train.Recipe(
 
 
 @pytest.mark.parametrize("count", [64, 70])
-def test_the_loop_written_by_hand_is_fit_to_the_last_bit(count):
+def test_the_loop_written_by_hand_is_fit_to_the_last_bit(count) -> None:
     some = digits(count)
     by_hand = chapter["new_network"]().to(memory_format=torch.channels_last)
     optimizer = chapter["sgd"](by_hand)
@@ -45,7 +45,7 @@ def test_the_loop_written_by_hand_is_fit_to_the_last_bit(count):
     assert chapter["same_weights"](by_hand, fitted)
 
 
-def test_networks_of_other_seeds_have_other_weights():
+def test_networks_of_other_seeds_have_other_weights() -> None:
     network = chapter["new_network"]
     assert chapter["same_weights"](network(3), network(3))
     assert not chapter["same_weights"](network(3), network(4))
@@ -53,7 +53,7 @@ def test_networks_of_other_seeds_have_other_weights():
 
 @settings(deadline=None, max_examples=20)
 @given(count=st.integers(1, 30), batch_size=st.integers(1, 12))
-def test_an_epoch_makes_a_step_for_each_whole_batch(count, batch_size):
+def test_an_epoch_makes_a_step_for_each_whole_batch(count, batch_size) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
     order = torch.randperm(count)
@@ -64,14 +64,14 @@ def test_an_epoch_makes_a_step_for_each_whole_batch(count, batch_size):
 
 @settings(deadline=None, max_examples=20)
 @given(count=st.integers(1, 40), batch_size=st.integers(1, 50))
-def test_the_accuracy_does_not_depend_on_the_batches(count, batch_size):
+def test_the_accuracy_does_not_depend_on_the_batches(count, batch_size) -> None:
     network, some = chapter["new_network"](), digits(count)
     expected = evaluate(network, some, "cpu").accuracy
     assert chapter["accuracy"](network, some, batch_size) == pytest.approx(expected)
     assert not network.training
 
 
-def test_in_train_mode_the_answers_depend_on_the_batches_and_the_network_stays():
+def test_in_train_mode_the_answers_depend_on_the_batches_and_the_network_stays() -> None:
     network, some = chapter["new_network"](), digits(60)
     before = copy.deepcopy(network)
     scores = {chapter["accuracy_in_train_mode"](network, some, size) for size in (1, 2, 5, 60)}
@@ -84,7 +84,7 @@ def test_in_train_mode_the_answers_depend_on_the_batches_and_the_network_stays()
     losses=st.lists(st.floats(0, 10), min_size=1, max_size=30),
     beta=st.floats(0.05, 0.99),
 )
-def test_the_smoothed_curve_is_that_of_pandas(losses, beta):
+def test_the_smoothed_curve_is_that_of_pandas(losses, beta) -> None:
     expected = pd.Series(losses).ewm(alpha=1 - beta).mean()
     torch.testing.assert_close(
         torch.tensor(chapter["smooth"](losses, beta), dtype=torch.float64),
@@ -95,11 +95,11 @@ def test_the_smoothed_curve_is_that_of_pandas(losses, beta):
 
 
 @given(value=st.floats(0, 10), beta=st.floats(0.05, 0.99))
-def test_a_constant_loss_stays_as_it_is(value, beta):
+def test_a_constant_loss_stays_as_it_is(value, beta) -> None:
     assert chapter["smooth"]([value] * 10, beta) == pytest.approx([value] * 10)
 
 
-def test_no_grad_keeps_nothing_and_a_layer_keeps_its_input():
+def test_no_grad_keeps_nothing_and_a_layer_keeps_its_input() -> None:
     x = torch.rand(50, 784)
     layer = nn.Sequential(nn.Linear(784, 300), nn.ReLU())
     kept, _ = chapter["kept_bytes"](layer, x)
@@ -108,7 +108,7 @@ def test_no_grad_keeps_nothing_and_a_layer_keeps_its_input():
         assert chapter["kept_bytes"](layer, x)[0] == 0
 
 
-def test_a_sum_of_losses_remembers_every_step():
+def test_a_sum_of_losses_remembers_every_step() -> None:
     layer, x, y = nn.Linear(4, 3), torch.rand(2, 4), torch.tensor([0, 2])
     sizes, total = [], 0
     for _ in range(4):
@@ -119,7 +119,7 @@ def test_a_sum_of_losses_remembers_every_step():
     assert chapter["graph_size"](total.detach()) == 0
 
 
-def test_the_dataset_counts_and_gives_what_the_tensors_hold():
+def test_the_dataset_counts_and_gives_what_the_tensors_hold() -> None:
     some = digits(5)
     dataset = chapter["OneByOne"](some)
     image, label = dataset[3]
@@ -127,12 +127,12 @@ def test_the_dataset_counts_and_gives_what_the_tensors_hold():
     assert torch.equal(image, data.to_float(some.images[3])) and label == int(some.labels[3])
 
 
-def test_a_plain_list_hides_its_layers():
+def test_a_plain_list_hides_its_layers() -> None:
     assert list(chapter["Hidden"]().parameters()) == []
     assert len(list(chapter["Seen"]().parameters())) == 4
 
 
-def test_the_network_begins_at_the_loss_of_guessing():
+def test_the_network_begins_at_the_loss_of_guessing() -> None:
     network, some = chapter["new_network"](), digits(100)
     loss = F.cross_entropy(network(data.to_float(some.images)), some.labels).item()
     assert loss == pytest.approx(math.log(10), abs=0.4)

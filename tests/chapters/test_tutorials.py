@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional as F
 
 from mnist_course import models
 from tests.chapters.definitions import definitions
@@ -32,7 +32,7 @@ def normal(*shape: int, seed: int) -> torch.Tensor:
 )  # fmt: skip
 def test_the_whole_formula_is_pytorchs_layer(
     images, channels, filters, height, width, kernel, stride, padding, seed
-):
+) -> None:
     x = normal(images, channels, height, width, seed=seed)
     w, b = normal(filters, channels, *kernel, seed=seed + 1), normal(filters, seed=seed + 2)
     torch.testing.assert_close(
@@ -42,7 +42,7 @@ def test_the_whole_formula_is_pytorchs_layer(
 
 @settings(deadline=None)
 @given(filters=small, kernel=st.integers(1, 3), seed=seeds)
-def test_formula_a_is_one_place_of_one_channel(filters, kernel, seed):
+def test_formula_a_is_one_place_of_one_channel(filters, kernel, seed) -> None:
     x, w = normal(1, 1, 7, 7, seed=seed), normal(filters, 1, kernel, kernel, seed=seed + 1)
     b = normal(filters, seed=seed + 2)
     patch = x[0, 0, :kernel, :kernel]
@@ -53,7 +53,7 @@ def test_formula_a_is_one_place_of_one_channel(filters, kernel, seed):
 
 @settings(deadline=None)
 @given(channels=small, height=sides, width=sides, kernel=st.integers(1, 3), seed=seeds)
-def test_formula_b_is_a_depthwise_convolution(channels, height, width, kernel, seed):
+def test_formula_b_is_a_depthwise_convolution(channels, height, width, kernel, seed) -> None:
     x = normal(1, channels, height, width, seed=seed)
     w = normal(channels, 1, kernel, kernel, seed=seed + 1)
     y = chapter["formula_b"](x[0].permute(1, 2, 0), w[:, 0].permute(1, 2, 0))
@@ -62,7 +62,7 @@ def test_formula_b_is_a_depthwise_convolution(channels, height, width, kernel, s
 
 @settings(deadline=None)
 @given(length=st.integers(1, 9), kernel=st.integers(1, 4), place=st.integers(0, 8), seed=seeds)
-def test_in_formula_c_a_pixel_reaches_its_own_place_only(length, kernel, place, seed):
+def test_in_formula_c_a_pixel_reaches_its_own_place_only(length, kernel, place, seed) -> None:
     x, w = normal(length, seed=seed), normal(kernel, seed=seed + 1)
     moved = x.clone()
     moved[place % length] += 1
@@ -72,7 +72,7 @@ def test_in_formula_c_a_pixel_reaches_its_own_place_only(length, kernel, place, 
 
 @settings(deadline=None)
 @given(height=sides, width=sides, kernel=st.integers(1, 3), seed=seeds)
-def test_formula_d_is_right_for_one_channel_and_one_filter(height, width, kernel, seed):
+def test_formula_d_is_right_for_one_channel_and_one_filter(height, width, kernel, seed) -> None:
     x, w = normal(1, 1, height, width, seed=seed), normal(1, 1, kernel, kernel, seed=seed + 1)
     b = normal(1, seed=seed + 2)
     torch.testing.assert_close(
@@ -80,14 +80,14 @@ def test_formula_d_is_right_for_one_channel_and_one_filter(height, width, kernel
     )
 
 
-def test_formula_e_sums_everything_above_and_to_the_left():
+def test_formula_e_sums_everything_above_and_to_the_left() -> None:
     x, w = torch.ones(5, 6), torch.ones(5, 6, 4, 4)
     y = chapter["formula_e"](x, w, 0.5)
     assert torch.equal(y, 0.5 + torch.arange(4.0)[:, None] * torch.arange(4.0))
 
 
 @pytest.mark.filterwarnings("ignore:dropout2d")
-def test_as_published_two_networks_stop_and_three_run():
+def test_as_published_two_networks_stop_and_three_run() -> None:
     pixels = torch.zeros(64, 1, 28, 28)
     messages = {}
     for letter, network in chapter["published"]().items():
@@ -102,7 +102,7 @@ def test_as_published_two_networks_stop_and_three_run():
 
 @pytest.mark.filterwarnings("ignore:dropout2d")
 @pytest.mark.parametrize("letter", "ACE")
-def test_the_course_builds_the_published_network_but_for_its_ending(letter):
+def test_the_course_builds_the_published_network_but_for_its_ending(letter) -> None:
     published = chapter["published"]()[letter]
     repaired = models.build(f"tutorial_{letter.lower()}").eval()
     for theirs, ours in zip(published.parameters(), repaired.parameters(), strict=True):
@@ -114,7 +114,7 @@ def test_the_course_builds_the_published_network_but_for_its_ending(letter):
 
 @settings(deadline=None)
 @given(images=st.integers(1, 9), seed=seeds)
-def test_softmax_makes_the_gradient_of_a_guessing_network_ten_times_smaller(images, seed):
+def test_softmax_makes_the_gradient_of_a_guessing_network_ten_times_smaller(images, seed) -> None:
     labels = torch.randint(10, (images,), generator=torch.Generator().manual_seed(seed))
     z = torch.zeros(images, 10, dtype=torch.float64, requires_grad=True)
     plain, twice = (
@@ -124,13 +124,13 @@ def test_softmax_makes_the_gradient_of_a_guessing_network_ten_times_smaller(imag
     torch.testing.assert_close(plain, 10 * twice)
 
 
-def test_the_bill_adds_up():
+def test_the_bill_adds_up() -> None:
     rows = chapter["bill"](models.tutorial_a())
     assert sum(parameters for _, _, parameters, _ in rows) == 1_199_882
     assert sum(work for *_, work in rows) == 11_992_448
     assert [shape for name, shape, *_ in rows if name == "flatten"] == [(9216,)]
 
 
-def test_the_uncertainty_is_the_binomial_standard_error():
+def test_the_uncertainty_is_the_binomial_standard_error() -> None:
     assert math.isclose(chapter["uncertainty"](0.99), 0.000995, rel_tol=1e-3)
     assert math.isclose(chapter["uncertainty"](0.5, 100), 0.05)

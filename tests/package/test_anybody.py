@@ -102,7 +102,7 @@ def _seeded():
 
 @pytest.mark.parametrize("network", WORK)
 @pytest.mark.parametrize("function", READS)
-def test_a_network_is_used_and_left_as_it_was(function, network):
+def test_a_network_is_used_and_left_as_it_was(function, network) -> None:
     model = WORK[network]().train()
     before = fingerprint(model)
     if (function, network) in MAY_REFUSE:
@@ -115,7 +115,7 @@ def test_a_network_is_used_and_left_as_it_was(function, network):
 
 
 @pytest.mark.parametrize("network", WORK)
-def test_a_network_is_trained_and_else_left_as_it_was(network, tmp_path):
+def test_a_network_is_trained_and_else_left_as_it_was(network, tmp_path) -> None:
     model = WORK[network]().train()
     before = fingerprint(model, values=False)
     values = {name: bits(x) for name, x in model.named_parameters()}
@@ -134,7 +134,7 @@ def test_a_network_is_trained_and_else_left_as_it_was(network, tmp_path):
 
 
 @pytest.mark.parametrize("network", WORK)
-def test_every_function_lets_a_network_answer_what_it_answers(network):
+def test_every_function_lets_a_network_answer_what_it_answers(network) -> None:
     model = WORK[network]().eval()
     pixels = data.to_float(FEW.images).to(next(model.parameters()).dtype)
     with torch.no_grad():
@@ -149,7 +149,7 @@ def test_every_function_lets_a_network_answer_what_it_answers(network):
 
 @pytest.mark.parametrize("network", REFUSED)
 @pytest.mark.parametrize("function", [*READS, "fit"])
-def test_what_cannot_answer_is_refused_in_one_line_and_left_as_it_was(function, network):
+def test_what_cannot_answer_is_refused_in_one_line_and_left_as_it_was(function, network) -> None:
     build, message = REFUSED[network]
     model = build()
     whole = isinstance(model, nn.Module) and network not in ("lazy", "on no device")
@@ -171,7 +171,7 @@ def test_what_cannot_answer_is_refused_in_one_line_and_left_as_it_was(function, 
 # --- the layout of memory ---------------------------------------------------------------------
 
 
-def test_a_network_that_needs_the_plain_layout_is_trained_in_it_to_the_last_bit():
+def test_a_network_that_needs_the_plain_layout_is_trained_in_it_to_the_last_bit() -> None:
     first, second = View(), View()
     second.load_state_dict(first.state_dict())
     devices.Place._plain.add(second)  # as if it had been known
@@ -180,7 +180,7 @@ def test_a_network_that_needs_the_plain_layout_is_trained_in_it_to_the_last_bit(
         assert torch.equal(x, y), name
 
 
-def test_other_errors_are_raised_once_and_not_tried_in_another_layout():
+def test_other_errors_are_raised_once_and_not_tried_in_another_layout() -> None:
     calls = []
     model = Fails()
     model.register_forward_pre_hook(lambda *_: calls.append(1))
@@ -194,7 +194,7 @@ def test_other_errors_are_raised_once_and_not_tried_in_another_layout():
 
 
 @pytest.mark.parametrize("network", ["recurrent", "attention", "transformer", "used twice"])
-def test_what_layers_answer_is_told_without_what_is_no_tensor_of_one_image(network):
+def test_what_layers_answer_is_told_without_what_is_no_tensor_of_one_image(network) -> None:
     for name, output in explain.activations(WORK[network](), IMAGE).items():
         assert isinstance(output, Tensor) and output.ndim >= 1, name
     assert "head" in explain.activations(Recurrent(), IMAGE)
@@ -202,7 +202,7 @@ def test_what_layers_answer_is_told_without_what_is_no_tensor_of_one_image(netwo
 
 
 @pytest.mark.parametrize("network", WORK)
-def test_maps_are_explained_in_any_network_that_has_some(network):
+def test_maps_are_explained_in_any_network_that_has_some(network) -> None:
     model = WORK[network]().train()
     layers = dict(unwrapped(model).named_modules())
     name = next((name for name, x in layers.items() if isinstance(x, nn.Conv2d)), None)
@@ -216,7 +216,7 @@ def test_maps_are_explained_in_any_network_that_has_some(network):
 
 
 @pytest.mark.parametrize(("layer", "found"), [("rnn", "tuple of length 2"), ("idle", "nothing")])
-def test_a_layer_without_maps_is_named(layer, found):
+def test_a_layer_without_maps_is_named(layer, found) -> None:
     model = Recurrent()
     model.idle = nn.Conv2d(1, 1, 1)
     with pytest.raises(ValueError, match=f"'{layer}' gives {found}"):
@@ -224,7 +224,7 @@ def test_a_layer_without_maps_is_named(layer, found):
 
 
 @pytest.mark.parametrize("network", ["view", "recurrent", "compiled"])
-def test_a_network_is_written_as_onnx_or_refused_in_one_line(network):
+def test_a_network_is_written_as_onnx_or_refused_in_one_line(network) -> None:
     model = WORK[network]().train()
     before = fingerprint(model)
     try:
@@ -236,14 +236,14 @@ def test_a_network_is_written_as_onnx_or_refused_in_one_line(network):
 
 
 @pytest.mark.parametrize("network", ["two outputs", "a function", "not a number", "no flatten"])
-def test_what_cannot_answer_is_not_written_as_onnx(network):
+def test_what_cannot_answer_is_not_written_as_onnx(network) -> None:
     build, message = REFUSED[network]
     with pytest.raises((TypeError, ValueError), match=message):
         export.to_onnx(build())
 
 
 @pytest.mark.parametrize("network", WORK)
-def test_the_pad_reads_with_any_network(network):
+def test_the_pad_reads_with_any_network(network) -> None:
     model = WORK[network]()
     pad = DigitPad(model)
     logits, _ = digitpad._read(pad._reader, data.to_float(FEW.images[:1]))
@@ -255,7 +255,7 @@ def test_the_pad_reads_with_any_network(network):
 @pytest.mark.parametrize(
     "norm", [nn.BatchNorm2d(4), nn.InstanceNorm2d(4, affine=True, track_running_stats=True)]
 )
-def test_a_frozen_norm_keeps_its_statistics(norm):
+def test_a_frozen_norm_keeps_its_statistics(norm) -> None:
     model = plain()
     model[1] = norm.requires_grad_(False)
     before = {name: x.clone() for name, x in norm.state_dict().items()}
@@ -267,7 +267,7 @@ def test_a_frozen_norm_keeps_its_statistics(norm):
 
 
 @pytest.mark.parametrize("network", ["gated", "aside", "attention", "recurrent", "pruned"])
-def test_the_head_is_the_layer_whose_output_are_the_logits(network):
+def test_the_head_is_the_layer_whose_output_are_the_logits(network) -> None:
     model = WORK[network]()
     tuned = finetune.finetune(model, FEW, parts="head", steps=2, batch_size=8, device="cpu")
     after = tuned.state_dict()
@@ -275,13 +275,13 @@ def test_the_head_is_the_layer_whose_output_are_the_logits(network):
     assert changed == {"5" if network == "pruned" else "head"}
 
 
-def test_a_network_without_such_a_layer_has_no_head():
+def test_a_network_without_such_a_layer_has_no_head() -> None:
     late = nn.Sequential(nn.Flatten(), nn.Linear(784, 10), nn.ReLU())
-    with pytest.raises(ValueError, match="no linear layer whose output are the logits"):
+    with pytest.raises(ValueError, match="no linear layer that returns the logits"):
         finetune.head_of(late)
 
 
-def test_adapters_that_shared_a_weight_are_merged_each_with_its_own_change():
+def test_adapters_that_shared_a_weight_are_merged_each_with_its_own_change() -> None:
     model = WORK["shared weight"]()
     adapted = finetune.with_adapters(model, rank=2)
     for layer in adapted.modules():
@@ -297,14 +297,14 @@ def test_adapters_that_shared_a_weight_are_merged_each_with_its_own_change():
 @pytest.mark.parametrize(
     "function", ["evaluate", "predict", "occlusion", "activations", "DigitPad"]
 )
-def test_what_has_read_can_be_trained_and_explained(function):
+def test_what_has_read_can_be_trained_and_explained(function) -> None:
     model = WORK["remembering"]()
     READS[function](model)
     fit(model)
     READS["input_gradient"](model)
 
 
-def test_a_buffer_that_is_no_longer_finite_counts_as_diverged():
+def test_a_buffer_that_is_no_longer_finite_counts_as_diverged() -> None:
     class Ageing(nn.Sequential):
         def forward(self, x):
             if self.training:
@@ -321,13 +321,13 @@ def test_a_buffer_that_is_no_longer_finite_counts_as_diverged():
 
 @pytest.mark.parametrize("around", [torch.no_grad, torch.inference_mode])
 @pytest.mark.parametrize("function", ["input_gradient", "finetune", "fit"])
-def test_gradients_are_recorded_wherever_they_are_needed(function, around):
+def test_gradients_are_recorded_wherever_they_are_needed(function, around) -> None:
     model = plain()
     with around():
         (fit if function == "fit" else READS[function])(model)
 
 
-def test_weights_that_cannot_be_trained_are_named():
+def test_weights_that_cannot_be_trained_are_named() -> None:
     for model, message in (
         (plain().half(), "float16 are too coarse"),
         (plain().requires_grad_(False), "every parameter is frozen"),
@@ -342,12 +342,12 @@ def test_weights_that_cannot_be_trained_are_named():
 
 
 class Detached(nn.Module):
-    def forward(self, x):
+    def forward(self, x) -> torch.Tensor:
         return x.detach()
 
 
 @pytest.mark.parametrize("function", ["evaluate", "fit", "finetune", "input_gradient", "DigitPad"])
-def test_a_default_dtype_of_float64_changes_nothing(function):
+def test_a_default_dtype_of_float64_changes_nothing(function) -> None:
     use = fit if function == "fit" else READS[function]
     torch.set_default_dtype(torch.float64)
     try:
@@ -358,7 +358,7 @@ def test_a_default_dtype_of_float64_changes_nothing(function):
         torch.set_default_dtype(torch.float32)
 
 
-def test_augmentations_draw_the_same_under_any_default():
+def test_augmentations_draw_the_same_under_any_default() -> None:
     images, expected = data.to_float(FEW.images), []
     for dtype in (torch.float32, torch.float64):
         torch.set_default_dtype(dtype)
@@ -378,7 +378,7 @@ def test_augmentations_draw_the_same_under_any_default():
 @pytest.mark.parametrize(
     ("size", "advice"), [(4, "try a batch_size of 2"), (1, "a smaller network")]
 )
-def test_too_little_memory_says_what_to_try(function, size, advice):
+def test_too_little_memory_says_what_to_try(function, size, advice) -> None:
     class Hungry(nn.Module):
         def __init__(self):
             super().__init__()
@@ -398,7 +398,7 @@ def test_too_little_memory_says_what_to_try(function, size, advice):
         }[function]()
 
 
-def test_a_handler_that_python_did_not_set_stays(monkeypatch):
+def test_a_handler_that_python_did_not_set_stays(monkeypatch) -> None:
     put = []
     monkeypatch.setattr(signal, "getsignal", lambda _: None)
     monkeypatch.setattr(signal, "signal", lambda *arguments: put.append(arguments))
@@ -407,7 +407,7 @@ def test_a_handler_that_python_did_not_set_stays(monkeypatch):
 
 
 @pytest.mark.parametrize("before", [signal.SIG_IGN, signal.SIG_DFL, signal.default_int_handler])
-def test_a_handler_is_put_back_whatever_it_is(before):
+def test_a_handler_is_put_back_whatever_it_is(before) -> None:
     ours = signal.signal(signal.SIGINT, before)
     try:
         fit(plain())
@@ -419,7 +419,7 @@ def test_a_handler_is_put_back_whatever_it_is(before):
         signal.signal(signal.SIGINT, ours)
 
 
-def test_a_handler_that_was_set_in_the_meantime_stays():
+def test_a_handler_that_was_set_in_the_meantime_stays() -> None:
     ours = signal.getsignal(signal.SIGINT)
 
     def theirs(*_):
@@ -432,7 +432,7 @@ def test_a_handler_that_was_set_in_the_meantime_stays():
         signal.signal(signal.SIGINT, ours)
 
 
-def test_a_rank_without_torchrun_is_nobodys():
+def test_a_rank_without_torchrun_is_nobodys() -> None:
     code = """if True:
         import sys, torch, warnings
         from mnist_course import __main__ as cli

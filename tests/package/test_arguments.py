@@ -132,7 +132,7 @@ def plain(found: Any) -> Any:
 
 
 @pytest.mark.parametrize("use", NUMBERS)
-def test_a_number_of_any_type_is_the_number(use):
+def test_a_number_of_any_type_is_the_number(use) -> None:
     call, value = NUMBERS[use]
     expected = plain(call(value))
     for name, kind in (KINDS | (WHOLE_KINDS if isinstance(value, int) else {})).items():
@@ -157,7 +157,7 @@ def test_a_number_of_any_type_is_the_number(use):
     ],
     ids=repr,
 )
-def test_what_is_no_number_is_refused_with_its_type(use, value, named):
+def test_what_is_no_number_is_refused_with_its_type(use, value, named) -> None:
     if use == "split" and value is None:
         return  # a twelfth of them
     with pytest.raises(TypeError, match=f"must be a number, got .*{named}"):
@@ -166,7 +166,7 @@ def test_what_is_no_number_is_refused_with_its_type(use, value, named):
 
 @pytest.mark.parametrize("use", NUMBERS)
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1.5, -4], ids=repr)
-def test_a_number_that_cannot_be_is_refused(use, value):
+def test_a_number_that_cannot_be_is_refused(use, value) -> None:
     taken = isinstance(NUMBERS[use][1], float) or use == "epochs"
     if (value == 1.5 and taken) or (value == -4 and use in SIGNED):
         return
@@ -178,13 +178,13 @@ SIGNED = {name for name in NUMBERS if "seed" in name} | {"wilson: z"}
 
 
 @pytest.mark.parametrize("seed", [2**64, -(2**63) - 1, 10**30])
-def test_a_seed_has_64_bits(seed):
+def test_a_seed_has_64_bits(seed) -> None:
     for use in (name for name in NUMBERS if "seed" in name):
         with pytest.raises(ValueError, match="seed must be from"):
             NUMBERS[use][0](seed)
 
 
-def test_a_rate_that_is_a_tensor_neither_falls_nor_is_changed():
+def test_a_rate_that_is_a_tensor_neither_falls_nor_is_changed() -> None:
     rates = torch.logspace(-2.5, -1.5, 3)
     before = rates.clone()
     for rate in rates:
@@ -194,7 +194,7 @@ def test_a_rate_that_is_a_tensor_neither_falls_nor_is_changed():
     assert torch.equal(rates, before)
 
 
-def test_a_recipe_holds_numbers_of_python_alone(tmp_path):
+def test_a_recipe_holds_numbers_of_python_alone(tmp_path) -> None:
     recipe = train.Recipe(
         epochs=np.float64(1),
         batch_size=np.int64(8),
@@ -225,7 +225,7 @@ def test_a_recipe_holds_numbers_of_python_alone(tmp_path):
         ({"augmentation": "Affine"}, "augmentation must be a function .*, got str"),
     ],
 )
-def test_a_setting_that_cannot_be_is_named(wrong, message):
+def test_a_setting_that_cannot_be_is_named(wrong, message) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         train.Recipe(**wrong)
 
@@ -242,12 +242,12 @@ def test_a_setting_that_cannot_be_is_named(wrong, message):
         ({"validation": TensorDataset(DIGITS.images)}, "expected Digits, got TensorDataset"),
     ],
 )
-def test_an_argument_of_another_type_is_named(options, message):
+def test_an_argument_of_another_type_is_named(options, message) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         fit(**options)
 
 
-def test_a_device_is_one():
+def test_a_device_is_one() -> None:
     assert devices.choose_device(torch.device("cpu")) == devices.choose_device("cpu")
 
 
@@ -262,7 +262,7 @@ def test_a_device_is_one():
         (lambda: augment.Affine(scale=1), "scale must be below 1"),
     ],
 )
-def test_a_size_that_cannot_be_is_named(build, message):
+def test_a_size_that_cannot_be_is_named(build, message) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         build()
 
@@ -302,7 +302,7 @@ USES: dict[str, Callable[[Digits], Any]] = {
 
 
 @pytest.mark.parametrize("use", USES)
-def test_the_same_digits_in_another_type_are_the_same(use):
+def test_the_same_digits_in_another_type_are_the_same(use) -> None:
     expected = plain(USES[use](DIGITS))
     for name, images in SAME_IMAGES.items():
         assert plain(USES[use](Digits(images, CLASSES, "x"))) == expected, name
@@ -344,7 +344,7 @@ WRONG_LABELS: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("use", USES)
-def test_digits_that_could_mean_something_else_are_refused(use):
+def test_digits_that_could_mean_something_else_are_refused(use) -> None:
     for name, (images, message) in WRONG_IMAGES.items():
         with pytest.raises(ValueError, match=message):
             USES[use](Digits(images, CLASSES, name))
@@ -369,7 +369,7 @@ def test_digits_that_could_mean_something_else_are_refused(use):
         (torch.tensor([1j]), CLASSES, "images as real numbers, got Tensor of torch.complex64"),
     ],
 )
-def test_what_is_no_number_makes_no_digits(images, labels, named):
+def test_what_is_no_number_makes_no_digits(images, labels, named) -> None:
     with pytest.raises(TypeError, match=named):
         Digits(images, labels, "x")
 
@@ -397,7 +397,7 @@ LOOKS: dict[str, Callable[[Any], torch.Tensor]] = {
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_the_same_picture_in_another_type_is_the_same(look):
+def test_the_same_picture_in_another_type_is_the_same(look) -> None:
     expected = LOOKS[look](FLOATS[0])
     for name, image in SINGLE.items():
         found = LOOKS[look](image)
@@ -406,7 +406,7 @@ def test_the_same_picture_in_another_type_is_the_same(look):
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_a_picture_that_could_mean_something_else_is_refused(look):
+def test_a_picture_that_could_mean_something_else_is_refused(look) -> None:
     for image, message in (
         (BYTES[0].float(), r"pixels in \[0, 1\], .*divide bytes by 255"),
         (FLOATS[0] / 255, "divided by 255 twice"),
@@ -430,7 +430,7 @@ def test_a_picture_that_could_mean_something_else_is_refused(look):
             LOOKS[look](image)
 
 
-def test_bytes_are_divided_once():
+def test_bytes_are_divided_once() -> None:
     for images in (BYTES, BYTES.numpy(), BYTES.long()):
         assert torch.equal(data.to_float(images), FLOATS)
     for images in (FLOATS, FLOATS.double(), FLOATS.numpy(), BYTES > 99):
@@ -438,12 +438,12 @@ def test_bytes_are_divided_once():
             data.to_float(images)
 
 
-def test_a_result_has_a_label_for_each_row():
+def test_a_result_has_a_label_for_each_row() -> None:
     with pytest.raises(ValueError, match=r"got \(4, 10\) and \(4, 1\)"):
         Result(PROBABILITIES, LABELS[:, None], "x")
 
 
-def test_a_network_that_answers_nan_has_no_accuracy():
+def test_a_network_that_answers_nan_has_no_accuracy() -> None:
     class Overflowing(nn.Sequential):
         def forward(self, x):
             return super().forward(x) * 1e38 * 1e38
@@ -454,6 +454,6 @@ def test_a_network_that_answers_nan_has_no_accuracy():
             read()
 
 
-def test_logits_are_no_probabilities():
+def test_logits_are_no_probabilities() -> None:
     with pytest.raises(ValueError, match=r"from 0 to 1, got .*softmax"):
         expected_calibration_error(PROBABILITIES * 9, LABELS)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.nn import functional
+from torch.nn import functional as F
 
 from mnist_course.augment import Affine, Cutout, Elastic, Sequence, Shift, Stroke
 
@@ -39,7 +39,7 @@ def centre(images: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("change", ALL, ids=str)
-def test_shape_dtype_and_range_stay_and_the_input_too(change):
+def test_shape_dtype_and_range_stay_and_the_input_too(change) -> None:
     images = torch.rand(16, 1, 28, 28, generator=generator(1))
     before = images.clone()
     changed = change(images, generator())
@@ -51,20 +51,20 @@ def test_shape_dtype_and_range_stay_and_the_input_too(change):
 
 
 @pytest.mark.parametrize("change", ALL, ids=str)
-def test_the_generator_decides(change):
+def test_the_generator_decides(change) -> None:
     images = blob()
     assert torch.equal(change(images, generator(3)), change(images, generator(3)))
     assert not torch.equal(change(images, generator(3)), change(images, generator(4)))
 
 
 @pytest.mark.parametrize("change", ALL, ids=str)
-def test_every_image_is_changed_by_its_own_numbers(change):
+def test_every_image_is_changed_by_its_own_numbers(change) -> None:
     changed = change(blob(32), generator()).flatten(1)
     assert len(changed.unique(dim=0)) > 5
 
 
 @pytest.mark.parametrize("change", ALL, ids=str)
-def test_an_empty_picture_stays_empty(change):
+def test_an_empty_picture_stays_empty(change) -> None:
     assert change(torch.zeros(4, 1, 28, 28), generator()).abs().max() == 0
 
 
@@ -75,10 +75,10 @@ def test_an_empty_picture_stays_empty(change):
     width=st.integers(3, 9),
     seed=st.integers(0, 99),
 )
-def test_a_shift_equals_padding_and_cutting_out(pixels, channels, height, width, seed):
+def test_a_shift_equals_padding_and_cutting_out(pixels, channels, height, width, seed) -> None:
     images = torch.randint(0, 256, (5, channels, height, width), generator=generator(seed)).byte()
     shifted = Shift(pixels)(images, generator(seed))
-    padded = functional.pad(images, (pixels,) * 4)
+    padded = F.pad(images, (pixels,) * 4)
     size = 2 * pixels + 1
     for image, result in zip(padded, shifted, strict=True):
         windows = (
@@ -87,7 +87,7 @@ def test_a_shift_equals_padding_and_cutting_out(pixels, channels, height, width,
         assert any(torch.equal(result, window) for window in windows)
 
 
-def test_a_shift_reaches_every_place_equally_often():
+def test_a_shift_reaches_every_place_equally_often() -> None:
     images = torch.zeros(9000, 1, 5, 5)
     images[:, :, 2, 2] = 1
     often = Shift(1)(images, generator()).sum((0, 1))
@@ -95,19 +95,19 @@ def test_a_shift_reaches_every_place_equally_often():
     assert (often[1:4, 1:4] - 1000).abs().max() < 150
 
 
-def test_an_affine_change_of_nothing_changes_nothing():
+def test_an_affine_change_of_nothing_changes_nothing() -> None:
     images = torch.rand(4, 1, 28, 28, generator=generator())
     assert torch.allclose(Affine(0, 0, 0, 0)(images, generator()), images, atol=1e-5)
 
 
-def test_affine_moves_by_up_to_its_shift():
+def test_affine_moves_by_up_to_its_shift() -> None:
     moved = centre(Affine(0, 0, 0, 2)(blob(500), generator())) - centre(blob(1))
     assert moved.abs().max() <= 2.01
     assert moved.abs().max() > 1.8
     assert moved.mean().abs() < 0.1
 
 
-def test_affine_scales_width_and_height_apart():
+def test_affine_scales_width_and_height_apart() -> None:
     scaled = Affine(0, 0.2, 0, 0)(blob(500), generator())
     heights = scaled.amax(3).sum((1, 2)) / blob(1).amax(3).sum()
     widths = scaled.amax(2).sum((1, 2)) / blob(1).amax(2).sum()
@@ -117,7 +117,7 @@ def test_affine_scales_width_and_height_apart():
     assert torch.corrcoef(torch.stack([heights, widths]))[0, 1].abs() < 0.2
 
 
-def test_affine_turns_by_up_to_its_degrees():
+def test_affine_turns_by_up_to_its_degrees() -> None:
     line = torch.zeros(500, 1, 28, 28)
     line[:, :, 4:24, 13:15] = 1
     turned = Affine(20, 0, 0, 0)(line, generator())
@@ -133,7 +133,7 @@ def test_affine_turns_by_up_to_its_degrees():
 
 
 @pytest.mark.parametrize("height, width", [(20, 28), (28, 20), (22, 24)])
-def test_a_change_does_not_depend_on_the_margin(height, width):
+def test_a_change_does_not_depend_on_the_margin(height, width) -> None:
     """A picture that is not square is turned and slanted as if it were cut out of one that is."""
 
     def cut_out(images: torch.Tensor) -> torch.Tensor:
@@ -145,7 +145,7 @@ def test_a_change_does_not_depend_on_the_margin(height, width):
         assert torch.allclose(changed, cut_out(change(blob(50), generator())), atol=1e-4)
 
 
-def test_rubber_that_does_not_bend_is_the_affine_change():
+def test_rubber_that_does_not_bend_is_the_affine_change() -> None:
     affine, stiff = Affine(15, 0.2, 0.1, 2), Elastic(15, 0.2, 0.1, 2, bend=0)
     # The same digits, each by the same angle and so on: only the bending draws numbers besides.
     for seed in range(3):
@@ -154,7 +154,7 @@ def test_rubber_that_does_not_bend_is_the_affine_change():
         assert torch.allclose(affine(blob(), numbers), stiff(blob(), generator(seed)), atol=1e-6)
 
 
-def test_rubber_moves_each_part_by_itself_and_as_far_as_it_says():
+def test_rubber_moves_each_part_by_itself_and_as_far_as_it_says() -> None:
     spots = []
     for y, x in [(4, 4), (4, 22), (22, 4), (22, 22)]:
         spot = torch.zeros(400, 1, 28, 28)
@@ -170,7 +170,7 @@ def test_rubber_moves_each_part_by_itself_and_as_far_as_it_says():
 
 
 @pytest.mark.parametrize("height, width", [(28, 28), (20, 12)])
-def test_rubber_bends_smoothly(height, width):
+def test_rubber_bends_smoothly(height, width) -> None:
     """A ramp of grey stays a ramp, up to what the displacements differ from pixel to pixel."""
     ramp = torch.linspace(0, 1, width).expand(50, 1, height, width).contiguous()
     bent = Elastic(0, 0, 0, 0, bend=0.5, cells=4)(ramp, generator())
@@ -179,7 +179,7 @@ def test_rubber_bends_smoothly(height, width):
     assert not torch.allclose(bent, ramp, atol=0.5 / width)
 
 
-def test_a_cut_out_is_one_square_of_background_anywhere_inside():
+def test_a_cut_out_is_one_square_of_background_anywhere_inside() -> None:
     images = torch.ones(2_000, 1, 28, 28)
     holes = Cutout(8)(images, generator()) == 0
     assert (holes.sum((1, 2, 3)) == 64).all()
@@ -189,17 +189,17 @@ def test_a_cut_out_is_one_square_of_background_anywhere_inside():
     assert set(holes[:, 0, :, :].any(1).int().argmax(1).tolist()) == set(range(21))
 
 
-def test_thicker_and_thinner_are_the_largest_and_the_smallest_of_the_neighbours():
+def test_thicker_and_thinner_are_the_largest_and_the_smallest_of_the_neighbours() -> None:
     images = torch.rand(20, 1, 28, 28, generator=generator())
     amount = torch.empty(20).uniform_(-1, 1, generator=generator(5)).view(-1, 1, 1, 1)
-    largest = functional.max_pool2d(images, 3, stride=1, padding=1)
-    smallest = -functional.max_pool2d(-images, 3, stride=1, padding=1)
+    largest = F.max_pool2d(images, 3, stride=1, padding=1)
+    smallest = -F.max_pool2d(-images, 3, stride=1, padding=1)
     target = torch.where(amount > 0, largest, smallest)
     expected = images + amount.abs() * (target - images)
     assert torch.allclose(Stroke(1, 1)(images, generator(5)), expected, atol=1e-6)
 
 
-def test_thicker_adds_ink_and_thinner_takes_it():
+def test_thicker_adds_ink_and_thinner_takes_it() -> None:
     images = blob(50)
     assert (Stroke(0, 1)(images, generator()) >= images).all()
     assert (Stroke(1, 0)(images, generator()) <= images).all()
@@ -207,7 +207,7 @@ def test_thicker_adds_ink_and_thinner_takes_it():
     assert Stroke(1, 0)(images, generator()).sum() < images.sum()
 
 
-def test_a_sequence_is_its_parts_one_after_the_other():
+def test_a_sequence_is_its_parts_one_after_the_other() -> None:
     first, second = Shift(2), Stroke()
     numbers = generator()
     expected = second(first(blob(), numbers), numbers)

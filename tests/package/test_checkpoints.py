@@ -7,6 +7,7 @@ import pickle
 import struct
 import tracemalloc
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 @pytest.fixture
-def path(tmp_path):
+def path(tmp_path) -> Path:
     return tmp_path / "weights.safetensors"
 
 
@@ -63,7 +64,7 @@ def assert_refused(path, reason: str, model: nn.Module | None = None) -> str:
 # --- Written ---
 
 
-def test_the_same_weights_make_the_same_file(path):
+def test_the_same_weights_make_the_same_file(path) -> None:
     many = {f"note{i}": str(i) for i in range(20)} | NAMES
     save_weights(small(), path, **many)
     first = path.read_bytes()
@@ -73,7 +74,7 @@ def test_the_same_weights_make_the_same_file(path):
     assert list(read_weights(path)[0]) == sorted(small().state_dict())
 
 
-def test_tensors_lie_where_any_program_can_map_them(path):
+def test_tensors_lie_where_any_program_can_map_them(path) -> None:
     for text in ("", "x", "xy", "größer"):
         save_weights(small(), path, note=text)
         assert struct.unpack("<Q", path.read_bytes()[:8])[0] % 8 == 0
@@ -89,7 +90,7 @@ WRAPPERS = {
 
 
 @pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=list(WRAPPERS))
-def test_a_wrapper_leaves_no_trace_in_the_file_and_makes_no_difference(path, wrap):
+def test_a_wrapper_leaves_no_trace_in_the_file_and_makes_no_difference(path, wrap) -> None:
     plain, wrapped = small(), wrap(small())
     is_inside = isinstance(wrapped, nn.Sequential)
     twin = nn.Sequential(small(1)) if is_inside else small(1)
@@ -107,7 +108,7 @@ def test_a_wrapper_leaves_no_trace_in_the_file_and_makes_no_difference(path, wra
 
 
 @pytest.mark.parametrize("wrap", [WRAPPERS["compiled"], WRAPPERS["parallel"]])
-def test_a_wrapped_network_trains_into_files_of_the_bare_one(tmp_path, wrap):
+def test_a_wrapped_network_trains_into_files_of_the_bare_one(tmp_path, wrap) -> None:
     recipe = train.Recipe(channels=(2, 3, 4), epochs=2, batch_size=32)
     options = {"recipe": recipe, "device": "cpu", "progress": False, "checkpoint_folder": tmp_path}
     training = digits(64)
@@ -126,7 +127,7 @@ def tied() -> nn.Sequential:
     return nn.Sequential(first, shared, nn.ReLU(), shared, nn.Flatten(), nn.Linear(3136, 10))
 
 
-def test_a_layer_that_is_used_twice_is_written_once_and_read_back(path):
+def test_a_layer_that_is_used_twice_is_written_once_and_read_back(path) -> None:
     model, other = tied(), tied()
     save_weights(model, path)
     assert set(read_weights(path)[0]) == set(model.state_dict()) - {"3.weight", "3.bias"}
@@ -141,7 +142,7 @@ def test_a_layer_that_is_used_twice_is_written_once_and_read_back(path):
     assert_refused(path, "share their weights in the model, but not in the file", tied())
 
 
-def test_a_layer_that_is_used_twice_trains_with_a_folder_and_resumes(tmp_path):
+def test_a_layer_that_is_used_twice_trains_with_a_folder_and_resumes(tmp_path) -> None:
     recipe = train.Recipe(epochs=2, batch_size=32)
     options = {"recipe": recipe, "device": "cpu", "progress": False, "checkpoint_folder": tmp_path}
     torch.manual_seed(0)
@@ -152,7 +153,7 @@ def test_a_layer_that_is_used_twice_trains_with_a_folder_and_resumes(tmp_path):
     assert equal(again.state_dict(), model.state_dict())
 
 
-def test_weights_that_are_views_of_others_are_written_as_they_are(path):
+def test_weights_that_are_views_of_others_are_written_as_they_are(path) -> None:
     class Views(nn.Module):
         def __init__(self):
             super().__init__()
@@ -174,7 +175,7 @@ def test_weights_that_are_views_of_others_are_written_as_they_are(path):
 
 
 @pytest.mark.parametrize(("kind", "content"), FOREIGN.items(), ids=list(FOREIGN))
-def test_another_kind_of_file_is_called_what_it_is(tmp_path, path, kind, content):
+def test_another_kind_of_file_is_called_what_it_is(tmp_path, path, kind, content) -> None:
     path.write_bytes(content)
     word = "text" if kind == "a text" else kind.partition(":")[0]
     for message in (assert_refused(path, word), assert_refused(path, r"\.safetensors file")):
@@ -190,14 +191,14 @@ def test_another_kind_of_file_is_called_what_it_is(tmp_path, path, kind, content
     assert "weights_only" not in message and "\x1b" not in message and "\n" not in message
 
 
-def test_the_weights_beside_a_checkpoint_are_named(tmp_path):
+def test_the_weights_beside_a_checkpoint_are_named(tmp_path) -> None:
     (tmp_path / "last.pt").write_bytes(torch_file())
     assert "torch.load" in assert_refused(tmp_path / "last.pt", "is a PyTorch checkpoint, not")
     save_weights(small(), tmp_path / "last.safetensors")
     assert str(tmp_path / "last.safetensors") in assert_refused(tmp_path / "last.pt", "are in")
 
 
-def test_weights_given_for_a_checkpoint_are_called_that(tmp_path):
+def test_weights_given_for_a_checkpoint_are_called_that(tmp_path) -> None:
     save_weights(small(), tmp_path / "last.pt")
     with pytest.raises(CheckpointError, match=r"is a \.safetensors file, not the last\.pt"):
         load_state(tmp_path / "last.pt")
@@ -212,7 +213,7 @@ class Trap:
 
 
 @pytest.mark.parametrize("write", [torch.save, lambda x, f: f.write(pickle.dumps(x))])
-def test_no_code_of_a_file_runs(tmp_path, path, write):
+def test_no_code_of_a_file_runs(tmp_path, path, write) -> None:
     content = io.BytesIO()
     write({"run": Trap(str(tmp_path / "trapped"))}, content)
     path.write_bytes(content.getvalue())
@@ -224,7 +225,7 @@ def test_no_code_of_a_file_runs(tmp_path, path, write):
 
 
 @pytest.mark.parametrize("cut", [1, 100, 0.5])
-def test_a_file_that_is_cut_short_is_called_that(tmp_path, path, cut):
+def test_a_file_that_is_cut_short_is_called_that(tmp_path, path, cut) -> None:
     save_weights(small(), path)
     content = path.read_bytes()
     path.write_bytes(content[: -cut if cut >= 1 else len(content) // 2])
@@ -237,7 +238,7 @@ def test_a_file_that_is_cut_short_is_called_that(tmp_path, path, cut):
         load_state(state)
 
 
-def test_a_changed_byte_of_a_checkpoint_is_noticed(tmp_path):
+def test_a_changed_byte_of_a_checkpoint_is_noticed(tmp_path) -> None:
     state = tmp_path / "last.pt"
     save_state(training_state(), state)
     content = bytearray(state.read_bytes())
@@ -282,7 +283,7 @@ HEADERS = {
 
 
 @pytest.mark.parametrize("content", HEADERS.values(), ids=list(HEADERS))
-def test_a_header_that_is_none_is_an_error_in_one_line(path, content):
+def test_a_header_that_is_none_is_an_error_in_one_line(path, content) -> None:
     path.write_bytes(content)
     layer = nn.Linear(2, 3, bias=content is HEADERS["places that overlap"])
     assert_refused(path, r"not a complete \.safetensors file|another network", layer)
@@ -290,7 +291,7 @@ def test_a_header_that_is_none_is_an_error_in_one_line(path, content):
         load_network(path)
 
 
-def test_a_huge_file_of_another_network_is_refused_without_being_read(path):
+def test_a_huge_file_of_another_network_is_refused_without_being_read(path) -> None:
     size = 1 << 40
     header = with_header({"weight": entry([size // 4], (0, size))}, b"")
     with path.open("wb") as file:
@@ -312,7 +313,7 @@ def test_a_huge_file_of_another_network_is_refused_without_being_read(path):
 @pytest.mark.parametrize(
     "channels", ["100000,100000,100000", "2,3,4," * 1000, "-2,3,4", "0,0,0", "2,3,4" + "0" * 300]
 )
-def test_a_network_of_any_size_can_be_named_but_is_not_built(path, channels, monkeypatch):
+def test_a_network_of_any_size_can_be_named_but_is_not_built(path, channels, monkeypatch) -> None:
     save_weights(small(), path, network="course_network", channels=channels)
     build, built = models.build, []
     monkeypatch.setattr(models, "build", lambda *a: built.append(build(*a)) or built[-1])
@@ -321,7 +322,7 @@ def test_a_network_of_any_size_can_be_named_but_is_not_built(path, channels, mon
     assert all(weights.is_meta for model in built for weights in model.parameters())
 
 
-def test_loading_draws_the_random_numbers_of_one_network(path):
+def test_loading_draws_the_random_numbers_of_one_network(path) -> None:
     save_weights(small(), path, **NAMES)
     torch.manual_seed(5)
     models.build("course_network", (2, 3, 4))
@@ -336,7 +337,7 @@ def test_loading_draws_the_random_numbers_of_one_network(path):
 
 @pytest.mark.parametrize("strange", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("name", ["conv2.weight", "linear.bias", "norm1.running_var"])
-def test_weights_that_are_not_finite_are_refused(path, strange, name):
+def test_weights_that_are_not_finite_are_refused(path, strange, name) -> None:
     model = small()
     model.state_dict()[name].view(-1)[0] = strange
     save_weights(model, path, **NAMES)
@@ -345,7 +346,7 @@ def test_weights_that_are_not_finite_are_refused(path, strange, name):
         load_network(path)
 
 
-def test_an_infinite_constant_of_the_network_is_no_fault(path):
+def test_an_infinite_constant_of_the_network_is_no_fault(path) -> None:
     model = small()
     model.register_buffer("mask", torch.tensor([0.0, -float("inf")]))
     save_weights(model, path)
@@ -357,14 +358,14 @@ def test_an_infinite_constant_of_the_network_is_no_fault(path):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_floats_of_another_precision_become_those_of_the_model(path, dtype):
+def test_floats_of_another_precision_become_those_of_the_model(path, dtype) -> None:
     save_weights(small().to(dtype), path, **NAMES)
     loaded = load_network(path)
     assert loaded.conv1.weight.dtype == torch.float32
     assert torch.equal(loaded.conv1.weight, small().conv1.weight.to(dtype).float())
 
 
-def test_a_float_that_becomes_infinite_is_refused(path):
+def test_a_float_that_becomes_infinite_is_refused(path) -> None:
     model = small().double()
     model.conv1.weight.data[0, 0, 0, 0] = 1e300
     save_weights(model, path)
@@ -372,13 +373,13 @@ def test_a_float_that_becomes_infinite_is_refused(path):
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int64, torch.bool])
-def test_whole_numbers_are_no_weights(path, dtype):
+def test_whole_numbers_are_no_weights(path, dtype) -> None:
     tensors = {name: value.to(dtype) for name, value in small().state_dict().items()}
     save_file(tensors, path, NAMES)
     assert_refused(path, f"is {dtype}, expected torch.float32.*quantised")
 
 
-def test_a_path_that_is_no_utf_8_is_read(tmp_path):
+def test_a_path_that_is_no_utf_8_is_read(tmp_path) -> None:
     path = tmp_path / os.fsdecode(b"gr\xf6\xdfer.safetensors")
     try:
         save_weights(small(), path, **NAMES)
@@ -442,7 +443,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("state", MALFORMED.values(), ids=list(MALFORMED))
-def test_a_state_that_is_none_is_named(tmp_path, state):
+def test_a_state_that_is_none_is_named(tmp_path, state) -> None:
     torch.save(state, tmp_path / "last.pt")
     with pytest.raises(
         CheckpointError, match=r"last\.pt is not of a training .*expected"
@@ -451,7 +452,7 @@ def test_a_state_that_is_none_is_named(tmp_path, state):
     assert "\n" not in str(raised.value)
 
 
-def test_a_state_comes_back(tmp_path):
+def test_a_state_comes_back(tmp_path) -> None:
     save_state(training_state(), tmp_path / "last.pt")
     state = load_state(tmp_path / "last.pt")
     assert state.keys() == training_state().keys()
@@ -487,7 +488,7 @@ ALTERED = {
 
 
 @pytest.mark.parametrize("alter", ALTERED.values(), ids=list(ALTERED))
-def test_a_state_of_another_training_changes_nothing(tmp_path, alter):
+def test_a_state_of_another_training_changes_nothing(tmp_path, alter) -> None:
     a_training(tmp_path, after_epoch=lambda *_: True)
     path = tmp_path / "last.pt"
     state = torch.load(path, weights_only=True)
@@ -500,7 +501,7 @@ def test_a_state_of_another_training_changes_nothing(tmp_path, alter):
     assert equal(state_of(model), before)
 
 
-def test_an_archive_that_grows_when_it_is_unpacked_is_refused(tmp_path):
+def test_an_archive_that_grows_when_it_is_unpacked_is_refused(tmp_path) -> None:
     path = tmp_path / "last.pt"
     save_state(training_state(), path)
     with zipfile.ZipFile(path) as archive:
@@ -513,7 +514,7 @@ def test_an_archive_that_grows_when_it_is_unpacked_is_refused(tmp_path):
         load_state(path)
 
 
-def test_a_folder_that_cannot_be_written_is_noticed_before_the_first_step(tmp_path):
+def test_a_folder_that_cannot_be_written_is_noticed_before_the_first_step(tmp_path) -> None:
     (tmp_path / "file").touch()
     model = small()
     before = state_of(model)

@@ -14,14 +14,14 @@ import torch
 from PIL import Image
 
 from mnist_course import __main__ as cli
-from mnist_course import checkpoints, data, finetune, models, pretrained, samples, train
+from mnist_course import checkpoints, data, finetune, models, samples, train
 from mnist_course.evaluate import evaluate
 from mnist_course.synthetic import handwriting
 from tests.made_up import digits
 
 
 @pytest.fixture(autouse=True)
-def made_up_digits(monkeypatch):
+def made_up_digits(monkeypatch) -> None:
     """Commands read made-up digits, and have recipes of a second."""
     monkeypatch.setattr(data, "load", lambda split="train": digits(300, len(split)))
     quick = train.Recipe(network="fast_network", channels=(8, 12, 16), epochs=2, batch_size=50)
@@ -46,7 +46,7 @@ def error_of(capsys) -> str:
     return text
 
 
-def test_train_writes_weights_that_evaluate_and_predict_read(tmp_path, capsys, picture):
+def test_train_writes_weights_that_evaluate_and_predict_read(tmp_path, capsys, picture) -> None:
     out = tmp_path / "run"
     assert cli.main(["train", "--out", str(out), "--device", "cpu"]) == 0
     answer = capsys.readouterr().out
@@ -61,7 +61,7 @@ def test_train_writes_weights_that_evaluate_and_predict_read(tmp_path, capsys, p
     assert capsys.readouterr().out.startswith(f"{picture}: ")
 
 
-def test_the_seed_and_the_epochs_are_used(tmp_path):
+def test_the_seed_and_the_epochs_are_used(tmp_path) -> None:
     runs = {}
     for name, options in {
         "a": ["--seed", "3"],
@@ -77,7 +77,7 @@ def test_the_seed_and_the_epochs_are_used(tmp_path):
     assert not torch.equal(runs["a"], runs["d"])
 
 
-def test_train_resumes(tmp_path, capsys):
+def test_train_resumes(tmp_path, capsys) -> None:
     command = ["train", "--out", str(tmp_path), "--device", "cpu"]
     assert cli.main(command) == 0
     capsys.readouterr()
@@ -87,14 +87,14 @@ def test_train_resumes(tmp_path, capsys):
     assert "resume with the same recipe" in error_of(capsys)
 
 
-def test_predict_reads_the_digit_with_the_network_of_the_course(picture, capsys):
+def test_predict_reads_the_digit_with_the_network_of_the_course(picture, capsys) -> None:
     assert cli.main(["predict", str(picture), str(picture)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
     assert all(line.startswith(f"{picture}: 1 ") for line in lines)
 
 
-def test_evaluate_measures_the_network_of_the_course_by_default(capsys):
+def test_evaluate_measures_the_network_of_the_course_by_default(capsys) -> None:
     assert cli.main(["evaluate", "--device", "cpu"]) == 0
     assert "300 digits: accuracy" in capsys.readouterr().out
 
@@ -107,7 +107,7 @@ def drawn(tmp_path) -> Path:
     return path
 
 
-def test_finetune_teaches_a_network_drawn_digits(tmp_path, capsys, drawn):
+def test_finetune_teaches_a_network_drawn_digits(tmp_path, capsys, drawn) -> None:
     small = models.course_network((2, 3, 4)).eval()
     old, new = tmp_path / "old.safetensors", tmp_path / "new folder" / "new.safetensors"
     names = {"network": "course_network", "channels": "2,3,4"}
@@ -123,7 +123,9 @@ def test_finetune_teaches_a_network_drawn_digits(tmp_path, capsys, drawn):
     assert not torch.equal(tensors["conv1.weight"], small.conv1.weight)
     assert torch.equal(tensors["norm1.running_mean"], small.norm1.running_mean)
     digits = samples.to_digits(samples.read_samples(drawn))
-    before, after = (evaluate(n, digits, "cpu").loss for n in (small, pretrained.load(new)))
+    before, after = (
+        evaluate(n, digits, "cpu").loss for n in (small, checkpoints.load_network(new))
+    )
     assert after < before
 
 
@@ -139,7 +141,9 @@ def test_finetune_teaches_a_network_drawn_digits(tmp_path, capsys, drawn):
         ('{"version": 1, "digits": [{"label": 1, "strokes": []}]}', "digit 1 does not have 1 to"),
     ],
 )
-def test_a_file_that_holds_no_drawn_digits_is_an_error_in_one_line(tmp_path, capsys, text, reason):
+def test_a_file_that_holds_no_drawn_digits_is_an_error_in_one_line(
+    tmp_path, capsys, text, reason
+) -> None:
     path = tmp_path / "my-digits.json"
     if text:
         path.write_text(text, encoding="utf-8")
@@ -151,7 +155,7 @@ def test_a_file_that_holds_no_drawn_digits_is_an_error_in_one_line(tmp_path, cap
 
 def test_finetuned_weights_that_cannot_be_written_are_an_error(
     tmp_path, capsys, drawn, monkeypatch
-):
+) -> None:
     monkeypatch.setattr(finetune, "finetune", lambda network, *_, **__: network)
     (tmp_path / "file").touch()
     small = tmp_path / "small.safetensors"
@@ -163,7 +167,7 @@ def test_finetuned_weights_that_cannot_be_written_are_an_error(
     assert "cannot write" in error_of(capsys)
 
 
-def test_a_name_that_the_output_cannot_show_is_no_failure(tmp_path, picture, monkeypatch):
+def test_a_name_that_the_output_cannot_show_is_no_failure(tmp_path, picture, monkeypatch) -> None:
     """A pipe on Windows takes the characters of one code page."""
     out = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
     monkeypatch.setattr(sys, "stdout", out)
@@ -172,7 +176,7 @@ def test_a_name_that_the_output_cannot_show_is_no_failure(tmp_path, picture, mon
     assert rb"\u6570\u5b57.png: " in out.buffer.getvalue()
 
 
-def test_export_without_onnx_says_what_to_install(tmp_path, capsys, monkeypatch):
+def test_export_without_onnx_says_what_to_install(tmp_path, capsys, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert cli.main(["export", "--out", str(tmp_path / "digits.onnx")]) == 1
     assert "pip install onnx" in error_of(capsys)
@@ -192,7 +196,7 @@ def write_huge(path: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [None, write_text, write_blank, write_huge])
-def test_a_picture_that_cannot_be_read_is_an_error_in_one_line(tmp_path, capsys, write):
+def test_a_picture_that_cannot_be_read_is_an_error_in_one_line(tmp_path, capsys, write) -> None:
     path = tmp_path / "digit.png"
     if write:
         write(path)
@@ -200,7 +204,7 @@ def test_a_picture_that_cannot_be_read_is_an_error_in_one_line(tmp_path, capsys,
     assert error_of(capsys).startswith("mnist_course: ")
 
 
-def test_a_picture_that_cannot_be_read_does_not_hide_the_others(tmp_path, capsys, picture):
+def test_a_picture_that_cannot_be_read_does_not_hide_the_others(tmp_path, capsys, picture) -> None:
     assert cli.main(["predict", str(tmp_path / "missing.png"), str(picture)]) == 1
     answer = capsys.readouterr()
     assert "missing.png" in answer.err
@@ -208,7 +212,7 @@ def test_a_picture_that_cannot_be_read_does_not_hide_the_others(tmp_path, capsys
 
 
 @pytest.mark.parametrize("command", [["evaluate"], ["predict", "one.png"]])
-def test_weights_that_cannot_be_used_are_an_error_in_one_line(tmp_path, capsys, command):
+def test_weights_that_cannot_be_used_are_an_error_in_one_line(tmp_path, capsys, command) -> None:
     path = tmp_path / "weights.safetensors"
     weights = ["--weights", str(path)]
     assert cli.main([*command, *weights]) == 1
@@ -224,7 +228,7 @@ def test_weights_that_cannot_be_used_are_an_error_in_one_line(tmp_path, capsys, 
     assert "another network" in error_of(capsys)
 
 
-def test_a_damaged_checkpoint_is_an_error_in_one_line(tmp_path, capsys):
+def test_a_damaged_checkpoint_is_an_error_in_one_line(tmp_path, capsys) -> None:
     command = ["train", "--out", str(tmp_path), "--device", "cpu", "--resume"]
     assert cli.main(command) == 1
     assert "nothing to resume" in error_of(capsys)
@@ -233,7 +237,7 @@ def test_a_damaged_checkpoint_is_an_error_in_one_line(tmp_path, capsys):
     assert "delete it" in error_of(capsys)
 
 
-def test_a_folder_that_cannot_be_written_is_an_error_in_one_line(tmp_path, capsys):
+def test_a_folder_that_cannot_be_written_is_an_error_in_one_line(tmp_path, capsys) -> None:
     (tmp_path / "file").touch()
     assert cli.main(["train", "--out", str(tmp_path / "file"), "--device", "cpu"]) == 1
     assert "cannot write" in error_of(capsys)
@@ -252,7 +256,7 @@ def a_folder(folder: Path) -> Path:
 @pytest.mark.parametrize("place", [in_a_file, a_folder, lambda folder: folder / ("x" * 300)])
 def test_what_cannot_be_written_is_noticed_before_the_work(
     tmp_path, capsys, monkeypatch, drawn, place
-):
+) -> None:
     """The same at every door: nothing was trained, nothing exported, nothing lies about."""
     out = place(tmp_path)
     before = sorted(tmp_path.rglob("*"))
@@ -270,7 +274,7 @@ def test_what_cannot_be_written_is_noticed_before_the_work(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_an_unfinished_training_is_not_thrown_away(tmp_path, capsys, monkeypatch):
+def test_an_unfinished_training_is_not_thrown_away(tmp_path, capsys, monkeypatch) -> None:
     command = ["train", "--out", str(tmp_path), "--device", "cpu"]
     forward = torch.nn.GELU.forward
 
@@ -293,7 +297,7 @@ def test_an_unfinished_training_is_not_thrown_away(tmp_path, capsys, monkeypatch
     assert cli.main(command) == 0  # a finished one may be replaced
 
 
-def test_a_checkpoint_of_another_program_is_not_replaced(tmp_path, capsys):
+def test_a_checkpoint_of_another_program_is_not_replaced(tmp_path, capsys) -> None:
     torch.save({"epoch": 5, "model": Foreign()}, tmp_path / "last.pt")
     before = (tmp_path / "last.pt").read_bytes()
     assert cli.main(["train", "--out", str(tmp_path), "--device", "cpu"]) == 1
@@ -305,7 +309,7 @@ class Foreign:
     """What only another program can read."""
 
 
-def test_the_file_that_is_read_is_not_written_over(tmp_path, capsys, drawn):
+def test_the_file_that_is_read_is_not_written_over(tmp_path, capsys, drawn) -> None:
     weights = tmp_path / "weights.safetensors"
     names = {"network": "course_network", "channels": "2,2,2"}
     checkpoints.save_weights(models.course_network((2, 2, 2)), weights, **names)
@@ -326,7 +330,7 @@ NAMES = ["数字.png", "größer.png", "a\nb.png", "\x1b[31mred.png", os.fsdecod
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
 def test_every_picture_is_read_whatever_its_name_and_the_code_page(
     tmp_path, monkeypatch, picture, encoding
-):
+) -> None:
     paths = []
     for name in NAMES:
         try:
@@ -342,7 +346,7 @@ def test_every_picture_is_read_whatever_its_name_and_the_code_page(
     assert all(line.isprintable() and ": 1 " in line for line in lines)
 
 
-def test_files_may_be_written_under_any_name(tmp_path, monkeypatch, drawn):
+def test_files_may_be_written_under_any_name(tmp_path, monkeypatch, drawn) -> None:
     small = tmp_path / "小.safetensors"
     names = {"network": "course_network", "channels": "2,2,2"}
     checkpoints.save_weights(models.course_network((2, 2, 2)), small, **names)
@@ -351,10 +355,10 @@ def test_files_may_be_written_under_any_name(tmp_path, monkeypatch, drawn):
     new = tmp_path / "网络.safetensors"
     common = ["--weights", str(small), "--out", str(new)]
     assert cli.main(["finetune", "--digits", str(drawn), *common, "--device", "cpu"]) == 0
-    pretrained.load(new)
+    checkpoints.load_network(new)
     folder = tmp_path / "训练"
     assert cli.main(["train", "--out", str(folder), "--device", "cpu", "--epochs", "0.2"]) == 0
-    pretrained.load(folder / "last.safetensors")
+    checkpoints.load_network(folder / "last.safetensors")
 
 
 def command_line(*arguments: str, **options) -> subprocess.Popen:
@@ -370,7 +374,7 @@ def command_line(*arguments: str, **options) -> subprocess.Popen:
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_output_that_cannot_be_printed_is_a_failure_without_a_traceback(
     picture, monkeypatch, unbuffered
-):
+) -> None:
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         process = command_line("predict", str(picture), stdout=full)
@@ -383,7 +387,7 @@ def test_output_that_cannot_be_printed_is_a_failure_without_a_traceback(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes are another matter on Windows")
-def test_a_reader_that_goes_away_is_no_traceback(picture):
+def test_a_reader_that_goes_away_is_no_traceback(picture) -> None:
     process = command_line("predict", str(picture))
     process.stdout.close()
     error = process.stderr.read().decode()
@@ -392,7 +396,7 @@ def test_a_reader_that_goes_away_is_no_traceback(picture):
     assert error.count("\n") == 1
 
 
-def test_the_number_of_a_process_is_believed_only_from_torchrun(capsys, monkeypatch):
+def test_the_number_of_a_process_is_believed_only_from_torchrun(capsys, monkeypatch) -> None:
     monkeypatch.setenv("RANK", "3")
     for is_torchrun in (False, True):
         if is_torchrun:
@@ -403,14 +407,14 @@ def test_the_number_of_a_process_is_believed_only_from_torchrun(capsys, monkeypa
         assert ("a note" in capsys.readouterr().err) != is_torchrun
 
 
-def test_a_training_that_diverges_is_an_error_in_one_line(tmp_path, capsys, monkeypatch):
+def test_a_training_that_diverges_is_an_error_in_one_line(tmp_path, capsys, monkeypatch) -> None:
     wild = train.Recipe(optimizer="sgd", learning_rate=1e30, epochs=2, warmup=0)
     monkeypatch.setitem(train.RECIPES, "fast", wild)
     assert cli.main(["train", "--out", str(tmp_path), "--device", "cpu"]) == 1
     assert "learning rate" in error_of(capsys)
 
 
-def test_an_unknown_recipe_or_device_is_bad_usage(tmp_path, capsys, monkeypatch):
+def test_an_unknown_recipe_or_device_is_bad_usage(tmp_path, capsys, monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     out = ["--out", str(tmp_path)]
     finetune = ["finetune", "--digits", str(tmp_path / "my-digits.json"), *out]
@@ -445,7 +449,7 @@ def test_an_unknown_recipe_or_device_is_bad_usage(tmp_path, capsys, monkeypatch)
         ["finetune"],
     ],
 )
-def test_bad_usage_is_2(arguments, capsys):
+def test_bad_usage_is_2(arguments, capsys) -> None:
     with pytest.raises(SystemExit) as exit_:
         cli.main(arguments)
     assert exit_.value.code == 2
@@ -457,14 +461,14 @@ def test_bad_usage_is_2(arguments, capsys):
 @pytest.mark.parametrize(
     "command", [[], ["train"], ["evaluate"], ["predict"], ["finetune"], ["export"]]
 )
-def test_help_is_there(command, capsys):
+def test_help_is_there(command, capsys) -> None:
     with pytest.raises(SystemExit) as exit_:
         cli.main([*command, "--help"])
     assert exit_.value.code == 0
     assert "usage: python -m mnist_course" in capsys.readouterr().out
 
 
-def test_ctrl_c_is_130_and_keeps_what_was_learned(tmp_path, capsys, monkeypatch):
+def test_ctrl_c_is_130_and_keeps_what_was_learned(tmp_path, capsys, monkeypatch) -> None:
     forward = torch.nn.GELU.forward
 
     def press(self, x):
@@ -478,12 +482,12 @@ def test_ctrl_c_is_130_and_keeps_what_was_learned(tmp_path, capsys, monkeypatch)
     assert "1 of 10 steps" in capsys.readouterr().out
     assert cli.main(["train", "--out", str(tmp_path), "--device", "cpu", "--resume"]) == 0
     assert "10 of 10 steps" in capsys.readouterr().out
-    pretrained.load(tmp_path / "last.safetensors")
+    checkpoints.load_network(tmp_path / "last.safetensors")
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals are another matter on Windows")
-def test_ctrl_c_from_outside(tmp_path):
+def test_ctrl_c_from_outside(tmp_path) -> None:
     command = [sys.executable, "-m", "mnist_course", "train", "--epochs", "1000", "--device", "cpu"]
     environment = os.environ | {"MNIST_COURSE_DATA": data.STAND_IN, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(

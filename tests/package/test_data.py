@@ -472,7 +472,7 @@ def raw_mirror(act: Callable[[BinaryIO], None]) -> socketserver.ThreadingTCPServ
             server.requests += 1
             while self.rfile.readline().strip():
                 pass
-            with contextlib.suppress(OSError):  # nobody listens any more
+            with contextlib.suppress(OSError):  # the client is gone
                 act(self.wfile)
 
     server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
@@ -752,7 +752,7 @@ def test_the_stand_in_resembles_mnist() -> None:
 @pytest.mark.mnist
 @needs_mnist
 def test_loading_in_a_fresh_process_is_quick_and_imports_little() -> None:
-    # Time of the processor, not of the clock: other processes may keep this one waiting.
+    # CPU time, not wall-clock time: other processes may keep this one waiting.
     program = """
 import sys, time, torch
 start = time.process_time()

@@ -22,7 +22,7 @@ IMAGE = preprocess(DIGITS[3])
 class Answers(DigitPad):
     """A pad that keeps what it sends."""
 
-    def send(self, content, buffers=None):
+    def send(self, content, buffers=None) -> None:
         self.sent = content, buffers
 
 
@@ -33,7 +33,7 @@ def ask(pad: Answers, image: np.ndarray = IMAGE, **question) -> tuple[dict, np.n
     return answer, np.frombuffer(buffers[0], "<f4") if buffers else np.array([])
 
 
-def test_an_answer_carries_the_number_of_its_question_and_the_probabilities():
+def test_an_answer_carries_the_number_of_its_question_and_the_probabilities() -> None:
     model = shaken(course_network((4, 8, 8)))
     answer, probs = ask(Answers(model))
     assert (answer["type"], answer["view"], answer["number"]) == ("answer", "v", 7)
@@ -41,7 +41,7 @@ def test_an_answer_carries_the_number_of_its_question_and_the_probabilities():
     np.testing.assert_allclose(probs, expected.detach(), rtol=1e-5)
 
 
-def test_on_demand_the_answer_carries_every_layer():
+def test_on_demand_the_answer_carries_every_layer() -> None:
     answer, values = ask(Answers(shaken(course_network((4, 8, 8)))), layers=True)
     shapes = {layer["name"]: tuple(layer["shape"]) for layer in answer["layers"]}
     assert shapes["conv1"] == (4, 28, 28)
@@ -49,7 +49,7 @@ def test_on_demand_the_answer_carries_every_layer():
     assert len(values) == 10 + sum(np.prod(shape) for shape in shapes.values())
 
 
-def test_the_pad_reads_with_a_copy_in_evaluation_mode():
+def test_the_pad_reads_with_a_copy_in_evaluation_mode() -> None:
     model = nn.Sequential(nn.Dropout(0.5), nn.Flatten(), nn.Linear(784, 10)).train()
     pad = Answers(model)
     before = ask(pad)[1]
@@ -66,39 +66,39 @@ class Broken(nn.Module):
         raise RuntimeError("out of ink")
 
 
-def test_a_network_that_fails_is_an_answer_too():
+def test_a_network_that_fails_is_an_answer_too() -> None:
     answer, _ = ask(Answers(Broken()))
     assert answer["error"] == "The network failed: RuntimeError: out of ink"
 
 
-def test_logits_of_another_shape_are_refused():
+def test_logits_of_another_shape_are_refused() -> None:
     answer, _ = ask(Answers(nn.Sequential(nn.Flatten(), nn.Sigmoid(), nn.Linear(784, 3))))
     assert "expected logits of shape (1, 10), got (1, 3)" in answer["error"]
 
 
 @pytest.mark.parametrize("size", [0, 100])
-def test_an_image_of_another_size_is_refused(size):
+def test_an_image_of_another_size_is_refused(size) -> None:
     answer, _ = ask(Answers(course_network((2, 2, 2))), np.zeros(size))
     assert "ValueError" in answer["error"]
 
 
-def test_a_network_that_the_browser_cannot_run_is_left_to_the_kernel():
+def test_a_network_that_the_browser_cannot_run_is_left_to_the_kernel() -> None:
     assert DigitPad(Broken()).weights == b""
     with pytest.raises(UnsupportedLayerError, match="Broken"):
         DigitPad(Broken(), engine="browser")
 
 
-def test_what_is_not_a_network_is_refused():
+def test_what_is_not_a_network_is_refused() -> None:
     with pytest.raises(TypeError, match=r"expected a network \(torch.nn.Module\), got str"):
         DigitPad("model.pt")
 
 
-def test_without_a_network_the_shipped_one_reads():
+def test_without_a_network_the_shipped_one_reads() -> None:
     probs = ask(Answers())[1]
     assert probs.argmax() == 3
 
 
-def test_a_page_gets_a_picture_and_words_and_no_weights():
+def test_a_page_gets_a_picture_and_words_and_no_weights() -> None:
     data, _ = DigitPad()._repr_mimebundle_()
     assert 'data-figure="digitpad"' in data["text/html"]
     assert "28 by 28 grey pixels" in data["text/html"]
@@ -106,7 +106,7 @@ def test_a_page_gets_a_picture_and_words_and_no_weights():
     assert data["text/html"] == DigitPad(Broken())._repr_mimebundle_()[0]["text/html"]
 
 
-def test_saved_digits_become_a_data_set_and_a_file(tmp_path):
+def test_saved_digits_become_a_data_set_and_a_file(tmp_path) -> None:
     pad = DigitPad(course_network((2, 2, 2)))
     with pytest.raises(SamplesError, match="no digit is saved yet"):
         pad.dataset()
@@ -141,7 +141,7 @@ def test_saved_digits_become_a_data_set_and_a_file(tmp_path):
         ({"strokes": [[[1e7, 2]]]}, "a point of digit 2"),
     ],
 )
-def test_digits_that_are_not_digits_are_refused_with_the_reason(tmp_path, change, reason):
+def test_digits_that_are_not_digits_are_refused_with_the_reason(tmp_path, change, reason) -> None:
     digits = [SAMPLES[0], {**SAMPLES[1], **change}]
     pad = DigitPad(course_network((2, 2, 2)))
     with pytest.raises(SamplesError, match=reason):
@@ -169,7 +169,7 @@ def test_digits_that_are_not_digits_are_refused_with_the_reason(tmp_path, change
     ],
     ids=range(9),
 )
-def test_files_that_hold_no_digits_are_refused_with_the_reason(tmp_path, text, reason):
+def test_files_that_hold_no_digits_are_refused_with_the_reason(tmp_path, text, reason) -> None:
     path = tmp_path / "my-digits.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(SamplesError, match=reason):

@@ -120,7 +120,7 @@ train.fit = after_two_others
 
 
 @pytest.fixture(scope="module")
-def two_processes(tmp_path_factory):
+def two_processes(tmp_path_factory) -> tuple:
     """The folder of two trainings, whole and resumed; the ends of all processes; their words."""
     folder = tmp_path_factory.mktemp("two-processes")
     run_fit(folder / "begun", after_epoch=lambda *_: True)  # by one process, up to its first epoch
@@ -133,7 +133,7 @@ def two_processes(tmp_path_factory):
 
 @pytest.mark.slow
 @needs_torchrun
-def test_two_processes_do_what_one_does(two_processes, tmp_path):
+def test_two_processes_do_what_one_does(two_processes, tmp_path) -> None:
     first, second = two_processes[1]["two"]
     model, history = run_fit(tmp_path)
     assert first["losses"] == second["losses"]
@@ -147,7 +147,7 @@ def test_two_processes_do_what_one_does(two_processes, tmp_path):
 
 @pytest.mark.slow
 @needs_torchrun
-def test_only_the_first_process_writes_checkpoints(two_processes):
+def test_only_the_first_process_writes_checkpoints(two_processes) -> None:
     folder, runs, _ = two_processes
     first, second = runs["two"]
     assert first["written"].count("last.pt") == 2
@@ -159,7 +159,7 @@ def test_only_the_first_process_writes_checkpoints(two_processes):
 
 @pytest.mark.slow
 @needs_torchrun
-def test_two_processes_go_on_with_what_one_began(two_processes):
+def test_two_processes_go_on_with_what_one_began(two_processes) -> None:
     whole, _ = two_processes[1]["two"]
     for resumed in two_processes[1]["begun"]:
         assert len(resumed["losses"]) == len(whole["losses"]) == 12
@@ -169,7 +169,7 @@ def test_two_processes_go_on_with_what_one_began(two_processes):
 
 @pytest.mark.slow
 @needs_torchrun
-def test_the_command_line_trains_with_two_processes(two_processes):
+def test_the_command_line_trains_with_two_processes(two_processes) -> None:
     folder, _, said = two_processes
     assert said.count("weights: ") == 1  # only the first process speaks
     assert "20 of 20 steps" in said
@@ -179,7 +179,7 @@ def test_the_command_line_trains_with_two_processes(two_processes):
 
 @pytest.mark.slow
 @needs_torchrun
-def test_a_crash_of_one_process_ends_all_with_its_message(tmp_path):
+def test_a_crash_of_one_process_ends_all_with_its_message(tmp_path) -> None:
     change = """
 import os
 rate = train.Recipe.learning_rate_at
@@ -196,14 +196,14 @@ train.Recipe.learning_rate_at = fails
     assert not (tmp_path / "run" / "last.pt").exists()
 
 
-def test_a_batch_that_cannot_be_shared_equally_is_named(monkeypatch):
+def test_a_batch_that_cannot_be_shared_equally_is_named(monkeypatch) -> None:
     monkeypatch.setattr(train, "team", lambda: distributed.Team(rank=0, size=3))
     recipe = train.Recipe(network="fast_network", batch_size=32)
     with pytest.raises(ValueError, match="batch of 32 digits cannot be shared equally by 3"):
         train.fit(recipe.build(), digits(64), recipe=recipe, device="cpu", progress=False)
 
 
-def test_a_process_alone_shares_nothing():
+def test_a_process_alone_shares_nothing() -> None:
     alone = distributed.team()
     assert alone == distributed.Team(0, 1)
     numbers = torch.arange(6.0)

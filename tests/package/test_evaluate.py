@@ -36,7 +36,7 @@ def network() -> nn.Sequential:
     return models.course_network((4, 6, 8))
 
 
-def test_the_numbers_are_those_of_scikit_learn(result):
+def test_the_numbers_are_those_of_scikit_learn(result) -> None:
     labels, predictions = result.labels.numpy(), result.predictions.numpy()
     assert result.accuracy == pytest.approx(accuracy_score(labels, predictions))
     expected = confusion_matrix(labels, predictions, labels=range(10))
@@ -45,7 +45,7 @@ def test_the_numbers_are_those_of_scikit_learn(result):
     assert result.loss == pytest.approx(log_loss(labels, probabilities))
 
 
-def test_errors_come_with_the_most_confident_first(result):
+def test_errors_come_with_the_most_confident_first(result) -> None:
     errors = result.errors
     wrong = (result.predictions != result.labels).nonzero().squeeze(1)
     assert sorted(errors.tolist()) == wrong.tolist()
@@ -54,12 +54,12 @@ def test_errors_come_with_the_most_confident_first(result):
     assert len(errors) == round((1 - result.accuracy) * 200)
 
 
-def test_a_result_says_what_it_is_about(result):
+def test_a_result_says_what_it_is_about(result) -> None:
     assert "made-up digits, 200 digits" in repr(result)
     assert f"{result.accuracy:.2%}" in repr(result)
 
 
-def test_logits_are_those_of_the_network_in_eval_mode_whatever_the_batch_size():
+def test_logits_are_those_of_the_network_in_eval_mode_whatever_the_batch_size() -> None:
     model, own = network().eval(), digits(37)
     with torch.no_grad():
         expected = model(data.to_float(own.images))
@@ -69,7 +69,7 @@ def test_logits_are_those_of_the_network_in_eval_mode_whatever_the_batch_size():
 
 
 @pytest.mark.parametrize("call", [evaluate, lambda model, own: predict(model, own.images)])
-def test_the_network_is_left_as_it_was(call):
+def test_the_network_is_left_as_it_was(call) -> None:
     model = network().train()
     model.norm2.eval()  # as a frozen layer is
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -81,7 +81,7 @@ def test_the_network_is_left_as_it_was(call):
     assert model.conv2.weight.is_contiguous()
 
 
-def test_the_network_is_left_as_it_was_even_when_it_fails():
+def test_the_network_is_left_as_it_was_even_when_it_fails() -> None:
     class Broken(nn.Module):
         def forward(self, x):
             raise RuntimeError("broken")
@@ -92,20 +92,20 @@ def test_the_network_is_left_as_it_was_even_when_it_fails():
     assert all(module.training for module in model.modules())
 
 
-def test_a_channels_last_network_stays_so():
+def test_a_channels_last_network_stays_so() -> None:
     model = network().to(memory_format=torch.channels_last)
     evaluate(model, digits(5), "cpu")
     assert model.conv2.weight.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_answers_can_take_part_in_a_gradient():
+def test_answers_can_take_part_in_a_gradient() -> None:
     scale = torch.ones((), requires_grad=True)
     (evaluate(network(), digits(5), "cpu").logits * scale).sum().backward()
     assert scale.grad is not None
     (predict(network(), digits(5).images) * scale).sum().backward()
 
 
-def test_probabilities_are_the_same_for_bytes_and_floats():
+def test_probabilities_are_the_same_for_bytes_and_floats() -> None:
     model, own = network(), digits(7)
     probabilities = predict(model, own.images)
     assert probabilities.shape == (7, 10)
@@ -126,19 +126,19 @@ def test_probabilities_are_the_same_for_bytes_and_floats():
         (torch.full((1, 1, 28, 28), math.nan), r"pixels in \[0, 1\]"),
     ],
 )
-def test_images_that_the_network_was_not_made_for_are_refused(images, message):
+def test_images_that_the_network_was_not_made_for_are_refused(images, message) -> None:
     with pytest.raises(ValueError, match=message):
         predict(network(), images)
 
 
-def test_nothing_to_evaluate_and_wrong_outputs_are_named():
+def test_nothing_to_evaluate_and_wrong_outputs_are_named() -> None:
     with pytest.raises(ValueError, match="0 digits"):
         evaluate(network(), digits(0), "cpu")
     with pytest.raises(ValueError, match=r"expected logits of shape \(4, 10\).*\(4, 5\)"):
         evaluate(nn.Sequential(nn.Flatten(), nn.Linear(784, 5)), digits(4), "cpu")
 
 
-def test_the_confusion_of_a_single_digit():
+def test_the_confusion_of_a_single_digit() -> None:
     own = digits(30)
     own = replace(own, labels=torch.full_like(own.labels, 3))
     confusion = evaluate(network(), own, "cpu").confusion
@@ -146,7 +146,7 @@ def test_the_confusion_of_a_single_digit():
     assert confusion[3].sum() == confusion.sum() == 30
 
 
-def test_ten_thousand_digits_take_seconds_at_most():
+def test_ten_thousand_digits_take_seconds_at_most() -> None:
     model, own = models.course_network(), digits(1000)
     evaluate(model, own, "cpu")
     started = time.process_time()
@@ -157,7 +157,7 @@ def test_ten_thousand_digits_take_seconds_at_most():
 
 
 @pytest.mark.parametrize(("right", "total"), [(0, 7), (3, 7), (7, 7), (9950, 10000), (1, 1)])
-def test_the_interval_is_that_of_scipy(right, total):
+def test_the_interval_is_that_of_scipy(right, total) -> None:
     theirs = binomtest(right, total).proportion_ci(0.95, method="wilson")
     low, high = wilson_interval(right, total, norm.ppf(0.975))
     assert (low, high) == pytest.approx(tuple(theirs), abs=1e-12)
@@ -165,7 +165,7 @@ def test_the_interval_is_that_of_scipy(right, total):
 
 
 @pytest.mark.parametrize(("right", "total"), [(0, 0), (-1, 5), (6, 5)])
-def test_impossible_counts_are_refused(right, total):
+def test_impossible_counts_are_refused(right, total) -> None:
     with pytest.raises(ValueError, match=f"got {right} of {total}"):
         wilson_interval(right, total)
 
@@ -178,7 +178,7 @@ def answering(right: list[bool]) -> Result:
 
 
 @pytest.mark.parametrize(("b", "c"), [(0, 0), (1, 0), (9, 3), (3, 9), (5, 5), (1500, 1400)])
-def test_the_paired_test_is_that_of_fair_coins(b, c):
+def test_the_paired_test_is_that_of_fair_coins(b, c) -> None:
     first = answering([True] * b + [False] * c + [True, False] * 10)
     second = answering([False] * b + [True] * c + [True, False] * 10)
     expected = binomtest(b, b + c).pvalue if b + c else 1
@@ -186,13 +186,13 @@ def test_the_paired_test_is_that_of_fair_coins(b, c):
     assert mcnemar(second, first) == mcnemar(first, second)
 
 
-def test_results_on_other_digits_are_not_compared(result):
+def test_results_on_other_digits_are_not_compared(result) -> None:
     other = replace(result, labels=result.labels.flip(0))
     with pytest.raises(ValueError, match="same digits"):
         mcnemar(result, other)
 
 
-def test_calibration_by_hand():
+def test_calibration_by_hand() -> None:
     # Two bins: 0.4 and 0.4 (one of two right), 0.9 and 1 (one of two right).
     p = torch.tensor([[0.3, 0.3, 0.4], [0.4, 0.3, 0.3], [0.9, 0.1, 0.0], [0.0, 1.0, 0.0]])
     labels = torch.tensor([2, 1, 0, 2])
@@ -206,6 +206,6 @@ def test_calibration_by_hand():
 @pytest.mark.parametrize(
     ("p", "labels"), [((0, 10), (0,)), ((3,), (3,)), ((3, 10), (2,)), ((3, 10), (3, 1))]
 )
-def test_calibration_needs_a_row_for_each_label(p, labels):
+def test_calibration_needs_a_row_for_each_label(p, labels) -> None:
     with pytest.raises(ValueError, match="N labels"):
         expected_calibration_error(torch.ones(p), torch.zeros(labels, dtype=torch.int64))

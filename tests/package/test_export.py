@@ -33,7 +33,7 @@ def header_of(content: bytes) -> dict:
     return json.loads(content[16 : 16 + length])
 
 
-def test_folding_batch_norm_changes_nothing_but_the_layers():
+def test_folding_batch_norm_changes_nothing_but_the_layers() -> None:
     model = shaken(course_network((4, 8, 16)))
     images = torch.rand(5, 1, 28, 28)
     folded = fold_batch_norm(model)
@@ -45,7 +45,7 @@ def test_folding_batch_norm_changes_nothing_but_the_layers():
     ]  # fmt: skip
 
 
-def test_batch_norm_behind_a_pool_stays_where_it_is():
+def test_batch_norm_behind_a_pool_stays_where_it_is() -> None:
     model = shaken(
         nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), nn.BatchNorm2d(2), nn.Flatten())
     )
@@ -57,7 +57,7 @@ def test_batch_norm_behind_a_pool_stays_where_it_is():
     ]  # fmt: skip
 
 
-def test_a_layer_that_is_used_twice_is_written_twice():
+def test_a_layer_that_is_used_twice_is_written_twice() -> None:
     relu, pool = nn.ReLU(), nn.MaxPool2d(2)
     model = nn.Sequential(
         nn.Conv2d(1, 2, 3), relu, pool, nn.Conv2d(2, 3, 3), relu, pool, nn.Flatten(),
@@ -69,7 +69,7 @@ def test_a_layer_that_is_used_twice_is_written_twice():
     assert kinds.count("relu") == kinds.count("maxpool") == 2
 
 
-def test_the_model_itself_is_not_changed():
+def test_the_model_itself_is_not_changed() -> None:
     model = course_network((2, 2, 2)).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     page_weights(model)
@@ -77,7 +77,7 @@ def test_the_model_itself_is_not_changed():
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_the_file_has_a_header_and_a_checksum_of_all_that_follows():
+def test_the_file_has_a_header_and_a_checksum_of_all_that_follows() -> None:
     content = page_weights(course_network((2, 3, 4)), name="small")
     assert content[:8] == b"MNISTNET"
     assert struct.unpack("<I", content[12:16])[0] == zlib.crc32(content[16:])
@@ -88,7 +88,7 @@ def test_the_file_has_a_header_and_a_checksum_of_all_that_follows():
     ]  # fmt: skip
 
 
-def test_half_precision_takes_half_the_bytes():
+def test_half_precision_takes_half_the_bytes() -> None:
     model = course_network()
     weights = sum(value.numel() for value in fold_batch_norm(model).parameters())
     sizes = [len(page_weights(model, dtype)) for dtype in ("float16", "float32")]
@@ -145,20 +145,20 @@ class Residual(nn.Module):
         (nn.AdaptiveAvgPool2d(2), "AdaptiveAvgPool2d"),
     ],
 )
-def test_a_layer_that_the_pad_cannot_run_is_named(layer, named):
+def test_a_layer_that_the_pad_cannot_run_is_named(layer, named) -> None:
     model = nn.Sequential(Normalize(), nn.Sequential())
     model.add_module("odd", layer)
     with pytest.raises(UnsupportedLayerError, match=named):
         page_weights(model)
 
 
-def test_only_a_sequential_network_can_be_written():
+def test_only_a_sequential_network_can_be_written() -> None:
     with pytest.raises(UnsupportedLayerError, match=r"expected a torch.nn.Sequential, got Resid"):
         page_weights(Residual())
 
 
 @pytest.mark.parametrize(("value", "dtype"), [(1e6, "float16"), (float("nan"), "float32")])
-def test_weights_that_cannot_be_stored_are_refused(value, dtype):
+def test_weights_that_cannot_be_stored_are_refused(value, dtype) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
     nn.init.constant_(model[1].weight, value)
     with pytest.raises(ValueError, match=f"not a finite {dtype} number"):
@@ -186,7 +186,7 @@ def exported(network) -> bytes:
 @pytest.mark.parametrize("images", [1, 2, 3, 64])
 def test_onnx_runtime_computes_what_pytorch_computes_for_every_batch_size(
     network, exported, images
-):
+) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
     pixels = torch.rand(images, 1, 28, 28, generator=torch.Generator().manual_seed(images))
@@ -196,7 +196,7 @@ def test_onnx_runtime_computes_what_pytorch_computes_for_every_batch_size(
     torch.testing.assert_close(torch.from_numpy(logits), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_the_onnx_file_says_what_it_takes_and_nothing_of_the_machine(network, exported):
+def test_the_onnx_file_says_what_it_takes_and_nothing_of_the_machine(network, exported) -> None:
     file = onnx.load_from_string(exported)
     assert [(entry.domain, entry.version) for entry in file.opset_import] == [("", OPSET)]
     shapes = [
@@ -211,13 +211,13 @@ def test_the_onnx_file_says_what_it_takes_and_nothing_of_the_machine(network, ex
     assert network.training, "the network itself is not changed"
 
 
-def test_the_onnx_file_has_no_batch_norm_and_no_dropout_left():
+def test_the_onnx_file_has_no_batch_norm_and_no_dropout_left() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Dropout(0.9), nn.Linear(784, 10)).train()
     kinds = {node.op_type for node in onnx.load_from_string(to_onnx(model)).graph.node}
     assert kinds <= {"Reshape", "Flatten", "Gemm"}
 
 
-def test_the_command_line_writes_the_network_as_onnx(tmp_path, capsys):
+def test_the_command_line_writes_the_network_as_onnx(tmp_path, capsys) -> None:
     small = course_network((2, 3, 4))
     weights = tmp_path / "weights.safetensors"
     checkpoints.save_weights(small, weights, network="course_network", channels="2,3,4")
@@ -234,7 +234,7 @@ def test_the_command_line_writes_the_network_as_onnx(tmp_path, capsys):
     assert "file" in error and error.count("\n") == 1
 
 
-def test_without_the_package_onnx_the_error_says_what_to_install(monkeypatch):
+def test_without_the_package_onnx_the_error_says_what_to_install(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(RuntimeError, match="pip install onnx onnxscript"):
         to_onnx(course_network((2, 2, 2)))

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ from mnist_course.files import WriteError, check_writable, kind_of_file, printab
 on_posix = pytest.mark.skipif(os.name == "nt", reason="Windows has other rights and devices")
 
 
-def failing(code: int):
+def failing(code: int) -> Callable[..., NoReturn]:
     """A call of the system that fails as it does for this reason."""
 
     def call(*_, **__):
@@ -44,19 +46,19 @@ def old(tmp_path) -> Path:
     return path
 
 
-def test_a_file_is_replaced_and_nothing_lies_beside_it(old):
+def test_a_file_is_replaced_and_nothing_lies_beside_it(old) -> None:
     write(old, b"new")
     assert contents(old.parent) == {"weights": b"new"}
     write(old, "größer\n")
     assert contents(old.parent) == {"weights": "größer\n".encode()}
 
 
-def test_folders_are_made(tmp_path):
+def test_folders_are_made(tmp_path) -> None:
     write(tmp_path / "a" / "b" / "c", b"new")
     assert (tmp_path / "a" / "b" / "c").read_bytes() == b"new"
 
 
-def test_any_name_that_a_file_may_have_will_do(tmp_path):
+def test_any_name_that_a_file_may_have_will_do(tmp_path) -> None:
     for name in ("x" * 255, "数" * 85, "𝟟" * 63, "-", "a\nb", os.fsdecode(b"\xff\xfe"), "a*[b]"):
         try:
             (tmp_path / name).write_bytes(b"old")
@@ -68,7 +70,7 @@ def test_any_name_that_a_file_may_have_will_do(tmp_path):
 
 
 @on_posix
-def test_a_link_stays_a_link(old):
+def test_a_link_stays_a_link(old) -> None:
     link = old.with_name("link")
     link.symlink_to(old)
     write(link, b"new")
@@ -78,7 +80,7 @@ def test_a_link_stays_a_link(old):
 
 @on_posix
 @pytest.mark.parametrize("umask", [0o022, 0o027, 0o002, 0o077])
-def test_the_rights_are_those_of_any_new_file(tmp_path, umask):
+def test_the_rights_are_those_of_any_new_file(tmp_path, umask) -> None:
     before = os.umask(umask)
     try:
         write(tmp_path / "file", b"new")
@@ -105,7 +107,7 @@ LACKING = {
 
 @on_posix
 @pytest.mark.parametrize("lacking", LACKING.values(), ids=list(LACKING))
-def test_a_disk_that_lacks_something_is_written_all_the_same(old, monkeypatch, lacking):
+def test_a_disk_that_lacks_something_is_written_all_the_same(old, monkeypatch, lacking) -> None:
     import fcntl
 
     for place, name, code in lacking:
@@ -116,7 +118,7 @@ def test_a_disk_that_lacks_something_is_written_all_the_same(old, monkeypatch, l
     assert contents(old.parent) == {"weights": b"new", "another": b"new"}
 
 
-def test_where_nothing_can_be_renamed_a_full_disk_gives_the_old_file_back(old, monkeypatch):
+def test_where_nothing_can_be_renamed_a_full_disk_gives_the_old_file_back(old, monkeypatch) -> None:
     write_bytes = Path.write_bytes
 
     def full(path, content):
@@ -138,7 +140,7 @@ def test_where_nothing_can_be_renamed_a_full_disk_gives_the_old_file_back(old, m
 
 @pytest.mark.parametrize("reason", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
 @pytest.mark.parametrize("call", [(os, "open"), (os, "fdopen"), (os, "fsync"), (Path, "replace")])
-def test_what_fails_leaves_the_old_file_and_says_why(old, monkeypatch, call, reason):
+def test_what_fails_leaves_the_old_file_and_says_why(old, monkeypatch, call, reason) -> None:
     if call == (os, "fdopen"):  # here it is the writing that fails, not the opening
         monkeypatch.setattr(*call, lambda *_: Failing(reason))
     else:
@@ -158,11 +160,11 @@ class Failing(io.BytesIO):
         super().__init__()
         self.code = code
 
-    def write(self, _):
+    def write(self, _) -> None:
         failing(self.code)()
 
 
-def test_ctrl_c_leaves_the_old_file(old, monkeypatch):
+def test_ctrl_c_leaves_the_old_file(old, monkeypatch) -> None:
     def press(*_):
         raise KeyboardInterrupt
 
@@ -196,7 +198,7 @@ except WriteError as error:
 """
 
 
-def test_a_small_disk_and_one_that_is_read_only(tmp_path):
+def test_a_small_disk_and_one_that_is_read_only(tmp_path) -> None:
     mount = (
         f"mount -t tmpfs -o size=64k none {tmp_path} && exec {sys.executable} -c '{SMALL_DISK}' "
     )
@@ -222,7 +224,7 @@ def test_a_small_disk_and_one_that_is_read_only(tmp_path):
 
 @on_posix
 @pytest.mark.parametrize("act", [lambda path: write(path, b"new"), check_writable])
-def test_what_is_no_place_for_a_file_is_named_and_left_alone(tmp_path, act):
+def test_what_is_no_place_for_a_file_is_named_and_left_alone(tmp_path, act) -> None:
     (tmp_path / "file").write_bytes(b"old")
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "null").symlink_to("/dev/null")
@@ -243,7 +245,7 @@ def test_what_is_no_place_for_a_file_is_named_and_left_alone(tmp_path, act):
     assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
 
 
-def test_to_ask_whether_a_file_can_be_written_leaves_nothing_but_its_folder(old):
+def test_to_ask_whether_a_file_can_be_written_leaves_nothing_but_its_folder(old) -> None:
     check_writable(old)
     check_writable(old.with_name("new") / "x")
     assert list(old.with_name("new").iterdir()) == []
@@ -273,7 +275,9 @@ def hanging_writer(path: Path) -> subprocess.Popen:
 
 @on_posix
 @pytest.mark.parametrize("act", [lambda path: write(path, b"new"), check_writable])
-def test_what_a_killed_process_left_is_cleared_away_but_not_what_a_living_one_writes(old, act):
+def test_what_a_killed_process_left_is_cleared_away_but_not_what_a_living_one_writes(
+    old, act
+) -> None:
     others = {".weights.part", ".weights.x.part", ".weights.12345678", ".other.12345678.part"}
     for name in others:
         old.with_name(name).touch()
@@ -297,7 +301,7 @@ def _write_often(path: Path, letter: bytes) -> None:
         write(path, letter * 300_000)
 
 
-def test_processes_that_write_at_the_same_time_do_not_mix(tmp_path):
+def test_processes_that_write_at_the_same_time_do_not_mix(tmp_path) -> None:
     path = tmp_path / "MNIST" / "file"
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     writers = [context.Process(target=_write_often, args=(path, x)) for x in (b"a", b"b")]
@@ -363,13 +367,13 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize(("kind", "content"), FOREIGN.items(), ids=list(FOREIGN))
-def test_what_a_file_holds_is_said(tmp_path, kind, content):
+def test_what_a_file_holds_is_said(tmp_path, kind, content) -> None:
     path = tmp_path / "weights.safetensors"
     path.write_bytes(content)
     assert kind_of_file(path).startswith(kind.partition(":")[0])
 
 
-def test_what_is_unclear_is_not_given_a_name(tmp_path):
+def test_what_is_unclear_is_not_given_a_name(tmp_path) -> None:
     path = tmp_path / "file"
     for content in (bytes(100), torch_file()[:-100], os.urandom(100), b"\0\0\x08\x03" + bytes(60)):
         path.write_bytes(content)
@@ -381,7 +385,7 @@ def test_what_is_unclear_is_not_given_a_name(tmp_path):
     assert kind_of_file(path) == "an ONNX file"
 
 
-def test_the_length_of_a_header_is_not_taken_for_the_mark_of_another_kind(tmp_path):
+def test_the_length_of_a_header_is_not_taken_for_the_mark_of_another_kind(tmp_path) -> None:
     path = tmp_path / "file"
     lengths = set()
     for length in range(0, 3000, 8):
@@ -393,7 +397,7 @@ def test_the_length_of_a_header_is_not_taken_for_the_mark_of_another_kind(tmp_pa
     assert {b"\x80\x02", b"\x80\x04"} <= lengths
 
 
-def test_a_line_for_the_terminal_holds_nothing_that_steers_it():
+def test_a_line_for_the_terminal_holds_nothing_that_steers_it() -> None:
     assert printable("数字 é\t\n b") == "数字 é b"
     assert printable("\x1b[1mred\a\x7f") == r"\x1b[1mred\x07\x7f"
     assert printable(os.fsdecode(b"\xff")) in (r"\udcff", "ÿ")

@@ -49,7 +49,7 @@ def changed(model: nn.Module, tuned: nn.Module) -> set[str]:
     return {name for name, value in model.state_dict().items() if not after[name].equal(value)}
 
 
-def test_a_copy_learns_and_the_model_stays_as_it_was(trained):
+def test_a_copy_learns_and_the_model_stays_as_it_was(trained) -> None:
     before, mode = state(trained), trained.training
     tuned = finetune(trained, renamed(OLD[:100]), learning_rate=0.02, **QUICK)
     after = evaluate(tuned, renamed(HELD_OUT), "cpu").accuracy
@@ -60,20 +60,20 @@ def test_a_copy_learns_and_the_model_stays_as_it_was(trained):
     assert all(weights.grad is None for weights in tuned.parameters())
 
 
-def test_all_weights_move_but_batch_norm_keeps_its_statistics(trained):
+def test_all_weights_move_but_batch_norm_keeps_its_statistics(trained) -> None:
     tuned = finetune(trained, OLD[:50], **QUICK)
     kept = {name for name, _ in trained.named_buffers() if name in trained.state_dict()}
     assert changed(trained, tuned) == set(trained.state_dict()) - kept
     assert "norm1.running_mean" in kept
 
 
-def test_only_the_head_moves_on_demand(trained):
+def test_only_the_head_moves_on_demand(trained) -> None:
     tuned = finetune(trained, OLD[:50], parts="head", **QUICK)
     assert changed(trained, tuned) == {"linear.weight", "linear.bias"}
     assert all(weights.requires_grad for weights in tuned.parameters())
 
 
-def test_a_frozen_weight_stays(trained):
+def test_a_frozen_weight_stays(trained) -> None:
     trained.conv1.weight.requires_grad_(False)
     try:
         tuned = finetune(trained, OLD[:50], **QUICK)
@@ -83,7 +83,7 @@ def test_a_frozen_weight_stays(trained):
     assert not tuned.conv1.weight.requires_grad
 
 
-def test_replay_keeps_the_network_from_forgetting(trained):
+def test_replay_keeps_the_network_from_forgetting(trained) -> None:
     # Only digits below 5, all called 0: without the old digits, everything becomes a 0.
     low = OLD[OLD.labels < 5]
     zeros = replace(low, labels=torch.zeros_like(low.labels))
@@ -95,7 +95,7 @@ def test_replay_keeps_the_network_from_forgetting(trained):
     assert evaluate(kept, high, "cpu").accuracy > 0.9
 
 
-def test_half_of_each_batch_is_replayed(trained, monkeypatch):
+def test_half_of_each_batch_is_replayed(trained, monkeypatch) -> None:
     batches = []
     monkeypatch.setattr(module, "AUGMENTATION", lambda images, _: batches.append(images) or images)
     new, old = OLD[:30], OLD[30:60]
@@ -105,7 +105,7 @@ def test_half_of_each_batch_is_replayed(trained, monkeypatch):
         assert images.amax((1, 2, 3)).tolist() == pytest.approx([0.2] * 5 + [1.0] * 4)
 
 
-def test_the_seed_decides_everything_and_nobody_else_notices(trained):
+def test_the_seed_decides_everything_and_nobody_else_notices(trained) -> None:
     model = nn.Sequential(trained, nn.Dropout(0.2))
     torch.manual_seed(7)
     expected = torch.rand(1)
@@ -116,7 +116,7 @@ def test_the_seed_decides_everything_and_nobody_else_notices(trained):
     assert changed(a, c)
 
 
-def test_the_rate_falls_and_a_small_one_moves_less(trained):
+def test_the_rate_falls_and_a_small_one_moves_less(trained) -> None:
     def distance(rate: float) -> float:
         tuned = finetune(trained, renamed(OLD[:50]), learning_rate=rate, **QUICK)
         return sum(
@@ -127,14 +127,14 @@ def test_the_rate_falls_and_a_small_one_moves_less(trained):
     assert distance(1e-4) < distance(1e-3) < distance(1e-2)
 
 
-def test_the_head_is_the_last_linear_layer():
+def test_the_head_is_the_last_linear_layer() -> None:
     model = models.tutorial_b()
     assert head_of(model) is model.linear3
     with pytest.raises(ValueError, match="no linear layer"):
         head_of(nn.Sequential(nn.Conv2d(1, 10, 28), nn.Flatten()))
 
 
-def test_frozen_batch_norm_keeps_its_statistics_while_others_train():
+def test_frozen_batch_norm_keeps_its_statistics_while_others_train() -> None:
     model = shaken(models.fast_network((4, 4, 4))).train()
     before = state(model)
     freeze_batch_norm(model)
@@ -165,23 +165,23 @@ def test_frozen_batch_norm_keeps_its_statistics_while_others_train():
         ({"device": "abacus"}, "unknown device"),
     ],
 )
-def test_what_cannot_work_is_refused_with_the_reason(trained, options, reason):
+def test_what_cannot_work_is_refused_with_the_reason(trained, options, reason) -> None:
     with pytest.raises(ValueError, match=reason):
         finetune(trained, **{"new": OLD, "device": "cpu", **options})
 
 
-def test_a_network_without_a_free_weight_is_refused():
+def test_a_network_without_a_free_weight_is_refused() -> None:
     model = models.course_network((2, 2, 2)).requires_grad_(False)
     with pytest.raises(ValueError, match="every parameter is frozen"):
         finetune(model, OLD, device="cpu")
 
 
-def test_a_rate_that_explodes_is_an_error(trained):
+def test_a_rate_that_explodes_is_an_error(trained) -> None:
     with pytest.raises(train.DivergedError, match="try a tenth"):
         finetune(trained, OLD, learning_rate=1e30, steps=5, device="cpu")
 
 
-def test_adapters_change_nothing_until_they_are_trained_and_then_nothing_else(trained):
+def test_adapters_change_nothing_until_they_are_trained_and_then_nothing_else(trained) -> None:
     adapted = with_adapters(trained, rank=2).eval()
     x = HELD_OUT.images[:20].float() / 255
     torch.testing.assert_close(adapted(x), trained.eval()(x))
@@ -189,7 +189,7 @@ def test_adapters_change_nothing_until_they_are_trained_and_then_nothing_else(tr
     assert {name.rpartition(".")[2] for name in changed(adapted, tuned)} == {"up", "down"}
 
 
-def test_merged_adapters_are_plain_layers_with_the_same_answers(trained):
+def test_merged_adapters_are_plain_layers_with_the_same_answers(trained) -> None:
     tuned = finetune(with_adapters(trained, rank=3), renamed(OLD[:50]), **QUICK).double()
     plain = merged(tuned)
     assert list(plain.state_dict()) == list(trained.state_dict())
@@ -200,7 +200,7 @@ def test_merged_adapters_are_plain_layers_with_the_same_answers(trained):
     trained.float()
 
 
-def test_a_layer_that_is_used_twice_has_one_adapter():
+def test_a_layer_that_is_used_twice_has_one_adapter() -> None:
     shared = nn.Conv2d(1, 1, 3, padding=1)
     model = nn.Sequential(shared, nn.ReLU(), shared, nn.Flatten(), nn.Linear(784, 10))
     adapted = with_adapters(model, rank=1)
@@ -214,7 +214,7 @@ def test_a_layer_that_is_used_twice_has_one_adapter():
     assert (plain(x) - model(x)).abs().max() > 0.01
 
 
-def test_an_adapter_has_a_rank_that_fits():
+def test_an_adapter_has_a_rank_that_fits() -> None:
     model = models.course_network((4, 6, 8))
     adapted = with_adapters(model, rank=5)
     assert adapted.conv1.up.shape == (4, 4)

@@ -52,7 +52,7 @@ def network(request) -> nn.Module:
     return models.build(request.param).eval()
 
 
-def test_every_network_turns_digits_into_ten_logits(network):
+def test_every_network_turns_digits_into_ten_logits(network) -> None:
     pixels = torch.rand(5, 1, 28, 28)
     logits = network(pixels)
     assert logits.shape == (5, 10) and logits.dtype == torch.float32
@@ -60,12 +60,12 @@ def test_every_network_turns_digits_into_ten_logits(network):
     assert not torch.allclose(logits.logsumexp(1), torch.zeros(5), atol=1e-3), "log-probabilities"
 
 
-def test_an_answer_does_not_depend_on_the_other_digits_of_its_batch(network):
+def test_an_answer_does_not_depend_on_the_other_digits_of_its_batch(network) -> None:
     pixels = torch.rand(49, 1, 28, 28)
     torch.testing.assert_close(network(pixels)[3:4], network(pixels[3:4]), rtol=1e-4, atol=1e-5)
 
 
-def test_every_parameter_that_is_not_frozen_gets_a_gradient(network):
+def test_every_parameter_that_is_not_frozen_gets_a_gradient(network) -> None:
     loss = nn.functional.cross_entropy(network(torch.rand(8, 1, 28, 28)), torch.arange(8))
     loss.backward()
     for name, weights in network.named_parameters():
@@ -74,7 +74,7 @@ def test_every_parameter_that_is_not_frozen_gets_a_gradient(network):
 
 
 @pytest.mark.parametrize("name", TUTORIALS)
-def test_the_tutorials_cost_what_the_formulas_say(name):
+def test_the_tutorials_cost_what_the_formulas_say(name) -> None:
     network = models.build(name).eval()
     parameters, multiply_adds = (sum(numbers) for numbers in zip(*bills(LAYERS[name]), strict=True))
     assert sum(weights.numel() for weights in network.parameters()) == parameters
@@ -91,12 +91,12 @@ def test_the_tutorials_cost_what_the_formulas_say(name):
         ("tutorial_e", 421_642, 4_241_152),
     ],
 )
-def test_the_formulas_give_these_sums(name, parameters, multiply_adds):
+def test_the_formulas_give_these_sums(name, parameters, multiply_adds) -> None:
     assert tuple(map(sum, zip(*bills(LAYERS[name]), strict=True))) == (parameters, multiply_adds)
 
 
 @pytest.mark.parametrize("name", TUTORIALS)
-def test_each_layer_of_a_tutorial_is_the_one_that_it_prescribes(name):
+def test_each_layer_of_a_tutorial_is_the_one_that_it_prescribes(name) -> None:
     layers = [m for m in models.build(name) if isinstance(m, (nn.Conv2d, nn.Linear))]
     for layer, (kind, in_channels, out_channels, *_) in zip(layers, LAYERS[name], strict=True):
         assert isinstance(layer, nn.Conv2d if kind == "conv" else nn.Linear)
@@ -104,13 +104,13 @@ def test_each_layer_of_a_tutorial_is_the_one_that_it_prescribes(name):
 
 
 @pytest.mark.parametrize(("first", "second"), [("a", "c"), ("d", "e")])
-def test_repaired_the_five_are_three(first, second):
+def test_repaired_the_five_are_three(first, second) -> None:
     first, second = (models.build(f"tutorial_{letter}") for letter in (first, second))
     assert repr(first) == repr(second) != repr(models.tutorial_b())
 
 
 @pytest.mark.parametrize("name", TUTORIALS)
-def test_there_is_a_non_linearity_between_any_two_layers_with_weights(name):
+def test_there_is_a_non_linearity_between_any_two_layers_with_weights(name) -> None:
     linear = True  # since the last layer with weights; normalisation, pixels to pixels, is linear
     for layer in list(models.build(name))[2:]:
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
@@ -121,21 +121,21 @@ def test_there_is_a_non_linearity_between_any_two_layers_with_weights(name):
 
 
 @pytest.mark.parametrize("name", TUTORIALS)
-def test_tutorials_normalise_their_pixels_themselves(name):
+def test_tutorials_normalise_their_pixels_themselves(name) -> None:
     network = models.build(name).eval()
     pixels = torch.rand(2, 1, 28, 28)
     torch.testing.assert_close(network[1:]((pixels - models.MEAN) / models.STD), network(pixels))
 
 
 @pytest.mark.parametrize(("name", "drops"), list(zip(TUTORIALS, (1, 0, 1, 0, 0), strict=True)))
-def test_dropout_works_in_training_mode_only(name, drops):
+def test_dropout_works_in_training_mode_only(name, drops) -> None:
     torch.manual_seed(0)
     network, pixels = models.build(name), torch.rand(2, 1, 28, 28)
     assert torch.equal(network.eval()(pixels), network(pixels))
     assert torch.equal(network.train()(pixels), network(pixels)) != bool(drops)
 
 
-def test_whole_maps_are_dropped_where_there_are_maps_and_numbers_where_there_are_none():
+def test_whole_maps_are_dropped_where_there_are_maps_and_numbers_where_there_are_none() -> None:
     for name in ("tutorial_a", "tutorial_c"):
         network = models.build(name)
         assert type(network.dropout1) is nn.Dropout2d and network.dropout1.p == 0.25
@@ -143,7 +143,7 @@ def test_whole_maps_are_dropped_where_there_are_maps_and_numbers_where_there_are
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_file_that_names_the_network_is_enough_to_load_it(name, tmp_path):
+def test_a_file_that_names_the_network_is_enough_to_load_it(name, tmp_path) -> None:
     torch.manual_seed(0)
     network = models.build(name).eval()
     checkpoints.save_weights(network, tmp_path / "it.safetensors", network=name, channels="")
@@ -153,6 +153,6 @@ def test_a_file_that_names_the_network_is_enough_to_load_it(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["tutorial_f", "build", "_block", "Normalise", "nn", "__doc__"])
-def test_what_is_no_network_is_not_built(name):
+def test_what_is_no_network_is_not_built(name) -> None:
     with pytest.raises(ValueError, match="has no network"):
         models.build(name)

@@ -91,7 +91,7 @@ OTHERS: dict[str, tuple[dict[str, Any], Callable[[], nn.Module], str]] = {
 
 
 @pytest.mark.parametrize("what", OTHERS)
-def test_another_training_is_not_resumed(tmp_path, what):
+def test_another_training_is_not_resumed(tmp_path, what) -> None:
     options, build, message = OTHERS[what]
     begin(RECIPE.build(), tmp_path)
     model = build()
@@ -106,7 +106,7 @@ def test_another_training_is_not_resumed(tmp_path, what):
 @pytest.mark.parametrize("validation", [HELD_OUT, None])
 def test_a_network_that_computes_something_else_between_its_layers_is_not_resumed(
     tmp_path, other, validation
-):
+) -> None:
     begin(Between(F.relu), tmp_path, validation=validation)
     model = Between(other)
     before = weights_of(model)
@@ -116,7 +116,7 @@ def test_a_network_that_computes_something_else_between_its_layers_is_not_resume
     fit(Between(F.relu), tmp_path, resume=True, validation=validation)
 
 
-def test_a_network_that_fails_with_the_weights_of_another_keeps_its_own(tmp_path):
+def test_a_network_that_fails_with_the_weights_of_another_keeps_its_own(tmp_path) -> None:
     begin(Between(F.relu), tmp_path)
     model = Between(lambda x: x.view(7, -1))
     before = weights_of(model)
@@ -125,7 +125,7 @@ def test_a_network_that_fails_with_the_weights_of_another_keeps_its_own(tmp_path
     assert_same(before, weights_of(model))
 
 
-def test_numbers_of_another_type_are_the_same_training(tmp_path):
+def test_numbers_of_another_type_are_the_same_training(tmp_path) -> None:
     begin(RECIPE.build(), tmp_path)
     same = replace(RECIPE, epochs=3.0, batch_size=torch.tensor(16), channels=[4, 4, 4])
     assert len(fit(RECIPE.build(), tmp_path, recipe=same, resume=True).losses) == 12
@@ -193,7 +193,7 @@ DAMAGED: dict[str, Callable[[State], Any]] = {
 
 
 @pytest.mark.parametrize("what", DAMAGED)
-def test_a_damaged_state_is_refused_before_anything_is_changed(tmp_path, what):
+def test_a_damaged_state_is_refused_before_anything_is_changed(tmp_path, what) -> None:
     begin(RECIPE.build(), tmp_path)
     path = tmp_path / "last.pt"
     state = torch.load(path, weights_only=True)
@@ -208,7 +208,7 @@ def test_a_damaged_state_is_refused_before_anything_is_changed(tmp_path, what):
 
 
 @pytest.mark.parametrize("state", [[1], torch.zeros(3), 7, "text", {}])
-def test_a_file_of_something_else_is_refused(tmp_path, state):
+def test_a_file_of_something_else_is_refused(tmp_path, state) -> None:
     torch.save(state, tmp_path / "last.pt")
     with pytest.raises(checkpoints.CheckpointError, match=r"last\.pt"):
         fit(RECIPE.build(), tmp_path, resume=True)
@@ -216,7 +216,7 @@ def test_a_file_of_something_else_is_refused(tmp_path, state):
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
 @pytest.mark.parametrize("betas", [(0.9, 0.999), (0.0, 0.5)])
-def test_a_state_that_is_whole_is_taken(tmp_path, optimizer, betas):
+def test_a_state_that_is_whole_is_taken(tmp_path, optimizer, betas) -> None:
     recipe = replace(RECIPE, optimizer=optimizer, betas=betas)
     whole = recipe.build()
     expected = fit(whole, tmp_path / "whole", recipe=recipe).losses
@@ -226,7 +226,7 @@ def test_a_state_that_is_whole_is_taken(tmp_path, optimizer, betas):
     assert_same(weights_of(whole), weights_of(again))
 
 
-def test_a_weight_that_takes_no_part_has_no_state_and_does_not_matter(tmp_path):
+def test_a_weight_that_takes_no_part_has_no_state_and_does_not_matter(tmp_path) -> None:
     class Idle(Between):
         def __init__(self):
             super().__init__(F.relu)
@@ -241,7 +241,7 @@ def test_a_weight_that_takes_no_part_has_no_state_and_does_not_matter(tmp_path):
     assert fit(Idle(), tmp_path, resume=True).losses == expected
 
 
-def test_momenta_lie_in_memory_as_their_weights_do(tmp_path):
+def test_momenta_lie_in_memory_as_their_weights_do(tmp_path) -> None:
     """A fused step walks through both in the order of memory, and not of their axes."""
     begin(RECIPE.build(), tmp_path)
     path = tmp_path / "last.pt"
@@ -274,7 +274,7 @@ class Interrupted(nn.Sequential):
 
 
 @pytest.mark.parametrize("step", [6, 7, 10])
-def test_best_is_never_the_state_of_an_interruption(tmp_path, step, monkeypatch):
+def test_best_is_never_the_state_of_an_interruption(tmp_path, step, monkeypatch) -> None:
     # The later a row, the better: so the interrupted state is the best of all until then.
     row = train._Watch.row
     monkeypatch.setattr(
@@ -295,7 +295,7 @@ def test_best_is_never_the_state_of_an_interruption(tmp_path, step, monkeypatch)
         assert_same(one, other)
 
 
-def test_the_best_of_a_training_that_was_there_before_goes(tmp_path):
+def test_the_best_of_a_training_that_was_there_before_goes(tmp_path) -> None:
     fit(Interrupted(0), tmp_path)
     assert (tmp_path / "best.safetensors").exists()
     fit(Interrupted(2), tmp_path)
@@ -303,7 +303,7 @@ def test_the_best_of_a_training_that_was_there_before_goes(tmp_path):
 
 
 @pytest.mark.parametrize("what", ["a file", "below a file", "without permission"])
-def test_a_folder_that_cannot_be_written_is_noticed_before_the_first_step(tmp_path, what):
+def test_a_folder_that_cannot_be_written_is_noticed_before_the_first_step(tmp_path, what) -> None:
     if what == "without permission" and os.geteuid() == 0:
         pytest.skip("root may write everywhere")
     (tmp_path / "file").write_text("", encoding="utf-8")
@@ -321,7 +321,7 @@ def test_a_folder_that_cannot_be_written_is_noticed_before_the_first_step(tmp_pa
     assert not calls
 
 
-def test_the_settings_in_a_file_can_be_read(tmp_path):
+def test_the_settings_in_a_file_can_be_read(tmp_path) -> None:
     begin(RECIPE.build(), tmp_path)
     run = json.loads(torch.load(tmp_path / "last.pt", weights_only=True)["run"])
     assert run["learning_rate"] == 0.01

@@ -29,7 +29,7 @@ CASES = json.loads((Path(__file__).parents[1] / "samples.json").read_text(encodi
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
-def test_a_file_is_read_by_the_same_rule_as_in_the_browser(tmp_path, case):
+def test_a_file_is_read_by_the_same_rule_as_in_the_browser(tmp_path, case) -> None:
     path = tmp_path / "my-digits.json"
     path.write_bytes(bytes.fromhex(case["hex"]) if "hex" in case else case["text"].encode())
     if "refused" in case:
@@ -40,13 +40,13 @@ def test_a_file_is_read_by_the_same_rule_as_in_the_browser(tmp_path, case):
         assert json.dumps(read_samples(path)) == json.dumps(case["digits"])
 
 
-def test_numbers_of_numpy_become_numbers_of_python():
+def test_numbers_of_numpy_become_numbers_of_python() -> None:
     strokes = [[[np.float32(0.5), np.int64(2)], [np.float64(3), 4]]]
     (sample,) = check_samples([{"label": np.int64(7), "strokes": strokes, "time": np.float64(5)}])
     assert json.dumps(sample) == '{"label": 7, "strokes": [[[0.5, 2], [3, 4]]], "time": 5}'
 
 
-def test_drawn_digits_are_digits_like_those_of_mnist():
+def test_drawn_digits_are_digits_like_those_of_mnist() -> None:
     digits = to_digits(SAMPLES, source="Ada's digits")
     assert digits.images.shape == (10, 1, 28, 28)
     assert digits.images.dtype == torch.uint8
@@ -56,17 +56,17 @@ def test_drawn_digits_are_digits_like_those_of_mnist():
     assert to_digits(SAMPLES).source == "my digits"
 
 
-def test_bytes_lose_less_than_half_a_level_of_grey():
+def test_bytes_lose_less_than_half_a_level_of_grey() -> None:
     images = to_dataset(SAMPLES).tensors[0]
     assert (to_float(to_digits(SAMPLES).images) - images).abs().max() <= 0.501 / 255
 
 
-def test_whatever_takes_digits_takes_drawn_ones():
+def test_whatever_takes_digits_takes_drawn_ones() -> None:
     result = evaluate(course_network((2, 2, 2)).eval(), to_digits(SAMPLES), "cpu")
     assert len(result.labels) == 10
 
 
-def test_what_is_written_can_be_read_again_or_is_not_written(tmp_path):
+def test_what_is_written_can_be_read_again_or_is_not_written(tmp_path) -> None:
     stroke = [[0.125, 0.5]] * 2000
     most = MOST_BYTES // len(write_samples([{"label": 1, "strokes": [stroke] * 10, "time": 5}]))
     samples = [{"label": 1, "strokes": [stroke] * 10, "time": 5}] * (most + 1)
@@ -77,6 +77,6 @@ def test_what_is_written_can_be_read_again_or_is_not_written(tmp_path):
         write_samples(samples)
 
 
-def test_no_digits_are_an_error():
+def test_no_digits_are_an_error() -> None:
     with pytest.raises(SamplesError, match="no digit is saved yet"):
         to_digits([])

@@ -36,7 +36,7 @@ def test_every_requirement_has_a_tested_version() -> None:
 
 
 def test_what_is_pinned_is_what_some_system_needs() -> None:
-    """Of what is not pinned pip takes the newest, which nobody has tried."""
+    """If a version is not pinned, pip takes the newest, which is untested."""
     environments = (system.environment(python) for system in SYSTEMS for python in PYTHONS)
     wanted = (needed(environment, "test") for environment in environments)
     assert set().union(*wanted) == pinned().keys()

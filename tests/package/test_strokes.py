@@ -20,18 +20,18 @@ digits = pytest.mark.parametrize("strokes", DIGITS.values(), ids=DIGITS.keys())
 quickly = settings(max_examples=50, deadline=None)
 
 
-def moved(strokes, scale: float, x: float, y: float):
+def moved(strokes, scale: float, x: float, y: float) -> list[np.ndarray]:
     return [np.array(stroke) * scale + (x, y) for stroke in strokes]
 
 
 @pytest.mark.parametrize("nothing", [[], [[]], [[], []]])
-def test_an_empty_drawing_is_an_empty_picture(nothing):
+def test_an_empty_drawing_is_an_empty_picture(nothing) -> None:
     assert not preprocess(nothing).any()
 
 
 @quickly
 @given(drawings)
-def test_a_picture_is_28_by_28_floats_from_0_to_1_with_some_full_ink(strokes):
+def test_a_picture_is_28_by_28_floats_from_0_to_1_with_some_full_ink(strokes) -> None:
     image = preprocess(strokes)
     assert image.shape == (SIZE, SIZE)
     assert image.dtype == np.float32
@@ -41,7 +41,7 @@ def test_a_picture_is_28_by_28_floats_from_0_to_1_with_some_full_ink(strokes):
 
 @quickly
 @given(drawings, st.floats(0.01, 100), coordinates, coordinates)
-def test_place_and_size_of_a_drawing_make_no_difference(strokes, scale, x, y):
+def test_place_and_size_of_a_drawing_make_no_difference(strokes, scale, x, y) -> None:
     sides = np.ptp(np.concatenate(strokes), axis=0)
     if 0 < max(sides) < 1:
         return  # so small that moving it rounds it away
@@ -56,19 +56,19 @@ any_drawings = st.lists(st.lists(any_points, min_size=1, max_size=3), min_size=1
 
 @settings(max_examples=300, deadline=None)
 @given(any_drawings)
-def test_whatever_numbers_a_drawing_has_its_picture_has_ink_and_no_nan(strokes):
+def test_whatever_numbers_a_drawing_has_its_picture_has_ink_and_no_nan(strokes) -> None:
     image = preprocess(strokes)
     assert np.isfinite(image).all()
     assert image.min() == 0 and image.max() == 1
 
 
 @pytest.mark.parametrize("tiny", [5e-324, 1e-310, 1e-301])
-def test_a_drawing_whose_shape_is_lost_in_rounding_is_a_dot(tiny):
+def test_a_drawing_whose_shape_is_lost_in_rounding_is_a_dot(tiny) -> None:
     np.testing.assert_array_equal(draw([[[0, 0], [tiny, 0]]]), draw([[[3, 4]]]))
 
 
 @digits
-def test_a_digit_fills_the_box_and_its_mass_lies_where_that_of_mnist_does(strokes):
+def test_a_digit_fills_the_box_and_its_mass_lies_where_that_of_mnist_does(strokes) -> None:
     image = draw(strokes)
     rows, columns = np.nonzero(image > 0.5)
     assert max(np.ptp(rows), np.ptp(columns)) + 1 in (BOX - 2, BOX - 1, BOX)
@@ -76,19 +76,19 @@ def test_a_digit_fills_the_box_and_its_mass_lies_where_that_of_mnist_does(stroke
 
 
 @digits
-def test_the_pen_is_as_wide_on_a_large_drawing_as_on_a_small_one(strokes):
+def test_the_pen_is_as_wide_on_a_large_drawing_as_on_a_small_one(strokes) -> None:
     small, large = draw(moved(strokes, 0.02, 0, 0)), draw(moved(strokes, 50, 0, 0))
     assert small.sum() == pytest.approx(large.sum())
 
 
-def test_a_dot_is_a_round_spot_in_the_middle():
+def test_a_dot_is_a_round_spot_in_the_middle() -> None:
     image = draw([[[3.0, 4.0]]])
     np.testing.assert_allclose(image, image.T)
     assert np.count_nonzero(image) <= 16
     np.testing.assert_allclose(centre_of_mass(image), CENTRE)
 
 
-def test_the_order_of_strokes_and_their_direction_make_no_difference():
+def test_the_order_of_strokes_and_their_direction_make_no_difference() -> None:
     strokes = DIGITS[4]
     other = [stroke[::-1] for stroke in strokes[::-1]]
     np.testing.assert_allclose(draw(other), draw(strokes), atol=1e-12)
@@ -106,13 +106,13 @@ def test_the_order_of_strokes_and_their_direction_make_no_difference():
         ([[1, 2e6]], "finite and at most 1e"),
     ],
 )
-def test_what_is_not_a_stroke_is_refused_with_the_reason(stroke, reason):
+def test_what_is_not_a_stroke_is_refused_with_the_reason(stroke, reason) -> None:
     with pytest.raises(ValueError, match=reason):
         preprocess([stroke])
 
 
 @pytest.mark.mnist
-def test_pen_strokes_look_like_mnist():
+def test_pen_strokes_look_like_mnist() -> None:
     """The share of ink, and where it lies, are those of MNIST's own digits."""
     folder = Path(os.environ.get("MNIST_COURSE_DATA", ""))
     pen = folder / "pendigits" / "train.jsonl"

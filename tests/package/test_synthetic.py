@@ -14,27 +14,27 @@ writers = pytest.mark.parametrize("writer", [0, 4, 28, 1000])
 
 
 @writers
-def test_the_same_writer_writes_the_same(writer):
+def test_the_same_writer_writes_the_same(writer) -> None:
     assert handwriting(writer, 20) == handwriting(writer, 20)
 
 
 @writers
-def test_to_write_more_leaves_the_first_digits_as_they_were(writer):
+def test_to_write_more_leaves_the_first_digits_as_they_were(writer) -> None:
     assert handwriting(writer, 25)[:12] == handwriting(writer, 12)
 
 
 @writers
-def test_the_ten_digits_come_in_turn(writer):
+def test_the_ten_digits_come_in_turn(writer) -> None:
     assert [digit["label"] for digit in handwriting(writer, 23)] == [n % 10 for n in range(23)]
 
 
-def test_as_many_are_written_as_were_asked_for():
+def test_as_many_are_written_as_were_asked_for() -> None:
     assert [len(handwriting(0, count)) for count in (0, 1, 10)] == [0, 1, 10]
     assert len(handwriting(0)) == 30
 
 
 @writers
-def test_what_is_written_can_be_saved_and_read_again(writer, tmp_path):
+def test_what_is_written_can_be_saved_and_read_again(writer, tmp_path) -> None:
     digits = handwriting(writer, 20)
     assert check_samples(digits) == digits
     path = tmp_path / "my-digits.json"
@@ -44,7 +44,7 @@ def test_what_is_written_can_be_saved_and_read_again(writer, tmp_path):
 
 
 @writers
-def test_a_digit_is_about_a_hundred_units_high_in_whole_tenths(writer):
+def test_a_digit_is_about_a_hundred_units_high_in_whole_tenths(writer) -> None:
     for digit in handwriting(writer, 30):
         points = np.concatenate([np.array(stroke) for stroke in digit["strokes"]])
         assert 50 < np.ptp(points[:, 1]) < 170
@@ -52,18 +52,18 @@ def test_a_digit_is_about_a_hundred_units_high_in_whole_tenths(writer):
 
 
 @writers
-def test_no_two_digits_of_a_writer_are_equal(writer):
+def test_no_two_digits_of_a_writer_are_equal(writer) -> None:
     strokes = [json.dumps(digit["strokes"]) for digit in handwriting(writer, 60)]
     assert len(set(strokes)) == 60
 
 
-def shape(digit):
+def shape(digit) -> tuple[int, ...]:
     """How many strokes with how many points: the same form has the same."""
     return tuple(len(stroke) for stroke in digit["strokes"])
 
 
 @pytest.mark.parametrize("label", range(10))
-def test_a_writer_keeps_to_one_form_and_the_writers_have_all_of_them(label):
+def test_a_writer_keeps_to_one_form_and_the_writers_have_all_of_them(label) -> None:
     found = set()
     for writer in range(40):
         shapes = {shape(digit) for digit in handwriting(writer, 20) if digit["label"] == label}
@@ -73,12 +73,12 @@ def test_a_writer_keeps_to_one_form_and_the_writers_have_all_of_them(label):
 
 
 @pytest.mark.parametrize("label", FORMS)
-def test_the_forms_of_a_digit_are_different_pictures(label):
+def test_the_forms_of_a_digit_are_different_pictures(label) -> None:
     for one, other in itertools.combinations([preprocess(form) for form in FORMS[label]], 2):
         assert np.abs(one - other).sum() > 10  # of about a hundred pixels of ink
 
 
-def test_two_writers_differ_more_than_two_digits_of_one():
+def test_two_writers_differ_more_than_two_digits_of_one() -> None:
     """In the mean over digits: hands are told apart by slant, width and forms."""
     pages = [
         np.stack([preprocess(digit["strokes"]) for digit in handwriting(writer, 20)])

@@ -65,7 +65,7 @@ def fit(model: nn.Module, recipe: train.Recipe = SMALL, **options) -> train.Hist
 # --- learning ---------------------------------------------------------------------------------
 
 
-def test_it_learns():
+def test_it_learns() -> None:
     recipe = replace(SMALL, augmentation=None, epochs=8)
     model = recipe.build()
     before = evaluate(model, digits(64, seed=1), "cpu").accuracy
@@ -76,20 +76,20 @@ def test_it_learns():
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
-def test_every_optimizer_and_schedule_learns(optimizer):
+def test_every_optimizer_and_schedule_learns(optimizer) -> None:
     for schedule in recipes.SCHEDULES:
         recipe = replace(SMALL, augmentation=None, optimizer=optimizer, schedule=schedule)
         history = fit(recipe.build(), recipe)
         assert history.rows[-1].training_loss < history.rows[0].training_loss
 
 
-def test_the_first_loss_is_that_of_guessing():
+def test_the_first_loss_is_that_of_guessing() -> None:
     recipe = replace(train.RECIPES["fast"], epochs=0.01)
     history = fit(recipe.build(), recipe)
     assert history.losses[0] == pytest.approx(math.log(10), abs=0.1)
 
 
-def test_the_model_comes_back_in_eval_mode_and_where_it_was():
+def test_the_model_comes_back_in_eval_mode_and_where_it_was() -> None:
     model = SMALL.build()
     fit(model)
     assert not any(module.training for module in model.modules())
@@ -97,7 +97,7 @@ def test_the_model_comes_back_in_eval_mode_and_where_it_was():
     assert model.conv2.weight.is_contiguous()
 
 
-def test_frozen_weights_and_the_statistics_of_frozen_batch_norm_stay():
+def test_frozen_weights_and_the_statistics_of_frozen_batch_norm_stay() -> None:
     model = SMALL.build()
     for name, weights in model.named_parameters():
         weights.requires_grad_(name.startswith("linear"))
@@ -108,7 +108,7 @@ def test_frozen_weights_and_the_statistics_of_frozen_batch_norm_stay():
     assert_same(before, after)
 
 
-def test_the_learning_rate_rises_to_its_peak_and_falls():
+def test_the_learning_rate_rises_to_its_peak_and_falls() -> None:
     recipe = train.Recipe(learning_rate=1.0, schedule="triangular", warmup=0.25)
     rates = [recipe.learning_rate_at(step, 1000) for step in range(1000)]
     peak = rates.index(max(rates))
@@ -121,19 +121,19 @@ def test_the_learning_rate_rises_to_its_peak_and_falls():
 
 
 @pytest.mark.parametrize("schedule", recipes.SCHEDULES)
-def test_a_learning_rate_is_positive_in_a_training_of_any_length(schedule):
+def test_a_learning_rate_is_positive_in_a_training_of_any_length(schedule) -> None:
     recipe = train.Recipe(schedule=schedule, warmup=0.5)
     for steps in (1, 2, 3, 50):
         assert all(recipe.learning_rate_at(step, steps) > 0 for step in range(steps))
 
 
-def test_a_fraction_of_an_epoch_is_a_number_of_steps():
+def test_a_fraction_of_an_epoch_is_a_number_of_steps() -> None:
     history = fit(SMALL.build(), replace(SMALL, epochs=1.5))
     assert [row.step for row in history.rows] == [8, 12]
     assert [row.epoch for row in history.rows] == [1.0, 1.5]
 
 
-def test_every_digit_is_drawn_once_an_epoch():
+def test_every_digit_is_drawn_once_an_epoch() -> None:
     seen = []
 
     class Spy(nn.Module):
@@ -154,7 +154,7 @@ def test_every_digit_is_drawn_once_an_epoch():
     assert seen[:240] != seen[240:]
 
 
-def test_it_can_be_ended_after_an_epoch():
+def test_it_can_be_ended_after_an_epoch() -> None:
     seen = []
 
     def one_is_enough(model, history):
@@ -171,7 +171,7 @@ def test_it_can_be_ended_after_an_epoch():
 
 
 @pytest.mark.parametrize("build", [SMALL.build, WithDropout])
-def test_the_same_seed_gives_the_same_weights_to_the_last_bit(build):
+def test_the_same_seed_gives_the_same_weights_to_the_last_bit(build) -> None:
     torch.manual_seed(0)
     first = build()
     second = build()
@@ -183,14 +183,14 @@ def test_the_same_seed_gives_the_same_weights_to_the_last_bit(build):
     assert one.losses == two.losses
 
 
-def test_another_seed_gives_other_weights():
+def test_another_seed_gives_other_weights() -> None:
     first, second = SMALL.build(), SMALL.build()
     fit(first, seed=0)
     fit(second, seed=1)
     assert not torch.equal(first.conv1.weight, second.conv1.weight)
 
 
-def test_the_callers_random_numbers_are_left_alone():
+def test_the_callers_random_numbers_are_left_alone() -> None:
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
@@ -202,7 +202,7 @@ def test_the_callers_random_numbers_are_left_alone():
 
 
 @pytest.mark.parametrize("build", [SMALL.build, WithDropout])
-def test_resuming_continues_exactly(tmp_path, build):
+def test_resuming_continues_exactly(tmp_path, build) -> None:
     torch.manual_seed(0)
     whole = build()
     broken = build()
@@ -232,7 +232,7 @@ def interrupt_at(step: int) -> nn.Module:
     return Impatient()
 
 
-def test_ctrl_c_keeps_what_was_learned_and_resuming_from_it_is_exact(tmp_path):
+def test_ctrl_c_keeps_what_was_learned_and_resuming_from_it_is_exact(tmp_path) -> None:
     torch.manual_seed(0)
     whole, broken = WithDropout(), interrupt_at(step=13)
     broken.load_state_dict(whole.state_dict())
@@ -254,7 +254,7 @@ def test_ctrl_c_keeps_what_was_learned_and_resuming_from_it_is_exact(tmp_path):
     assert without_seconds(history) == without_seconds(expected)
 
 
-def test_a_finished_training_resumes_to_nothing_left_to_do(tmp_path):
+def test_a_finished_training_resumes_to_nothing_left_to_do(tmp_path) -> None:
     model = SMALL.build()
     history = fit(model, checkpoint_folder=tmp_path)
     again = SMALL.build(seed=5)
@@ -262,7 +262,7 @@ def test_a_finished_training_resumes_to_nothing_left_to_do(tmp_path):
     assert_same(weights_of(model), weights_of(again))
 
 
-def test_best_and_last_are_what_they_say(tmp_path):
+def test_best_and_last_are_what_they_say(tmp_path) -> None:
     kept = []
     model = SMALL.build()
     history = fit(
@@ -280,7 +280,7 @@ def test_best_and_last_are_what_they_say(tmp_path):
     assert_same(weights_of(checkpoints.load_network(tmp_path / "last.safetensors")), kept[-1])
 
 
-def test_resuming_something_else_is_refused(tmp_path):
+def test_resuming_something_else_is_refused(tmp_path) -> None:
     fit(SMALL.build(), checkpoint_folder=tmp_path)
     for change in ({"recipe": replace(SMALL, epochs=4)}, {"seed": 1}):
         with pytest.raises(checkpoints.CheckpointError, match="another training"):
@@ -289,7 +289,7 @@ def test_resuming_something_else_is_refused(tmp_path):
         fit(WithDropout(), checkpoint_folder=tmp_path, resume=True)
 
 
-def test_what_is_refused_leaves_the_model_as_it_was(tmp_path):
+def test_what_is_refused_leaves_the_model_as_it_was(tmp_path) -> None:
     fit(SMALL.build(), checkpoint_folder=tmp_path)
     wider = replace(SMALL, channels=(8, 12, 20)).build(seed=1)
     frozen = SMALL.build(seed=1)
@@ -301,7 +301,7 @@ def test_what_is_refused_leaves_the_model_as_it_was(tmp_path):
         assert_same(before, weights_of(model))
 
 
-def test_files_that_a_kill_left_behind_are_written_when_it_is_resumed(tmp_path):
+def test_files_that_a_kill_left_behind_are_written_when_it_is_resumed(tmp_path) -> None:
     model = SMALL.build()
     fit(model, checkpoint_folder=tmp_path)
     first = tmp_path / "last.safetensors", tmp_path / "best.safetensors"
@@ -318,7 +318,7 @@ class Noise:
         return images + 0.01 * torch.rand(images.shape, generator=generator)
 
 
-def test_an_augmentation_of_ones_own_can_be_resumed(tmp_path):
+def test_an_augmentation_of_ones_own_can_be_resumed(tmp_path) -> None:
     recipe = replace(SMALL, augmentation=Noise())
     fit(recipe.build(), recipe, checkpoint_folder=tmp_path, after_epoch=lambda *_: True)
     again = replace(SMALL, augmentation=Noise())
@@ -327,7 +327,7 @@ def test_an_augmentation_of_ones_own_can_be_resumed(tmp_path):
     assert len(history.losses) == 24
 
 
-def test_a_step_that_is_resumed_keeps_the_settings_of_its_own_device(tmp_path, monkeypatch):
+def test_a_step_that_is_resumed_keeps_the_settings_of_its_own_device(tmp_path, monkeypatch) -> None:
     """As with a step that is recorded: its rate is a tensor, which must stay one."""
     fit(SMALL.build(), checkpoint_folder=tmp_path, after_epoch=lambda *_: True)
     rates = []
@@ -345,14 +345,14 @@ def test_a_step_that_is_resumed_keeps_the_settings_of_its_own_device(tmp_path, m
     assert all(isinstance(group["lr"], torch.Tensor) for group in rates[0].param_groups)
 
 
-def test_another_network_of_the_same_shapes_is_not_named_in_its_file(tmp_path):
+def test_another_network_of_the_same_shapes_is_not_named_in_its_file(tmp_path) -> None:
     model = SMALL.build()
     model.gelu1 = nn.Sigmoid()
     fit(model, checkpoint_folder=tmp_path)
     assert "network" not in checkpoints.read_weights(tmp_path / "last.safetensors")[1]
 
 
-def test_resuming_without_a_file_or_with_a_damaged_one_says_what_to_do(tmp_path):
+def test_resuming_without_a_file_or_with_a_damaged_one_says_what_to_do(tmp_path) -> None:
     with pytest.raises(checkpoints.CheckpointError, match="nothing to resume"):
         fit(SMALL.build(), checkpoint_folder=tmp_path, resume=True)
     with pytest.raises(ValueError, match="checkpoint_folder"):
@@ -362,7 +362,7 @@ def test_resuming_without_a_file_or_with_a_damaged_one_says_what_to_do(tmp_path)
         fit(SMALL.build(), checkpoint_folder=tmp_path, resume=True)
 
 
-def test_a_checkpoint_runs_no_code(tmp_path):
+def test_a_checkpoint_runs_no_code(tmp_path) -> None:
     class Trap:
         def __reduce__(self):
             return os.mkdir, (str(tmp_path / "trapped"),)
@@ -374,7 +374,7 @@ def test_a_checkpoint_runs_no_code(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["last.safetensors", "last.pt"])
-def test_a_full_disk_leaves_the_old_file_and_no_half_one(tmp_path, monkeypatch, name):
+def test_a_full_disk_leaves_the_old_file_and_no_half_one(tmp_path, monkeypatch, name) -> None:
     model = SMALL.build()
     fit(model, checkpoint_folder=tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -397,7 +397,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_half_one(tmp_path, monkeypatch, 
 # --- what goes wrong --------------------------------------------------------------------------
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_cause(tmp_path):
+def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_cause(tmp_path) -> None:
     recipe = replace(SMALL, optimizer="sgd", learning_rate=1e30, schedule="constant", warmup=0)
     model = recipe.build()
     with pytest.raises(train.DivergedError, match=r"at step \d+ of 24 .*learning rate was 1e\+30"):
@@ -406,7 +406,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_cause(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_divergence_late_in_training_keeps_the_last_good_state():
+def test_divergence_late_in_training_keeps_the_last_good_state() -> None:
     class Brittle(WithDropout):
         calls = 0
 
@@ -421,7 +421,7 @@ def test_divergence_late_in_training_keeps_the_last_good_state():
     assert not torch.equal(model[2].weight, Brittle()[2].weight)
 
 
-def test_an_infinite_weight_before_training_is_named():
+def test_an_infinite_weight_before_training_is_named() -> None:
     model = SMALL.build()
     model.conv1.weight.data[0, 0, 0, 0] = math.inf
     with pytest.raises(ValueError, match="not all finite before training"):
@@ -440,7 +440,7 @@ def test_an_infinite_weight_before_training_is_named():
         ({"images": torch.zeros(32, 28, 28).byte()}, "expected training images as uint8"),
     ],
 )
-def test_wrong_data_is_named(change, message):
+def test_wrong_data_is_named(change, message) -> None:
     model = SMALL.build()
     before = weights_of(model)
     with pytest.raises(ValueError, match=message):
@@ -448,14 +448,14 @@ def test_wrong_data_is_named(change, message):
     assert_same(before, weights_of(model))
 
 
-def test_empty_data_is_named():
+def test_empty_data_is_named() -> None:
     with pytest.raises(ValueError, match="training data are empty"):
         train.fit(SMALL.build(), digits(0), None, SMALL, device="cpu")
     with pytest.raises(ValueError, match="validation data are empty"):
         train.fit(SMALL.build(), digits(32), digits(0), SMALL, device="cpu")
 
 
-def test_a_batch_of_one_with_batch_norm_is_named():
+def test_a_batch_of_one_with_batch_norm_is_named() -> None:
     with pytest.raises(ValueError, match="batch norm"):
         fit(SMALL.build(), replace(SMALL, batch_size=1))
     with pytest.raises(ValueError, match="batch norm"):
@@ -464,7 +464,7 @@ def test_a_batch_of_one_with_batch_norm_is_named():
 
 
 @pytest.mark.parametrize("outputs", [5, 12])
-def test_a_network_without_ten_outputs_is_named_before_anything_has_changed(outputs):
+def test_a_network_without_ten_outputs_is_named_before_anything_has_changed(outputs) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, outputs), nn.BatchNorm1d(outputs))
     before = weights_of(model)
     with pytest.raises(ValueError, match=rf"expected logits of shape \(32, 10\).*{outputs}"):
@@ -472,7 +472,7 @@ def test_a_network_without_ten_outputs_is_named_before_anything_has_changed(outp
     assert_same(before, weights_of(model))
 
 
-def test_without_validation_a_network_needs_no_more_outputs_than_there_are_labels():
+def test_without_validation_a_network_needs_no_more_outputs_than_there_are_labels() -> None:
     pool = digits(256)
     parity = data.Digits(pool.images, pool.labels % 2, pool.source)
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, 2))
@@ -482,7 +482,7 @@ def test_without_validation_a_network_needs_no_more_outputs_than_there_are_label
         train.fit(model, pool, None, SMALL, progress=False, device="cpu")
 
 
-def test_after_an_error_the_model_is_in_eval_mode_and_the_step_is_one_of_the_training():
+def test_after_an_error_the_model_is_in_eval_mode_and_the_step_is_one_of_the_training() -> None:
     class Loud(WithDropout):
         def forward(self, x):
             return 1000 * super().forward(x)
@@ -494,11 +494,11 @@ def test_after_an_error_the_model_is_in_eval_mode_and_the_step_is_one_of_the_tra
     assert not model.training
 
 
-def test_a_training_that_is_ended_after_its_last_step_was_not_stopped():
+def test_a_training_that_is_ended_after_its_last_step_was_not_stopped() -> None:
     assert not fit(WithDropout(), after_epoch=lambda _, history: len(history.rows) == 3).stopped
 
 
-def test_a_seed_may_be_the_time_in_nanoseconds():
+def test_a_seed_may_be_the_time_in_nanoseconds() -> None:
     one, two = WithDropout(), WithDropout()
     two.load_state_dict(one.state_dict())
     for model in (one, two):
@@ -506,7 +506,7 @@ def test_a_seed_may_be_the_time_in_nanoseconds():
     assert_same(weights_of(one), weights_of(two))
 
 
-def test_evaluating_leaves_the_weights_of_a_training_where_they_are():
+def test_evaluating_leaves_the_weights_of_a_training_where_they_are() -> None:
     """Also where only one channel comes in, so that both layouts are contiguous."""
     model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(5408, 10))
     places = []
@@ -521,13 +521,13 @@ def test_evaluating_leaves_the_weights_of_a_training_where_they_are():
     assert len(set(places)) == 1
 
 
-def test_less_data_than_a_batch_is_one_batch():
+def test_less_data_than_a_batch_is_one_batch() -> None:
     history = train.fit(SMALL.build(), digits(10), None, SMALL, device="cpu", progress=False)
     assert len(history.losses) == 3
     assert math.isnan(history.rows[-1].validation_accuracy)
 
 
-def test_an_unknown_recipe_names_the_known_ones():
+def test_an_unknown_recipe_names_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"'slow'; .*sprint, fast, standard"):
         recipes.get_recipe("slow")
 
@@ -544,12 +544,12 @@ def test_an_unknown_recipe_names_the_known_ones():
         {"label_smoothing": 1.5},
     ],
 )
-def test_a_recipe_that_cannot_work_is_refused(wrong):
+def test_a_recipe_that_cannot_work_is_refused(wrong) -> None:
     with pytest.raises(ValueError, match=r"unknown|must be positive|must be 0 to 1"):
         train.Recipe(**wrong)
 
 
-def test_a_recipe_of_an_unknown_network_is_refused():
+def test_a_recipe_of_an_unknown_network_is_refused() -> None:
     with pytest.raises(ValueError, match="no network 'resnet'"):
         train.Recipe(network="resnet").build()
 
@@ -557,7 +557,7 @@ def test_a_recipe_of_an_unknown_network_is_refused():
 # --- devices ----------------------------------------------------------------------------------
 
 
-def test_a_device_that_is_not_there_is_named(monkeypatch):
+def test_a_device_that_is_not_there_is_named(monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert devices.choose_device("auto") == devices.choose_device(None) == torch.device("cpu")
@@ -570,7 +570,9 @@ def test_a_device_that_is_not_there_is_named(monkeypatch):
 
 
 @pytest.mark.parametrize("fast", [True, False])
-def test_training_is_in_float32_on_any_processor_unless_it_is_asked_for_more(fast, monkeypatch):
+def test_training_is_in_float32_on_any_cpu_unless_mixed_precision_is_asked_for(
+    fast, monkeypatch
+) -> None:
     plain, auto = SMALL.build(), SMALL.build()
     fit(plain)
     monkeypatch.setattr("mnist_course.train.has_fast_bfloat16", lambda device: fast)
@@ -581,7 +583,7 @@ def test_training_is_in_float32_on_any_processor_unless_it_is_asked_for_more(fas
     assert same(weights_of(plain), weights_of(auto)) is not fast
 
 
-def test_mixed_precision_on_a_slow_machine_is_done_with_a_warning(monkeypatch):
+def test_mixed_precision_on_a_slow_machine_is_done_with_a_warning(monkeypatch) -> None:
     monkeypatch.setattr("mnist_course.train.has_fast_bfloat16", lambda device: False)
     plain, wished = SMALL.build(), SMALL.build()
     fit(plain)
@@ -590,7 +592,7 @@ def test_mixed_precision_on_a_slow_machine_is_done_with_a_warning(monkeypatch):
     assert not same(weights_of(plain), weights_of(wished))
 
 
-def test_mixed_precision_trains_float32_weights(monkeypatch):
+def test_mixed_precision_trains_float32_weights(monkeypatch) -> None:
     monkeypatch.setattr("mnist_course.train.has_fast_bfloat16", lambda device: True)
     recipe = replace(SMALL, augmentation=None, epochs=8)
     model = recipe.build()
@@ -599,7 +601,7 @@ def test_mixed_precision_trains_float32_weights(monkeypatch):
     assert history.rows[-1].validation_accuracy > 0.9
 
 
-def test_a_cuda_graph_falls_back_and_says_so():
+def test_a_cuda_graph_falls_back_and_says_so() -> None:
     plain, wished = SMALL.build(), SMALL.build()
     fit(plain)
     with pytest.warns(UserWarning, match="CUDA graphs are for NVIDIA GPUs"):
@@ -610,7 +612,7 @@ def test_a_cuda_graph_falls_back_and_says_so():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
-def test_a_recorded_step_does_what_a_step_does():
+def test_a_recorded_step_does_what_a_step_does() -> None:
     plain, recorded = SMALL.build(), SMALL.build()
     one = fit(plain, device="cuda", mixed_precision=False)
     two = fit(recorded, device="cuda", mixed_precision=False, cuda_graph=True)
@@ -618,7 +620,7 @@ def test_a_recorded_step_does_what_a_step_does():
     assert two.losses[-1] < two.losses[0]
 
 
-def test_too_little_memory_says_which_batch_size_to_try():
+def test_too_little_memory_says_which_batch_size_to_try() -> None:
     class Hungry(WithDropout):
         def forward(self, x):
             torch.empty(1 << 60)  # more than any machine has
@@ -628,7 +630,7 @@ def test_too_little_memory_says_which_batch_size_to_try():
         fit(Hungry())
 
 
-def test_other_errors_of_a_network_stay_what_they_are():
+def test_other_errors_of_a_network_stay_what_they_are() -> None:
     class Broken(WithDropout):
         def forward(self, x):
             return super().forward(x[:, :, :5])
@@ -637,7 +639,7 @@ def test_other_errors_of_a_network_stay_what_they_are():
         fit(Broken())
 
 
-def test_channels_last_moves_no_number_and_reaches_the_pooling():
+def test_channels_last_moves_no_number_and_reaches_the_pooling() -> None:
     model = SMALL.build()
     images = torch.rand(4, 1, 28, 28)
     before = model.eval()(images)
@@ -652,7 +654,7 @@ def test_channels_last_moves_no_number_and_reaches_the_pooling():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
-def test_a_gpu_learns_too_and_the_model_comes_back():
+def test_a_gpu_learns_too_and_the_model_comes_back() -> None:
     recipe = replace(SMALL, augmentation=None, epochs=8)
     model = recipe.build()
     history = fit(model, recipe, device="cuda")
@@ -664,7 +666,7 @@ def test_a_gpu_learns_too_and_the_model_comes_back():
 # --- the history ------------------------------------------------------------------------------
 
 
-def test_the_history_is_a_table():
+def test_the_history_is_a_table() -> None:
     history = fit(SMALL.build())
     table = history.table()
     assert list(table.index) == [1, 2, 3]
@@ -679,7 +681,7 @@ def test_the_history_is_a_table():
     assert first.seconds < second.seconds
 
 
-def test_a_first_training_loads_no_more_than_it_needs():
+def test_a_first_training_loads_no_more_than_it_needs() -> None:
     code = """if True:
         import sys, torch
         from mnist_course import data, train
@@ -703,7 +705,7 @@ def test_a_first_training_loads_no_more_than_it_needs():
         ("sgd", partial(torch.optim.SGD, momentum=0.8, weight_decay=0.1, nesterov=True)),
     ],
 )
-def test_the_optimisers_are_those_of_pytorch(name, build):
+def test_the_optimisers_are_those_of_pytorch(name, build) -> None:
     recipe = train.Recipe(
         optimizer=name, betas=(0.8, 0.9), weight_decay=0.0 if name == "adam" else 0.1
     )
@@ -721,7 +723,7 @@ def test_the_optimisers_are_those_of_pytorch(name, build):
 
 
 @pytest.mark.parametrize("name", train.RECIPES)
-def test_every_recipe_trains_the_network_that_it_names(name):
+def test_every_recipe_trains_the_network_that_it_names(name) -> None:
     recipe = replace(train.RECIPES[name], epochs=3, batch_size=50)
     model = recipe.build(seed=1)
     history = train.fit(model, digits(100), None, recipe, device="cpu", progress=False)
@@ -737,7 +739,7 @@ def test_every_recipe_trains_the_network_that_it_names(name):
 @pytest.mark.mnist
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "least"), [("sprint", 0.987), ("fast", 0.99)])
-def test_the_quick_recipes_read_99_percent(name, least):
+def test_the_quick_recipes_read_99_percent(name, least) -> None:
     recipe = train.RECIPES[name]  # a single seed may lie a little below the mean
     training, _ = data.load("train").split()
     model = recipe.build(seed=0)
@@ -746,7 +748,9 @@ def test_the_quick_recipes_read_99_percent(name, least):
 
 
 @pytest.mark.parametrize(("threads", "warnings_wanted"), [(2, 1), (1, 0)])
-def test_steps_that_become_much_slower_are_named_once(threads, warnings_wanted, monkeypatch):
+def test_steps_that_become_much_slower_are_named_once(
+    threads, warnings_wanted, monkeypatch
+) -> None:
     steps, clock = itertools.count(), itertools.count()
 
     def counted(images, generator):

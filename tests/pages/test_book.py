@@ -138,9 +138,9 @@ class Visit:
     barriers: list[dict[str, str]] = field(default_factory=list)
 
 
-def opened(browser, inside: str, **options):
+def opened(browser, inside: str, **options) -> tuple:
     """A tab for which there is no network but ``inside``, and the visit that it writes on."""
-    # A proxy that nobody answers, rather than a route for every request: that would turn off the
+    # A proxy that does not answer, rather than a route for every request: that would turn off the
     # browser's cache, and each page would compile MathJax again.
     context = browser.new_context(
         viewport=WIDE, proxy={"server": "http://127.0.0.1:9", "bypass": "127.0.0.1"}, **options

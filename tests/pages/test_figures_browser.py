@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
 from torch.nn import functional as F
 
 from mnist_course import figures
@@ -76,7 +76,7 @@ def open_page(browser, site: Path) -> Open:
     return opened
 
 
-def output_of(page, number: int = 0):
+def output_of(page, number: int = 0) -> Locator:
     """The output picture of a playground, where the pixel is chosen."""
     return page.locator(".cl-kernel-playground").nth(number).get_by_role("application")
 

@@ -18,11 +18,13 @@ def packages() -> dict[str, Path]:
     return packages
 
 
-def test_it_is_formatted_and_its_types_fit(packages):
+def test_it_is_formatted_and_its_types_fit(packages) -> None:
     assert javascript.problems(packages) == ""
 
 
-def test_what_is_not_formatted_and_what_does_not_fit_is_said_and_formatted(packages, tmp_path):
+def test_what_is_not_formatted_and_what_does_not_fit_is_said_and_formatted(
+    packages, tmp_path
+) -> None:
     module = tmp_path / "module.js"
     module.write_text(
         "/** @param {number} n */\nexport const twice = n=>2*n\ntwice('a')\n", encoding="utf-8"
@@ -37,13 +39,13 @@ def test_what_is_not_formatted_and_what_does_not_fit_is_said_and_formatted(packa
     assert "Code style issues" not in said and "not assignable" in said
 
 
-def test_without_npm_nothing_is_checked_and_a_line_says_so(monkeypatch, capsys):
+def test_without_npm_nothing_is_checked_and_a_line_says_so(monkeypatch, capsys) -> None:
     monkeypatch.setattr(javascript.npm, "fetch", lambda *_: None)
     assert javascript.main([]) == 0
     assert "JavaScript was not checked" in capsys.readouterr().out
 
 
-def test_what_is_found_is_printed_and_the_command_fails(monkeypatch, capsys):
+def test_what_is_found_is_printed_and_the_command_fails(monkeypatch, capsys) -> None:
     monkeypatch.setattr(javascript, "fetch", lambda: {"prettier": Path()})
     monkeypatch.setattr(javascript, "problems", lambda *_, fix: f"wrong, fix={fix}\n")
     assert javascript.main(["--fix"]) == 1

@@ -7,6 +7,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
 
@@ -139,7 +140,7 @@ def test_links_of_an_e_book_lead_somewhere_in_it(documents) -> None:
 
 
 @pytest.fixture(scope="module")
-def printed(site: Path, tmp_path_factory: pytest.TempPathFactory):
+def printed(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The PDF, read; printing refuses what is wider than a sheet."""
     pypdf = pytest.importorskip("pypdf")
     if browsers.executable() is None:
@@ -147,7 +148,7 @@ def printed(site: Path, tmp_path_factory: pytest.TempPathFactory):
     if book.mathjax_package() is None:
         pytest.skip("MathJax could not be had from npm, so formulas need the network")
     target = tmp_path_factory.mktemp("pdf") / "book.pdf"
-    command = [sys.executable, "-m", "tools.pdf", "--site", str(site), "--output", str(target)]
+    command = [sys.executable, "-m", "tools.pdf", "--site", str(site), "--out", str(target)]
     result = subprocess.run(command, cwd=book.ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
     assert [path.name for path in target.parent.iterdir()] == [target.name]
@@ -313,7 +314,7 @@ def test_without_npm_formulas_stay_in_tex_and_the_command_says_so(
 ) -> None:
     target = small / "out" / "book.epub"
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(sys, "argv", ["epub", "--site", str(small), "--output", str(target)])
+    monkeypatch.setattr(sys, "argv", ["epub", "--site", str(small), "--out", str(target)])
     assert epub.main() == 0
     assert "Formulas stay in TeX" in capsys.readouterr().out
     with zipfile.ZipFile(target) as archive:
@@ -327,7 +328,7 @@ def test_a_formula_that_cannot_be_read_is_an_error_and_leaves_no_file(
         pytest.skip("no Node.js, or MathJax could not be had from npm")
     write_page(small, "notebooks/01-one", CHAPTER.format(tex=r"\nosuchthing", more=""))
     target = small / "out" / "book.epub"
-    monkeypatch.setattr(sys, "argv", ["epub", "--site", str(small), "--output", str(target)])
+    monkeypatch.setattr(sys, "argv", ["epub", "--site", str(small), "--out", str(target)])
     assert epub.main() == 1
     error = capsys.readouterr().err
     assert "nosuchthing" in error and len(error.splitlines()) == 1
@@ -336,7 +337,7 @@ def test_a_formula_that_cannot_be_read_is_an_error_and_leaves_no_file(
 
 def test_a_browser_that_is_missing_is_one_line_and_an_error(small, monkeypatch, capsys) -> None:
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(browsers, "MAC", small / "none")
+    monkeypatch.setattr(browsers, "PLACES", ())
     monkeypatch.setattr(sys, "argv", ["pdf", "--site", str(small)])
     assert pdf.main() == 1
     error = capsys.readouterr().err

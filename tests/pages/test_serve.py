@@ -5,6 +5,7 @@ import socket
 import struct
 import sys
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -12,7 +13,7 @@ from tools import book, serve
 
 
 @pytest.fixture
-def port(tmp_path, monkeypatch):
+def port(tmp_path, monkeypatch) -> Iterator[int]:
     """The port of a server of a book with one page."""
     (tmp_path / "index.html").write_text("the book", encoding="utf-8")
     monkeypatch.setattr(serve, "HTML", tmp_path)
@@ -27,7 +28,7 @@ def port(tmp_path, monkeypatch):
     [("/", 200), ("/no", 404), ("/%00", 400), ("/a%00/b?c", 400), ("/" + "x" * 5000, 404)],
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_every_address_has_an_answer(port, capfd, method, path, status):
+def test_every_address_has_an_answer(port, capfd, method, path, status) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     connection.request(method, path)
     assert connection.getresponse().status == status
@@ -35,7 +36,7 @@ def test_every_address_has_an_answer(port, capfd, method, path, status):
     assert capfd.readouterr().err == ""
 
 
-def test_a_browser_that_hangs_up_is_no_traceback(port, capfd):
+def test_a_browser_that_hangs_up_is_no_traceback(port, capfd) -> None:
     before = threading.active_count()
     for _ in range(20):
         client = socket.create_connection(("127.0.0.1", port))
@@ -56,14 +57,14 @@ def test_a_browser_that_hangs_up_is_no_traceback(port, capfd):
 @pytest.mark.parametrize("wrong", ["70000", "65536", "-1", "http", "", "1e3"])
 def test_a_port_that_is_none_is_refused_in_a_line_before_anything_is_built(
     monkeypatch, capsys, wrong
-):
+) -> None:
     monkeypatch.setattr(book, "build", lambda: pytest.fail("the book was built"))
     monkeypatch.setattr(sys, "argv", ["serve", "--build", f"--port={wrong}"])
     assert serve.main() == 2
     assert capsys.readouterr().err == f"expected a port from 0 to 65535, got {wrong!r}\n"
 
 
-def test_make_asks_for_the_port_before_it_builds():
+def test_make_asks_for_the_port_before_it_builds() -> None:
     recipe = (
         (book.ROOT / "Makefile")
         .read_text(encoding="utf-8")
@@ -73,13 +74,13 @@ def test_make_asks_for_the_port_before_it_builds():
     assert recipe.index("tools.serve --build --port $(PORT)") < recipe.index("tools.book")
 
 
-def test_a_book_that_cannot_be_built_is_not_served(monkeypatch):
+def test_a_book_that_cannot_be_built_is_not_served(monkeypatch) -> None:
     monkeypatch.setattr(book, "build", lambda: 3)
     monkeypatch.setattr(sys, "argv", ["serve", "--build"])
     assert serve.main() == 3
 
 
-def test_the_last_ports_are_ports(monkeypatch, tmp_path):
+def test_the_last_ports_are_ports(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(serve, "HTML", tmp_path)
     with serve.server(65_535) as first, serve.server(65_535) as second:
         assert second.server_port != first.server_port

@@ -1,0 +1,57 @@
+"""What a chapter prints depends on the processor no more than its tolerances say."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+
+from benchmarks import processors
+from mnist_course import measurements
+from tools import chapters
+from tools.outputs import ANYTHING
+
+MEASURED = measurements.load("processors")["chapters"]
+ANOTHER = "SSE4.1, bfloat16"
+
+
+def is_training(source: Path) -> bool:
+    """Whether a number of the chapter, timings aside, was seen to depend on the processor."""
+    return any(any(row["differences"].values()) for row in MEASURED[source.stem].values())
+
+
+def without_exercises(notebook: NotebookNode) -> NotebookNode:
+    """The notebook up to its exercises, whose checks bring their own small tensors."""
+    titles = [cell.source for cell in notebook.cells]
+    end = next(n for n, text in enumerate(titles) if text.startswith("## Exercises"))
+    return NotebookNode(notebook | {"cells": notebook.cells[:end]})
+
+
+@pytest.mark.parametrize("source", chapters.sources(), ids=lambda source: source.stem)
+def test_a_tolerance_is_what_was_measured_or_more(source: Path) -> None:
+    rows = MEASURED[source.stem]
+    notebook = nbformat.read(chapters.notebook_path(source), as_version=4)
+    for cell in notebook.cells:
+        tolerance, key = float(cell.metadata.get("tolerance", 0)), processors.key_of(cell)
+        if tolerance and ANYTHING not in cell.metadata.get("tags", []):
+            assert key in rows, f"run: python -m benchmarks.processors {source.stem}  ({cell.id})"
+        for processor, difference in rows.get(key, {"differences": {}})["differences"].items():
+            assert difference is not None, f"{cell.id} prints other words on {processor}"
+            assert difference <= tolerance, f"{cell.id} on {processor}"
+
+
+@pytest.mark.slow
+@pytest.mark.mnist
+@pytest.mark.parametrize(
+    "source", filter(is_training, chapters.sources()), ids=lambda source: source.stem
+)
+def test_a_chapter_that_trains_prints_the_same_on_another_processor(source: Path) -> None:
+    notebook = nbformat.read(chapters.notebook_path(source), as_version=4)
+    committed = without_exercises(notebook)
+    allowed = {
+        processors.key_of(cell): float(cell.metadata.get("tolerance", 0))
+        for cell in committed.cells
+    }
+    run = processors.fresh(without_exercises(chapters.read(source)), ANOTHER)
+    found = processors.differences(run, committed)
+    assert {key: value for key, value in found.items() if value > allowed[key]} == {}
