@@ -23,7 +23,7 @@ import torch
 
 from mnist_course import data, measurements, pretrained
 from mnist_course.digitpad import DigitPad
-from mnist_course.export import fold_batch_norm
+from mnist_course.export import fold_batch_norm, int8_steps
 from mnist_course.figures import bundle
 from mnist_course.strokes import preprocess
 from tools import page_script, page_weights
@@ -76,7 +76,9 @@ def accuracy(digits: list[dict[str, Any]]) -> dict[str, float]:
     rng = np.random.default_rng(SEED)
     network = fold_batch_norm(pretrained.load())
     for parameter in network.parameters():
-        parameter.data = parameter.data.half().float()  # the page's weights are float16
+        if parameter.dim() > 1:  # the page's weights are int8, its biases float32
+            steps = int8_steps(parameter.data)
+            parameter.data = (parameter.data / steps).round() * steps
     drawn = []
     for digit in digits:
         scale, place = rng.uniform(0.15, 0.56), rng.uniform(0, 120, 2)  # 500 units to 75 ... 280

@@ -4,7 +4,7 @@
 
 The pad's engine (``static/engine.js``) knows a dozen layers and runs them one after the other.
 :func:`page_weights` writes a network of the course for it: batch norms folded into the
-convolutions before them, dropout left out, weights as float16 or float32.
+convolutions before them, dropout left out, weights as int8, float16 or float32.
 
 The file: 8 bytes ``MNISTNET``; the length of the header and a CRC-32 of all that follows, 32 bits
 each, little-endian; the header as JSON; the tensors, which the header places by their offset.
@@ -41,7 +41,7 @@ VERSION = 1
 OPSET = 18
 """The version of ONNX's operators that :func:`to_onnx` uses, old enough to be widely read."""
 
-_STORED = {"float16": "<f2", "float32": "<f4"}
+_STORED = {"int8": "i1", "float16": "<f2", "float32": "<f4"}
 
 
 class UnsupportedLayerError(ValueError):
@@ -89,8 +89,22 @@ def fold_batch_norm(model: nn.Module) -> nn.Sequential:
     return folded.eval()
 
 
+def int8_steps(weight: Tensor) -> Tensor:
+    """The steps between the 255 values of a weight that is stored as int8.
+
+    Args:
+        weight: ``(O, …)``, one row for each output channel, not empty.
+
+    Returns:
+        ``(O, 1, …)``: for each channel its largest weight / 127, or 1 where all are zero.
+        ``(weight / steps).round()`` are whole numbers from −127 to 127.
+    """
+    steps = weight.abs().amax(tuple(range(1, weight.dim())), keepdim=True) / 127
+    return torch.where(steps == 0, torch.ones_like(steps), steps)
+
+
 def page_weights(
-    model: nn.Module, dtype: Literal["float16", "float32"] = "float16", name: str = ""
+    model: nn.Module, dtype: Literal["int8", "float16", "float32"] = "float16", name: str = ""
 ) -> bytes:
     """Write a network for the drawing pad.
 
@@ -98,7 +112,8 @@ def page_weights(
         model: a sequential network from pixels ``(N, 1, 28, 28)`` in [0, 1] to logits
             ``(N, 10)``. It is not changed.
         dtype: how weights are stored. Half precision halves the file and moves the logits by
-            about a thousandth of their size.
+            about a thousandth of their size. ``"int8"`` halves it again, with a step for each
+            output channel (:func:`int8_steps`); biases are then float32.
         name: what the pad calls the network.
 
     Returns:
@@ -115,14 +130,26 @@ def page_weights(
     layers: list[dict[str, Any]] = []
     blob = bytearray()
 
-    def store(tensor: Tensor) -> dict[str, Any]:
+    def put(tensor: Tensor, dtype: str) -> dict[str, Any]:
         with np.errstate(over="ignore"):
-            values = tensor.detach().numpy().astype(_STORED[dtype])
+            values = tensor.numpy().astype(_STORED[dtype])
         if not np.isfinite(values).all():
             raise ValueError(f"a weight is not a finite {dtype} number")
         place = {"dtype": dtype, "shape": list(tensor.shape), "offset": len(blob)}
         blob.extend(values.tobytes())
         return place
+
+    def store(tensor: Tensor) -> dict[str, Any]:
+        tensor = tensor.detach()
+        if dtype != "int8" or tensor.dim() == 1:  # a bias, a few numbers
+            return put(tensor, "float32" if dtype == "int8" else dtype)
+        if not tensor.isfinite().all():
+            raise ValueError("a weight is not a finite float32 number")
+        steps = int8_steps(tensor)
+        return {
+            **put((tensor / steps).round().clamp(-127, 127), dtype),
+            "steps": put(steps.flatten(), "float32"),
+        }
 
     folded = fold_batch_norm(model)
     for layer_name, layer in folded._modules.items():

@@ -1,7 +1,8 @@
 """Write ``course-weights.js``: the course's trained network, for the pads in the book.
 
 A page that was opened from a disk may load scripts but no other files, so the weights are a script:
-one string of base64, which ``mnist_course/static/kernel.js`` reads when a page has a pad. Beside
+one string of base64, which ``mnist_course/static/kernel.js`` reads when a page has a pad. They are
+int8: a quarter of the bytes, and as many digits are read correctly (``benchmarks/pad.py``). Beside
 them are a few digits by several writers, to try a network that was taught on the page.
 """
 
@@ -44,5 +45,5 @@ def write(outdir: Path) -> Path:
     """Write ``course-weights.js`` into a folder, which is made if need be, and return its path."""
     outdir.mkdir(parents=True, exist_ok=True)
     path = outdir / "course-weights.js"
-    path.write_text(script(page_weights(pretrained.load())), encoding="ascii")
+    path.write_text(script(page_weights(pretrained.load(), "int8")), encoding="ascii")
     return path

@@ -128,7 +128,7 @@ class Pad {
       shelf,
       drawing: () => this.sheet.strokes,
       clear: () => this.sheet.set([]),
-      restore: () => this.sheet.undo(),
+      restore: (strokes) => this.sheet.set(strokes),
     });
     this.mine = new MineView({
       shelf,

@@ -158,9 +158,10 @@ export class Sheet {
         this.act(pointers.land(event.pointerId, event.isPrimary, event.timeStamp), event);
     });
     on(element, "pointerdown", (/** @type {PointerEvent} */ event) => this.down(event));
-    on(element, "pointermove", (/** @type {PointerEvent} */ event) =>
-      this.act(pointers.move(this.touchOf(event)), event),
-    );
+    on(element, "pointermove", (/** @type {PointerEvent} */ event) => {
+      // On a sheet that was hidden in mid-stroke there are no places.
+      if (element.clientWidth) this.act(pointers.move(this.touchOf(event)), event);
+    });
     const up = (/** @type {PointerEvent} */ event) =>
       this.act(pointers.up(event.pointerId, event.timeStamp), event);
     on(globalThis, "pointerup", up);
@@ -169,6 +170,9 @@ export class Sheet {
       this.act(pointers.cancel(event.pointerId), event),
     );
     on(element, "contextmenu", (event) => event.preventDefault()); // a long press draws
+    // A stroke that is lifted in full swing is a fling to the browser, though nothing scrolls here, and
+    // a tap that follows would only stop it. A touch that is refused makes no gesture at all.
+    on(element, "touchstart", (event) => event.cancelable && event.preventDefault());
     on(element, "keydown", (event) => {
       if (pointers.active || !this.key(event)) return;
       event.preventDefault();
@@ -190,7 +194,8 @@ export class Sheet {
       x: event.clientX - left,
       y: event.clientY - top,
       time: event.timeStamp,
-      pressed: event.buttons > 0,
+      // A mouse says nothing of a button that is lifted while another is still down.
+      pressed: event.pointerType === "mouse" ? (event.buttons & 1) > 0 : event.buttons > 0,
       width,
       height,
     };

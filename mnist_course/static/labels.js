@@ -25,7 +25,7 @@ export class LabelsView {
    * @param {Shelf} options.shelf
    * @param {() => Stroke[]} options.drawing what is drawn
    * @param {() => void} options.clear starts anew
-   * @param {() => void} options.restore brings the drawing back that was cleared
+   * @param {(strokes: Stroke[]) => void} options.restore draws in place of what is there
    */
   constructor({ shelf, drawing, clear, restore }) {
     this.shelf = shelf;
@@ -79,6 +79,6 @@ export class LabelsView {
       (digits) => without(digits, [saved]),
       () => `Deleted ${named(saved.label)} again.`,
     );
-    this.restore();
+    this.restore(saved.strokes); // the reader may have gone on drawing meanwhile
   }
 }

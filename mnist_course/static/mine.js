@@ -72,6 +72,19 @@ function download(text, name) {
 }
 
 /**
+ * What is in a file, which may be gone since it was chosen.
+ *
+ * @param {File} file
+ */
+async function bytesOf(file) {
+  try {
+    return await file.arrayBuffer();
+  } catch {
+    throw new SamplesError("it cannot be opened");
+  }
+}
+
+/**
  * A button that asks first, and acts when it is pressed again soon.
  *
  * @param {string} text
@@ -182,7 +195,7 @@ export class MineView {
     if (!file) return;
     this.note.attempt("The file was not imported", async () => {
       if (file.size > MOST_BYTES) throw new SamplesError(`it is larger than ${SIZE_IN_WORDS}`);
-      const read = readSamples(decode(await file.arrayBuffer()));
+      const read = readSamples(decode(await bytesOf(file)));
       const before = this.shelf.get().length;
       this.note.change(
         (digits) => merged(digits, read),

@@ -167,7 +167,8 @@ class Path {
 
   /**
    * Whether this is a thumb that means to scroll: straight up or down, along the edge of the sheet or
-   * out of it.
+   * out of it. One that stays inside draws, because a one looks just so and a sheet is there to be drawn
+   * on; the page scrolls by its edges and from everywhere beside it.
    *
    * @param {number} width
    * @param {number} height

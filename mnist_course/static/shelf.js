@@ -11,12 +11,12 @@ import { VERSION, SamplesError, checkSample, writeSamples } from "./samples.js";
 
 const STORED = "mnist-course-digits";
 
-/** The text that is stored, if there is one, and storage is not blocked. */
+/** The text that is stored; null for none, undefined where storage is blocked. */
 function storedText() {
   try {
     return localStorage.getItem(STORED);
   } catch {
-    return null;
+    return undefined;
   }
 }
 
@@ -28,7 +28,7 @@ function storedText() {
  * @returns {Content}
  */
 function open(text) {
-  if (text === null) return { digits: [], aside: [], newer: false };
+  if (!text) return { digits: [], aside: [], newer: false };
   let content;
   try {
     content = JSON.parse(text);
@@ -42,6 +42,9 @@ function open(text) {
   /** @type {Sample[]} */
   const digits = [];
   const aside = Array.isArray(content.aside) ? [...content.aside] : [];
+  const { version, digits: _, ...others } = content;
+  if (Array.isArray(others.aside)) delete others.aside;
+  if (Object.keys(others).length) aside.push(others); // we wrote none of it
   for (const digit of content.digits) {
     try {
       digits.push(checkSample(digit));
@@ -86,7 +89,8 @@ export class BrowserShelf {
   watchers = new Set();
   /** Changes that could not be stored: they live as long as the page. @type {Edit[]} */
   pending = [];
-  text = storedText();
+  /** @type {string | null} */
+  text = storedText() ?? null;
   content = open(this.text);
 
   constructor() {
@@ -132,7 +136,7 @@ export class BrowserShelf {
   /** Read what is stored now. Returns whether it has changed. */
   look() {
     const text = storedText();
-    if (text === this.text) return false;
+    if (text === undefined || text === this.text) return false; // what we know is all there is to know
     this.text = text;
     this.content = open(text);
     return true;

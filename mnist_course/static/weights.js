@@ -1,6 +1,6 @@
 // The file of a network, as mnist_course/export.py writes it: 8 bytes "MNISTNET", the length of the
 // header and a CRC-32 of all that follows (both 32 bits, little-endian), the header as JSON, and the
-// tensors as float16 or float32. Whatever is in it is a stranger's until it has been checked.
+// tensors as float32, float16, or int8 with a step for each output channel. Whatever is in it is a stranger's until it has been checked.
 
 import { demandOf, prepare, size } from "./engine.js";
 import { outputSize } from "./numbers.js";
@@ -61,7 +61,7 @@ export function parseModel(bytes) {
  */
 function checkDemand(drafts, bytes) {
   const places = drafts.flatMap(({ tensors }) => Object.values(tensors));
-  const stored = places.reduce((sum, { count, width }) => sum + count * width, 0);
+  const stored = places.reduce((sum, { count, width, steps }) => sum + count * width + 4 * steps.count, 0);
   check(stored <= bytes, "its tensors together are larger than the file");
   const { convolutions, memory, work } = demandOf(drafts.map(({ layer }) => layer));
   check(convolutions <= 4 * MAX_VALUES, "its convolutions are too large");
@@ -252,25 +252,43 @@ function maps(input, name) {
 
 // ---------------------------------------------------------------- tensors
 
+/** How many bytes a number has. @type {Record<string, number>} */
+const WIDTHS = { int8: 1, float16: 2, float32: 4 };
+
 /**
- * Where the numbers of a tensor lie, how many they are, and how many bytes each has.
+ * Where the numbers of a tensor lie, how many they are, how many bytes each has; and where the steps
+ * lie by which whole numbers are multiplied, one for each output channel, if they are whole.
  *
- * @typedef {{offset: number, count: number, width: number}} Place
+ * @typedef {{offset: number, count: number, width: number}} Numbers
+ * @typedef {Numbers & {steps: Numbers}} Place
  */
 
 /**
- * @param {any} description {dtype, shape, offset}, as the header has it
+ * @param {any} description {dtype, shape, offset, steps}, as the header has it
  * @param {Shape} shape that it must have
  * @param {number} bytes that there are
  * @returns {Place}
  */
 function locate(description, shape, bytes) {
+  const place = locateNumbers(description, shape, bytes);
+  if (description.dtype !== "int8") return { ...place, steps: { offset: 0, count: 0, width: 4 } };
+  check(description.steps?.dtype === "float32", "the steps of whole numbers are missing");
+  return { ...place, steps: locateNumbers(description.steps, [shape[0]], bytes) };
+}
+
+/**
+ * @param {any} description
+ * @param {Shape} shape
+ * @param {number} bytes
+ * @returns {Numbers}
+ */
+function locateNumbers(description, shape, bytes) {
   const count = size(shape);
   check(count <= MAX_VALUES, "a tensor is too large");
   check(String(description?.shape) === String(shape), `a tensor of shape ${shape} is missing`);
   const { dtype, offset } = description;
-  check(dtype === "float16" || dtype === "float32", "a tensor is neither float16 nor float32");
-  const width = dtype === "float16" ? 2 : 4;
+  check(Object.hasOwn(WIDTHS, dtype), "a tensor is neither int8, float16 nor float32");
+  const width = WIDTHS[dtype];
   check(
     Number.isSafeInteger(offset) && offset >= 0 && offset + count * width <= bytes,
     "a tensor lies outside the file",
@@ -282,12 +300,29 @@ function locate(description, shape, bytes) {
  * @param {Place} place
  * @param {DataView} blob
  */
-function readTensor({ offset, count, width }, blob) {
-  const values = new Float32Array(count);
-  for (let i = 0, at = offset; i < count; i++, at += width) {
-    values[i] = width === 2 ? float16(blob.getUint16(at, true)) : blob.getFloat32(at, true);
-  }
+function readTensor(place, blob) {
+  const values = readNumbers(place, blob);
+  const { steps } = place;
+  const each = values.length / (steps.count || 1); // numbers that share a step
+  readNumbers(steps, blob).forEach((step, channel) => {
+    for (let i = channel * each; i < (channel + 1) * each; i++) values[i] *= step;
+  });
   check(values.every(Number.isFinite), "a weight is not a finite number");
+  return values;
+}
+
+/**
+ * @param {Numbers} numbers
+ * @param {DataView} blob
+ */
+function readNumbers({ offset, count, width }, blob) {
+  const read = [
+    (/** @type {number} */ at) => blob.getInt8(at),
+    (/** @type {number} */ at) => float16(blob.getUint16(at, true)),
+    (/** @type {number} */ at) => blob.getFloat32(at, true),
+  ][width >> 1];
+  const values = new Float32Array(count);
+  for (let i = 0; i < count; i++) values[i] = read(offset + i * width);
   return values;
 }
 

@@ -9,6 +9,8 @@ import zlib
 import onnx
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from mnist_course import __main__ as cli
@@ -18,6 +20,7 @@ from mnist_course.export import (
     OPSET,
     UnsupportedLayerError,
     fold_batch_norm,
+    int8_steps,
     page_weights,
     to_onnx,
 )
@@ -92,6 +95,40 @@ def test_half_precision_takes_half_the_bytes() -> None:
     assert sizes[1] - sizes[0] == 2 * weights
 
 
+def test_whole_numbers_and_a_step_for_each_channel_take_a_quarter_of_the_bytes() -> None:
+    model = course_network()
+    folded = fold_batch_norm(model)
+    weights = sum(value.numel() for value in folded.parameters() if value.dim() > 1)
+    channels = sum(len(value) for value in folded.parameters() if value.dim() > 1)
+    files = {dtype: page_weights(model, dtype) for dtype in ("int8", "float32")}
+    blobs = [len(file) - 16 - len(json.dumps(header_of(file), separators=(",", ":")))
+             for file in files.values()]  # fmt: skip
+    assert blobs[1] - blobs[0] == 3 * weights - 4 * channels
+
+
+@settings(max_examples=50)
+@given(st.integers(1, 5), st.integers(1, 9), st.integers(-45, 38), st.integers(0, 9999))
+def test_stored_as_int8_no_weight_moves_by_more_than_half_a_step(
+    rows, columns, power, seed
+) -> None:
+    values = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
+    weight = (values.double() * 10.0**power).float().nan_to_num(posinf=3e38, neginf=-3e38)
+    weight[0] = 0
+    steps = int8_steps(weight)
+    assert steps.shape == (rows, 1)
+    whole = (weight / steps).round()
+    assert (steps > 0).all()
+    assert whole.abs().max() <= 127 or power < -36  # below, float32 itself has no finer steps
+    error = (weight.double() - whole.double() * steps.double()).abs()
+    assert (error <= 0.5001 * steps.double()).all()
+
+
+def test_a_channel_of_zeros_is_stored_as_int8() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    nn.init.zeros_(model[1].weight)
+    assert header_of(page_weights(model, "int8"))["layers"][1]["weight"]["steps"]["shape"] == [10]
+
+
 class Residual(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x
@@ -128,6 +165,13 @@ def test_weights_that_cannot_be_stored_are_refused(value, dtype) -> None:
     nn.init.constant_(model[1].weight, value)
     with pytest.raises(ValueError, match=f"not a finite {dtype} number"):
         page_weights(model, dtype)
+
+
+def test_a_weight_that_is_not_finite_is_not_stored_as_int8_either() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    model[1].weight.data[3, 5] = float("inf")
+    with pytest.raises(ValueError, match="not a finite float32 number"):
+        page_weights(model, "int8")
 
 
 @pytest.fixture(scope="module")

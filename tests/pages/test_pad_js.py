@@ -17,6 +17,8 @@ from mnist_course.models import course_network
 from mnist_course.strokes import draw, preprocess
 from tests.drawings import DIGITS, SCRIBBLE
 from tests.networks import every_layer, shaken
+from tools import page_script
+from tools import page_weights as page_weights_script
 
 NODE = shutil.which("node")
 TESTS = [
@@ -59,13 +61,24 @@ def drawings() -> list[list]:
     return [*DIGITS.values(), *odd, *wild, *read]
 
 
+def rounded(weight: torch.Tensor, dtype: str) -> torch.Tensor:
+    """A weight as it comes out of a file."""
+    if dtype == "float16":
+        return weight.half().float()
+    if weight.dim() == 1:
+        return weight
+    rows = weight.reshape(len(weight), -1)
+    step = rows.abs().max(dim=1, keepdim=True).values / 127
+    return (torch.round(rows / step) * step).reshape(weight.shape)
+
+
 def model(name: str, network: nn.Module, dtype: str) -> dict:
     """A network as a file, and its logits for the ten digits."""
     content = page_weights(network, dtype)
-    if dtype == "float16":  # what the pad reads is the network with rounded weights
+    if dtype != "float32":  # what the pad reads is the network with rounded weights
         network = fold_batch_norm(network)
         for parameter in network.parameters():
-            parameter.data = parameter.data.half().float()
+            parameter.data = rounded(parameter.data, dtype)
     images = torch.from_numpy(np.stack([preprocess(strokes) for strokes in DIGITS.values()]))
     with torch.no_grad():
         logits = network.eval()(images[:, None])
@@ -93,7 +106,7 @@ def test_the_pad_computes_in_javascript_what_python_computes(tmp_path: Path):
         "models": [
             model(name, network, dtype)
             for name, network in networks.items()
-            for dtype in ("float32", "float16")
+            for dtype in ("float32", "float16", "int8")
         ],
     }
     path = tmp_path / "fixture.json"
@@ -107,3 +120,8 @@ def test_the_pad_computes_in_javascript_what_python_computes(tmp_path: Path):
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert "# skipped 0" in result.stdout
+
+
+def test_scripts_and_weights_that_a_page_loads_are_light(tmp_path: Path):
+    paths = [page_script.write(tmp_path), page_weights_script.write(tmp_path)]
+    assert sum(path.stat().st_size for path in paths) <= 250_000

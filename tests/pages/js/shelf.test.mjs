@@ -23,13 +23,15 @@ class Storage {
   /** @type {Map<string, string>} */
   items = new Map();
   full = false;
+  blocked = false;
 
   getItem(/** @type {string} */ key) {
+    if (this.blocked) throw new Error("SecurityError");
     return this.items.get(key) ?? null;
   }
 
   setItem(/** @type {string} */ key, /** @type {string} */ text) {
-    if (this.full) throw new Error("QuotaExceededError");
+    if (this.full || this.blocked) throw new Error("QuotaExceededError");
     this.items.set(key, text);
   }
 
@@ -167,6 +169,40 @@ test("one damaged digit among others is kept aside, and the others are there", (
   assert.deepEqual(new BrowserShelf().aside, [damaged, 5], "it stays when all others are deleted");
   shelf.forgetAside();
   assert.equal(storage.getItem(KEY), null);
+});
+
+for (const others of [{ aside: { mine: 5 } }, { aside: 7 }, { more: [1] }, { aside: ["a"], more: null }]) {
+  test(`what stands beside the digits is kept aside, too: ${JSON.stringify(others)}`, () => {
+    storage.setItem(KEY, JSON.stringify({ version: 1, digits: [good[0]], ...others }));
+    const shelf = new BrowserShelf();
+    const { aside } = shelf;
+    for (const value of Object.values(others).flat())
+      assert.ok(JSON.stringify(aside).includes(JSON.stringify(value)));
+    shelf.change(add(digit(7)));
+    const again = new BrowserShelf();
+    assert.deepEqual([labels(again.get()), again.aside], [[1, 7], aside]);
+  });
+}
+
+test("an empty text holds nothing that could be lost", () => {
+  storage.setItem(KEY, "");
+  const shelf = new BrowserShelf();
+  assert.deepEqual([shelf.get(), shelf.aside], [[], []]);
+  shelf.change(add(digit(7)));
+  assert.deepEqual(labels(readSamples(stored())), [7]);
+});
+
+test("what is stored once is not forgotten when the browser shuts its storage, nor lost when it opens again", () => {
+  const shelf = new BrowserShelf();
+  shelf.change(add(digit(1)));
+  storage.blocked = true;
+  happen("pageshow", {});
+  assert.equal(shelf.change(add(digit(2))), false);
+  assert.deepEqual(labels(shelf.get()), [1, 2]);
+  storage.blocked = false;
+  new BrowserShelf().change(add(digit(5)));
+  assert.equal(shelf.change(add(digit(3))), true);
+  assert.deepEqual(labels(readSamples(stored())), [1, 5, 2, 3]);
 });
 
 for (const text of [

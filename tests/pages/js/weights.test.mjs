@@ -6,7 +6,7 @@ import { test } from "node:test";
 
 import { forward } from "../../../mnist_course/static/engine.js";
 import { ModelError, parseModel } from "../../../mnist_course/static/weights.js";
-import { bytesOf, fails, fixture, generator, withPython } from "./helpers.mjs";
+import { bytesOf, fails, fixture, generator, headOf, withPython } from "./helpers.mjs";
 
 /** @param {any} bytes @param {RegExp} reason */
 const refused = (bytes, reason) => fails(() => parseModel(bytes), ModelError, reason);
@@ -81,7 +81,8 @@ test("weights that do not fit together are refused with the reason", () => {
   refused(network(null), /does not know the layer/);
   refused(network(conv), /lies outside the file/);
   refused(network({ ...conv, weight: undefined }), /tensor of shape 1,1,3,3 is missing/);
-  refused(network({ ...conv, weight: { ...conv.weight, dtype: "int8" } }), /neither float16 nor float32/);
+  for (const dtype of ["int4", "toString", "__proto__", 8, null])
+    refused(network({ ...conv, weight: { ...conv.weight, dtype } }), /neither int8, float16 nor float32/);
   refused(network({ ...conv, stride: [0, 1] }), /settings make no sense/);
   refused(network({ ...conv, groups: 2 }), /channels do not fit/);
   refused(network({ ...conv, out: 1e9 }), /channels do not fit/);
@@ -90,6 +91,35 @@ test("weights that do not fit together are refused with the reason", () => {
   refused(network({ op: "flatten", name: "f" }, { op: "linear", name: "l", out: 65536 }), /too large/);
   const nan = new Uint8Array(new Float32Array(10).fill(NaN).buffer);
   refused(file({ version: 1, input: [1, 28, 28], layers: [conv] }, nan), /not a finite number/);
+});
+
+test("whole numbers are multiplied by the step of their channel, and without steps they are refused", () => {
+  const whole = (/** @type {object} */ change) => ({
+    op: "linear",
+    name: "l",
+    out: 10,
+    weight: { dtype: "int8", shape: [10, 784], offset: 80, steps: place(10), ...change },
+    bias: { ...place(10), offset: 40 },
+  });
+  const data = new Uint8Array(80 + 7840);
+  data.set(new Uint8Array(Float32Array.from({ length: 10 }, (_, k) => 2 ** -k).buffer));
+  new Int8Array(data.buffer, 80).forEach((_, k, numbers) => (numbers[k] = (k % 255) - 127));
+  const written = (/** @type {object} */ change, numbers = data) =>
+    file({ version: 1, input: [1, 28, 28], layers: [{ op: "flatten", name: "f" }, whole(change)] }, numbers);
+  const { weight } = headOf(parseModel(written({})));
+  assert.deepEqual(
+    weight,
+    Float32Array.from({ length: 7840 }, (_, k) => ((k % 255) - 127) * 2 ** -Math.floor(k / 784)),
+  );
+  for (const steps of [undefined, null, 5, { ...place(10), dtype: "int8" }])
+    refused(written({ steps }), /steps of whole numbers are missing/);
+  refused(written({ steps: place(9) }), /tensor of shape 10 is missing/);
+  refused(written({ steps: { ...place(10), offset: 7900 } }), /outside the file/);
+  refused(written({}, data.subarray(0, 7900)), /outside the file/);
+  refused(written({ offset: 81 }), /outside the file/);
+  const wild = data.slice();
+  wild.set(new Uint8Array(Float32Array.of(3e38).buffer)); // times 127 there is no such float32
+  refused(written({}, wild), /not a finite number/);
 });
 
 // ---------------------------------------------------------------- small files that ask for much
