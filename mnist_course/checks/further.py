@@ -147,7 +147,10 @@ def _patches(x: Tensor, size: int, order: str = "N i j C u v") -> Tensor:
 
 @compared(
     cases={
-        f"{N} pictures of {C}×{H}×{W} and patches of {size}×{size}": (normal(N, C, H, W), size)
+        f"{N} picture{'s' * (N > 1)} of {C}×{H}×{W} and patches of {size}×{size}": (
+            normal(N, C, H, W),
+            size,
+        )
         for N, C, H, W, size in [(1, 1, 4, 4, 2), (2, 3, 4, 6, 2), (2, 2, 9, 6, 3), (1, 3, 4, 4, 4)]
     },
     mistakes={

@@ -162,7 +162,7 @@ def _springs(n: int, inputs: int, stiff: float) -> tuple[Tensor, ...]:
 
 @compared(
     cases={
-        f"{n} digits of {inputs} features, {'springs' if stiff else 'no springs'}": (
+        f"{n} digit{'s' * (n > 1)} of {inputs} features, {'springs' if stiff else 'no springs'}": (
             _springs(n, inputs, stiff)
         )
         for n, inputs, stiff in ((1, 3, 0.0), (6, 4, 0.0), (6, 4, 1.0), (5, 7, 0.3))

@@ -110,6 +110,15 @@ def one_by_one_attack(model, x, labels, epsilon, steps):
     return torch.cat([attack(model, *one, epsilon, steps) for one in each])
 
 
+def from_a_random_start(model, x, labels, epsilon, steps):
+    start = (x + epsilon * (2 * torch.rand_like(x) - 1)).clamp(0, 1)
+    size, moved = max(2 / steps, 0.5) * epsilon, start
+    for _ in range(steps):
+        moved = moved + size * loss_gradient(model, moved, labels).sign()
+        moved = moved.clamp(x - epsilon, x + epsilon).clamp(0, 1)
+    return moved
+
+
 def attack_by_func(model, x, labels, epsilon, steps):
     moved = x.clone()
     gradient = torch.func.grad(lambda x: F.cross_entropy(model(x), labels))
@@ -141,7 +150,12 @@ RIGHT = {
     "saliency": [saliency, one_by_one, by_backward],
     "integrated": [integrated, all_at_once],
     "towards": [towards, lambda *given: towards(*given, reduce="sum")],
-    "attack": [lambda *a: attack(*a, size=1.25), one_by_one_attack, attack_by_func],
+    "attack": [
+        lambda *a: attack(*a, size=1.25),
+        from_a_random_start,
+        one_by_one_attack,
+        attack_by_func,
+    ],
 }
 
 WRONG = {
@@ -170,6 +184,7 @@ WRONG = {
         (lambda m, x, t: saliency(m, x, t, torch.mean), "the slope divided by the number of pict"),
         (lambda m, x, t: saliency(m, x, t, pick=lambda z, t: z.softmax(1).amax(1)), "most probab"),
         (lambda m, x, t: saliency(m, x.flip(0), t), "numbers are not"),
+        (lambda m, x, t: saliency(m, x, t[:1].expand_as(t)), "numbers are not"),
         (lambda m, x, t: saliency(m, x[:1], t[:1]).expand_as(x), "3 pictures of 6×8"),
         (on_x, "changes `x.requires_grad`"),
         (lambda *a: by_backward(*a, clean=False), "torch.autograd.grad does not"),
