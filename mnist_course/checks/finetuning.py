@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -107,7 +108,7 @@ def load_what_fits(function: Callable[[nn.Module, dict[str, Tensor]], Any]) -> s
         ("a state in which nothing fits", 10, {"weight": torch.ones(3)}),
     ):
         network = _network(3, 4, 5)
-        network.linear = filled(lambda outputs=outputs: nn.Linear(45, outputs))
+        network.linear = filled(partial(nn.Linear, 45, outputs))
         before = {name: value.clone() for name, value in network.state_dict().items()}
         fits = {k for k, v in before.items() if k in given and given[k].shape == v.shape}
         with explaining({"size mismatch": reason}):

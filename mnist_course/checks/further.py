@@ -79,12 +79,12 @@ def _block(
     },
     mistakes={
         "The way around is missing: add g(x) to f(x).": lambda *given: _block(*given)[0].relu(),
-        "The ReLU at the end is missing.": lambda *given: sum(_block(*given)),
+        "The ReLU at the end is missing.": lambda *given: torch.add(*_block(*given)),
         "The ReLU belongs after the sum, not before g(x) is added.": (
             lambda *given: _block(*given)[0].relu() + _block(*given)[1]
         ),
         "The ReLU between the two convolutions is missing.": (
-            lambda *given: sum(_block(*given, between=False)).relu()
+            lambda *given: torch.add(*_block(*given, between=False)).relu()
         ),
         "x itself is added; here the way around is a convolution with `skip`.": (
             lambda x, *rest: (_block(x, *rest)[0] + x).relu()

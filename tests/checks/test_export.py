@@ -84,6 +84,12 @@ def pack_without_8(q):
     return low + 16 * high
 
 
+def unpack_modulo(packed, count):
+    """The right way back from four bits each, the first number below."""
+    parts = (unpack(packed, count) + 8).int()
+    return torch.where(parts > 7, parts - 16, parts).to(torch.int8)
+
+
 def both(packed, count):
     return unpack(packed, count + count % 2)
 
@@ -166,10 +172,7 @@ WRONG = {
         ((pack, lambda p, n: unpack(p, n) % 16), "came back as 8 … 15"),
         ((pack_signed, lambda p, n: unpack_signed(p, n) % 16), "came back as 8 … 15"),
         ((pack_without_8, unpack), "shifted by 8"),
-        (
-            (pack_without_8, lambda p, n: (unpack(p, n) + 8 & 15) - 16 * (unpack(p, n) >= 0)),
-            "borrows",
-        ),
+        ((pack_without_8, unpack_modulo), "borrows"),
         ((pack, lambda p, n: both(p, n).view(-1, 2).flip(1).flatten()[:n]), "wrong order"),
         ((pack, lambda p, n: both(p, n).view(-1, 2).T.flatten()[:n]), "take turns"),
         ((pack, lambda p, n: unpack(p, n).float()), "asks for torch.int8"),
