@@ -17,6 +17,9 @@ _CHANGED = {
     "requires_grad": (
         "changes `{0}.requires_grad` and leaves it so: work on `{0}.detach().clone()`"
     ),
+    "frozen": (
+        "changes `{0}.requires_grad` and leaves it so: freeze or thaw a copy of the network"
+    ),
     "gradient": (
         "leaves a gradient in `{0}.grad`, to which the next backward() would add: "
         "torch.autograd.grad does not"
@@ -80,7 +83,8 @@ def _parts_of_module(module: nn.Module, name: str) -> Iterator[tuple[Part, Any]]
         hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks)
         yield ("hooks", full), [len(kept) for kept in hooks]
     for path, tensor in (*module.named_parameters(), *module.named_buffers()):
-        yield from _parts(tensor, f"{name}.{path}")
+        for (kind, part), value in _parts(tensor, f"{name}.{path}"):
+            yield ("frozen" if kind == "requires_grad" else kind, part), value
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -139,10 +139,10 @@ def compare(
     mistakes: Mapping[str, Any] | None = None,
     tolerance: float = 1e-9,
     relative: float = 1e-12,
-    typed: bool = True,
+    typed: bool | torch.dtype = True,
     shape: str = "",
     not_finite: str = "",
-    otherwise: str = "",
+    otherwise: str | Callable[[Tensor], str] = "",
 ) -> None:
     """Compare one answer with the right one.
 
@@ -155,16 +155,19 @@ def compare(
         mistakes: well-known wrong answers, by what is said to a learner who returns one.
         tolerance: largest absolute difference that counts as equal.
         relative: what is added to it, as a share of the right number.
-        typed: whether the type matters, too.
+        typed: whether the type matters, too; or the only dtype that a tensor may have.
         shape: what to add to the message if the shape is wrong.
         not_finite: the message if the answer is not finite, and should be.
-        otherwise: what to add to the message if nothing is known but that the numbers differ.
+        otherwise: what to add to the message if nothing is known but that the numbers differ;
+            or a function of the numbers that says it.
 
     Raises:
         NotSolvedError: if the answer is another; the message says what is wrong.
     """
     if same(answer, expected, tolerance, relative):
         reason = _another_type(answer, expected) if typed else None
+        if not reason and isinstance(typed, torch.dtype) and answer.dtype != typed:
+            reason = f"your tensor is of {answer.dtype}; the exercise asks for {typed}"
         if reason is not None:
             raise NotSolvedError(f"For {case} the numbers are right, but {reason}.")
         return
@@ -187,7 +190,8 @@ def compare(
     if not got.isfinite().all() and wanted.isfinite().all():
         raise NotSolvedError(not_finite or f"For {case} the result contains nan or infinity.")
     words = f"For {case} {_difference(answer, got, expected, wanted, relative)}"
-    raise NotSolvedError(f"{words} {otherwise}".rstrip())
+    more = otherwise(got) if callable(otherwise) else otherwise
+    raise NotSolvedError(f"{words} {more}".rstrip())
 
 
 def _pairs(answer: Any, expected: Sequence[Any], case: str) -> Iterable[tuple[Any, Any]]:

@@ -57,10 +57,10 @@ def compared(
     so_far: bool = False,
     tolerance: float | None = None,
     relative: float = 1e-12,
-    typed: bool = True,
+    typed: bool | torch.dtype = True,
     shape: str = "",
     not_finite: str | Mapping[str, str] = "",
-    otherwise: str = "",
+    otherwise: str | Callable[[Tensor], str] = "",
     raised: Mapping[str, str] | None = None,
     avoiding: tuple[str, ...] = (),
 ) -> Callable[[Function], Callable[[Function], Verdict]]:
@@ -85,7 +85,8 @@ def compared(
         shape: what to add to the message if the shape is wrong.
         not_finite: the message if the answer is not finite, and should be; several, by the name of
             the case.
-        otherwise: what to add to the message if no mistake names it.
+        otherwise: what to add to the message if no mistake names it, or a function of the numbers
+            that says it.
         raised: what to add to the message of an exception, by a word in it, see
             :func:`explaining`.
         avoiding: functions that the exercise asks to do without, see :func:`without`.
@@ -106,7 +107,7 @@ def compared(
             compare(
                 answer, expected, names["case"], tolerance=within, relative=relative,
                 typed=typed, shape=_fill(shape, names), not_finite=_fill(inf, names),
-                otherwise=_fill(otherwise, names),
+                otherwise=otherwise if callable(otherwise) else _fill(otherwise, names),
             )  # fmt: skip
 
         @without(*avoiding)

@@ -419,6 +419,8 @@ def _look_at_header(raw: Any, case: str) -> None:
             raise NotSolvedError(
                 "The length is big-endian: its lowest byte must come first, 'little'."
             )
+        if raw[4:5] == b"{" and int.from_bytes(raw[:4], "little") <= len(raw) - 4:
+            raise NotSolvedError("The length of the header takes eight bytes, here it has four.")
         raise NotSolvedError(
             f"For {case} the first eight bytes say that the header has {length:,} bytes, but only "
             f"{max(len(raw) - 8, 0)} follow: does the file begin with the length, in 8 bytes?"
@@ -446,3 +448,8 @@ def _look_at_header(raw: Any, case: str) -> None:
             f"For {case} the first tensor begins at {first}: offsets count from the first byte "
             "after the header, so the first is 0."
         )
+    if len(pairs) > 1 and sum(end for _, end in pairs) == len(raw) - 8 - length:
+        raise NotSolvedError("data_offsets are [begin, end], and not [begin, number of bytes].")
+    last = max((end for _, end in pairs), default=0)
+    if last and 4 * last == len(raw) - 8 - length:
+        raise NotSolvedError("data_offsets count bytes, and a float32 number has four of them.")

@@ -1,9 +1,11 @@
-"""Checks for the exercises on fine-tuning (chapter 19)."""
+"""Checks of chapter 19, fine-tuning."""
 
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,184 +13,238 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mnist_course import models
-from mnist_course.checks._returning import Verdict, compare, right, run, wrong
+from mnist_course.checks import NotSolvedError, exercise, explaining, normal, run, uniform
+from mnist_course.checks._arguments import change, snapshot
+from mnist_course.checks._networks import filled
 from mnist_course.data import Digits
 from mnist_course.evaluate import evaluate
 
 __all__ = ["frozen_copy", "learned_and_remembered", "load_what_fits", "new_head", "two_kernels"]
 
 
-def _network() -> nn.Sequential:
-    """A small network in eval mode, whose batch norms have seen something."""
-    network = models.course_network((3, 4, 5))
-    network(torch.rand(20, 1, 28, 28))
-    return network.eval()
+def _network(*channels: int) -> nn.Sequential:
+    return filled(lambda: models.course_network(channels))
 
 
-def _changed(network: nn.Module, before: dict[str, Tensor]) -> list[str]:
-    """Names of the parameters and statistics that are no longer what they were."""
-    return [name for name, value in network.state_dict().items() if not before[name].equal(value)]
+def _numbered() -> nn.Sequential:
+    """The name of a layer begins with that of another, as it does from the tenth on."""
+    names = "conv1", "conv10", "conv"
+    return nn.Sequential(OrderedDict((name, nn.Conv2d(2, 2, 3)) for name in names))
 
 
-def frozen_copy(function: Callable[[nn.Module, str], Any]) -> Verdict:
+def _copied(function: Callable[..., Any], network: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    """The network that the function returns, which must be another than the one it is given."""
+    before = snapshot(network, "network")
+    answer = run(function, network, *args, may_change=[network], **kwargs)
+    if not isinstance(answer, nn.Module):
+        raise NotSolvedError(f"Return a network; got {type(answer).__name__}.")
+    given = list(network.parameters())
+    if answer is network or any(a is b for a in answer.parameters() for b in given):
+        raise NotSolvedError(
+            "You return the network itself, not a copy: try copy.deepcopy(network)."
+        )
+    changed = change(before, snapshot(network, "network"))
+    for word, what in {
+        "requires_grad": "is frozen now, or thawed; freeze",
+        "mode": "is in another mode now; change",
+        "": "has changed; train",
+    }.items():
+        if changed is not None and word in changed:
+            raise NotSolvedError(f"The network that was given {what} the copy only.")
+    return answer
+
+
+def _different(network: nn.Module, given: dict[str, Tensor]) -> list[str]:
+    """Names of the parameters and statistics that are not those given."""
+    return [name for name, value in network.state_dict().items() if not given[name].equal(value)]
+
+
+@exercise
+def frozen_copy(function: Callable[[nn.Module, str], Any]) -> str:
     """Check ``function(network, head)``: a copy in which only the head may be trained."""
-    for head in ("linear", "conv3"):
-        network = _network().train()
-        answer = run(function, network, head)
-        if isinstance(answer, Verdict):
-            return answer
-        if not isinstance(answer, nn.Module):
-            return wrong(f"Return a network; got {type(answer).__name__}.")
-        if answer is network or any(
-            a is b for a in answer.parameters() for b in network.parameters()
-        ):
-            return wrong("You return the network itself, not a copy: try copy.deepcopy(network).")
-        if not all(weights.requires_grad for weights in network.parameters()):
-            return wrong("The network that was given is frozen now; freeze the copy only.")
-        if not network.training:
-            return wrong("The network that was given is in eval mode now; change the copy only.")
+    for network, head in (
+        (_network(3, 4, 5).train(), "linear"),
+        (_network(2, 4), "conv2"),
+        (filled(_numbered).train(), "conv1"),
+        (filled(_numbered).train(), "conv"),
+    ):
+        answer = _copied(function, network, head)
         given = network.state_dict()
-        if answer.state_dict().keys() != given.keys() or _changed(answer, given):
-            return wrong(
+        if answer.state_dict().keys() != given.keys() or _different(answer, given):
+            raise NotSolvedError(
                 "The network that you return has other weights than the one given: copy it."
             )
         free = {name for name, w in answer.named_parameters() if w.requires_grad}
         wanted = {name for name, _ in network.named_parameters() if name.startswith(f"{head}.")}
         if free - wanted:
-            return wrong(f"For head={head!r} {sorted(free - wanted)[0]} can still be trained.")
+            raise NotSolvedError(f"For head={head!r} {min(free - wanted)} can still be trained.")
         if wanted - free:
-            return wrong(
-                f"For head={head!r} {sorted(wanted - free)[0]} is frozen, too: thaw the head after "
+            raise NotSolvedError(
+                f"For head={head!r} {min(wanted - free)} is frozen, too: thaw the head after "
                 "freezing everything."
             )
-        if answer.training:
-            return wrong(
+        if any(layer.training for layer in answer.modules()):
+            raise NotSolvedError(
                 "The copy is in train mode: its batch norms would change, frozen or not. "
                 "Call eval()."
             )
-    return right("Only the head moves, and the original stays as it was.")
+    return "Only the head moves, and the original stays as it was."
 
 
-def load_what_fits(function: Callable[[nn.Module, dict[str, Tensor]], Any]) -> Verdict:
+@exercise
+def load_what_fits(function: Callable[[nn.Module, dict[str, Tensor]], Any]) -> str:
     """Check ``function(network, state)``: load the tensors that fit, name the others."""
-    other = _network()
-    state = {name: value.clone() for name, value in other.state_dict().items()}
+    state = {name: 2 * value for name, value in _network(3, 4, 5).state_dict().items()}
     misnamed = {f"old.{name}" if "norm2" in name else name: v for name, v in state.items()}
+    turned = state | {k: state[k].transpose(0, 1) for k in ("linear.weight", "conv2.weight")}
+    reason = (
+        "load_state_dict raises because of a tensor of another shape; strict=False does not "
+        "forgive that. Leave it out of the state yourself."
+    )
     for case, outputs, given in (
         ("a head of another size", 2, state),
         ("names that are not in the network", 10, misnamed),
+        ("tensors of as many numbers in another shape", 10, turned),
+        ("a state in which nothing fits", 10, {"weight": torch.ones(3)}),
     ):
-        network = models.course_network((3, 4, 5))
-        network.linear = nn.Linear(5 * 3 * 3, outputs)
+        network = _network(3, 4, 5)
+        network.linear = filled(partial(nn.Linear, 45, outputs))
         before = {name: value.clone() for name, value in network.state_dict().items()}
         fits = {k for k, v in before.items() if k in given and given[k].shape == v.shape}
-        answer = run(function, network, dict(given))
-        if isinstance(answer, Verdict):
-            if "size mismatch" in answer.message:
-                return wrong(
-                    "load_state_dict raises because of a tensor of another shape; strict=False "
-                    "does not forgive that. Leave it out of the state yourself."
-                )
-            return answer
-        after = network.state_dict()
-        for name in sorted(fits):
-            if not after[name].equal(given[name]):
-                return wrong(f"With {case}, {name} fits and was not loaded.")
-        for name in sorted(before.keys() - fits):
-            if not after[name].equal(before[name]):
-                return wrong(f"With {case}, {name} does not fit, and yet it has changed.")
-        if not isinstance(answer, (list, tuple)):
-            return wrong(f"Return a list of names; got {type(answer).__name__}.")
-        # PyTorch does not call the counter of a batch norm missing if the state is a plain dict.
-        answer = [name for name in answer if not str(name).endswith("num_batches_tracked")]
-        wanted = sorted(n for n in before.keys() - fits if not n.endswith("num_batches_tracked"))
-        extra = sorted(n for n in set(given) - fits if not n.endswith("num_batches_tracked"))
-        if sorted(answer) == extra != wanted:
-            return wrong(
-                f"With {case} you return the names in the state that were left out; wanted are "
-                "the names in the network that got nothing."
-            )
-        if sorted(answer) != wanted:
-            return wrong(f"With {case} I expected the names {wanted}, got {list(answer)}.")
-        if list(answer) != wanted:
-            return wrong("These are the right names; sort them.")
-    return right("What fits is loaded, and you know what is not.")
+        with explaining({"size mismatch": reason}):
+            answer = run(function, network, given, may_change=[network])
+        now = network.state_dict()
+        for name in sorted(before):
+            if name in fits and not now[name].equal(given[name]):
+                raise NotSolvedError(f"With {case}, {name} fits and was not loaded.")
+            if name not in fits and not now[name].equal(before[name]):
+                raise NotSolvedError(f"With {case}, {name} does not fit, and yet it has changed.")
+        _compare_names(answer, before.keys() - fits, given.keys() - fits, case)
+    return "What fits is loaded, and you know what is not."
 
 
-def new_head(function: Callable[..., Any]) -> Verdict:
+def _compare_names(answer: Any, wanted: set[str], unused: set[str], case: str) -> None:
+    """Raise if these are not the names in the network that got nothing."""
+    if not isinstance(answer, (list, tuple)) or not all(isinstance(name, str) for name in answer):
+        raise NotSolvedError(f"Return a list of names; got {type(answer).__name__}.")
+
+    def without_counters(names: Any) -> list[str]:
+        """PyTorch does not call a batch norm's counter missing if the state is a plain dict."""
+        return [name for name in names if not name.endswith("num_batches_tracked")]
+
+    got, right, extra = map(without_counters, (answer, sorted(wanted), sorted(unused)))
+    if got == right:
+        return
+    if sorted(got) == right:
+        raise NotSolvedError("These are the right names; sort them.")
+    if sorted(got) == extra:
+        raise NotSolvedError(
+            f"With {case} you return the names in the state that were left out; wanted are the "
+            "names in the network that got nothing."
+        )
+    raise NotSolvedError(f"With {case} I expected the names {right}, got {got}.")
+
+
+@exercise
+def new_head(function: Callable[..., Any]) -> str:
     """Check ``function(network, images, labels, classes, steps)``: a new head, and nothing else."""
-    network = _network()
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    images, labels = torch.rand(30, 1, 28, 28), torch.arange(30) % 3
-    images[:, :, :10] *= (labels / 2).view(-1, 1, 1, 1)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        answer = run(function, network, images, labels, 3, steps=20)
-        torch.manual_seed(0)
-        start = run(function, network, images, labels, 3, steps=0)
-    if isinstance(answer, Verdict):
-        return answer
-    if not isinstance(answer, nn.Module):
-        return wrong(f"Return the network; got {type(answer).__name__}.")
-    if network.get_parameter("linear.weight").shape != (10, 45) or _changed(network, before):
-        return wrong("The network that was given has changed: work on a copy of it.")
-    weight = answer.get_parameter("linear.weight")
-    if weight.shape != (3, 45):
-        return wrong(f"The new head has weights of shape {tuple(weight.shape)}, expected (3, 45).")
-    if isinstance(start, nn.Module) and weight.equal(start.get_parameter("linear.weight")):
-        return wrong(
-            "The new head has exactly the weights it was made with: it was never trained. "
-            "Which head does the optimiser hold?"
-        )
-    moved = [
-        name
-        for name, value in answer.state_dict().items()
-        if not name.startswith("linear.") and not value.equal(before[name])
-    ]
-    if any("running" in name or "num_batches" in name for name in moved):
-        return wrong(
-            f"The head learns, but {moved[0]} has changed: it belongs to a frozen layer, and is "
-            "no parameter. In which mode is that layer?"
-        )
-    if moved:
-        return wrong(f"The head learns, but {moved[0]} has changed, too: it is not frozen.")
-    if answer.training:
-        return wrong("The network comes back in train mode; end with eval().")
-    return right("The new head has learned, and nothing else has moved.")
+    for channels, features, classes in (((3, 4, 5), 45, 3), ((2, 3), 147, 4)):
+        network = _network(*channels)
+        images, labels = uniform(20, 1, 28, 28).float(), torch.arange(20) % classes
+        images[:, :, :10] *= (labels / classes).view(-1, 1, 1, 1)
+        answers = []
+        for steps in (0, 1):
+            torch.default_generator.manual_seed(0)  # the check's own, see `exercise`
+            answers.append(_copied(function, network, images, labels, classes, steps=steps))
+        start, end = (_head(answer, (classes, features)) for answer in answers)
+        if start.equal(end):
+            raise NotSolvedError(
+                "The new head has exactly the weights it was made with: it was never trained. "
+                "Which head does the optimiser hold?"
+            )
+        _rest_is_kept(network.state_dict(), answers[1].state_dict())
+        if answers[1].training:
+            raise NotSolvedError("The network comes back in train mode; end with eval().")
+        loss = F.cross_entropy(answers[0](images), labels)
+        (gradient,) = torch.autograd.grad(loss, start)
+        if not ((end - start) * gradient).sum() < 0:
+            raise NotSolvedError(
+                "The head moves, but its loss does not fall: go against its slope."
+            )
+    return "The new head has learned, and nothing else has moved."
 
 
-def two_kernels(function: Callable[[Tensor, Tensor, int, int], Any]) -> Verdict:
+def _head(answer: nn.Module, shape: tuple[int, int]) -> Tensor:
+    """The weights of the new head, whatever it is called."""
+    weights = [weights for weights in answer.parameters() if weights.ndim == 2]
+    if not weights or weights[-1].shape != shape:
+        got = tuple(weights[-1].shape) if weights else "none"
+        raise NotSolvedError(f"The new head has weights of shape {got}, expected {shape}.")
+    return weights[-1].requires_grad_()
+
+
+def _rest_is_kept(given: dict[str, Tensor], state: dict[str, Tensor]) -> None:
+    """Raise if what is below the head, whatever it is called now, is not as it was."""
+    for name, value in given.items():
+        if name.startswith("linear.") or any(value.equal(other) for other in state.values()):
+            continue
+        if name not in state:
+            raise NotSolvedError(
+                f"I do not find {name} in what you return: return the whole network."
+            )
+        if "running" in name or "num_batches" in name:
+            raise NotSolvedError(
+                f"The head learns, but {name} has changed: it belongs to a frozen layer, and is no "
+                "parameter. In which mode is that layer?"
+            )
+        raise NotSolvedError(f"The head learns, but {name} has changed, too: it is not frozen.")
+
+
+_ROUNDED = "somewhere float64 became float32. Keep the type of a and b"
+_MISPLACED = (
+    "not all numbers of a are in their places. A row of a is one kernel, in the order channel, "
+    "row, column: a.view(-1, in_channels, kernel_size, kernel_size)"
+)
+_OTHER = "the first does with the input what a does, the second with the result what b does"
+
+
+@exercise
+def two_kernels(function: Callable[[Tensor, Tensor, int, int], Any]) -> str:
     """Check ``function(b, a, in_channels, kernel_size)``: the change as two convolutions."""
-    for rank, c_in, c_out, size in ((1, 1, 2, 3), (2, 3, 5, 3), (3, 3, 3, 5)):
-        a = torch.randn(rank, c_in * size * size, dtype=torch.float64)
-        b = torch.randn(c_out, rank, dtype=torch.float64)
-        x = torch.randn(2, c_in, 8, 9, dtype=torch.float64)
-        expected = F.conv2d(x, (b @ a).view(c_out, c_in, size, size), padding=size // 2)
-        case = f"rank {rank}, {c_in} → {c_out} channels and {size}×{size} kernels"
-        answer = run(function, b.clone(), a.clone(), c_in, size)
-        if isinstance(answer, Verdict):
-            return answer
-        if not isinstance(answer, (tuple, list)) or len(answer) != 2:
-            return wrong("Return two tensors: the kernels of the first and of the second layer.")
-        first, second = answer
-        shapes = [tuple(getattr(each, "shape", ())) for each in answer]
-        wanted = [(rank, c_in, size, size), (c_out, rank, 1, 1)]
+    for rank, C, out, K in ((1, 1, 2, 3), (2, 3, 5, 3), (3, 3, 3, 5), (2, 4, 3, 1)):
+        a, b = normal(rank, C * K * K), normal(out, rank, seed=1)
+        case = f"rank {rank}, {C} → {out} channels and {K}×{K} kernels"
+        answer = run(function, b, a, C, K)
+        if not isinstance(answer, (tuple, list)) or not [*map(type, answer)] == [Tensor, Tensor]:
+            raise NotSolvedError(
+                "Return two tensors: the kernels of the first and of the second layer."
+            )
+        first, second = (kernel.detach().double() for kernel in answer)
+        shapes, wanted = [tuple(k.shape) for k in answer], [(rank, C, K, K), (out, rank, 1, 1)]
         if shapes == wanted[::-1] and shapes != wanted:
-            return wrong("These are the right kernels in the wrong order: a sees the input first.")
+            raise NotSolvedError(
+                "These are the right kernels in the wrong order: a sees the input first."
+            )
         if shapes != wanted:
-            return wrong(
+            raise NotSolvedError(
                 f"For {case} the two shapes are {shapes[0]} and {shapes[1]}, "
                 f"expected {wanted[0]} and {wanted[1]}."
             )
-        got = F.conv2d(F.conv2d(x, first, padding=size // 2), second)
-        if all(torch.equal(kernel, kernel.float().double()) for kernel in (first, second)):
-            got = got.float()  # what kernels in float32 make is no more exact than they
-        verdict = compare(got, expected, case)
-        if verdict is not None:
-            return verdict
-    return right("A thin convolution and one of 1×1 do what the whole change does.")
+        together = torch.tensordot(second[..., 0, 0], first, 1)
+        difference = (together - (b @ a).view_as(together)).abs().max().item()
+        if not difference <= 1e-9:
+            moved = not first.flatten().equal(a.flatten()) and (
+                first.flatten().sort().values.equal(a.flatten().sort().values)
+            )
+            raise NotSolvedError(
+                f"For {case} the shapes are right, but the two layers together are not the "
+                f"convolution with b @ a, by up to {difference:.2g} in a weight: "
+                f"{_ROUNDED if difference < 1e-5 else _MISPLACED if moved else _OTHER}."
+            )
+    return "A thin convolution and one of 1×1 do what the whole change does."
 
 
+@exercise
 def learned_and_remembered(
     function: Callable[[nn.Module, Digits, Digits], Any],
     network: nn.Module,
@@ -196,26 +252,30 @@ def learned_and_remembered(
     old: Digits,
     new_held_out: Digits,
     old_held_out: Digits,
-) -> Verdict:
+) -> str:
     """Check ``function(network, new, old)``: fewer mistakes, nothing forgotten."""
-    given = copy.deepcopy(network.state_dict())
-    tuned = run(function, network, new, old)
-    if isinstance(tuned, Verdict):
-        return tuned
-    if not isinstance(tuned, nn.Module):
-        return wrong(f"Return a network; got {type(tuned).__name__}.")
-    if _changed(network, given):
-        network.load_state_dict(given)
-        return wrong("The network that was given has changed (I have undone it): train a copy.")
-    before, after = (
-        [evaluate(each, held_out) for held_out in (new_held_out, old_held_out)]
-        for each in (network, tuned)
-    )
-    mistakes = [len(result.errors) for result in (*before, *after)]
-    learned = f"{mistakes[2]} mistakes on the new digits, {mistakes[0]} before"
-    kept = f"{mistakes[3]} of {len(old_held_out)} old digits misread, {mistakes[1]} before"
-    if 2 * mistakes[2] > mistakes[0]:
-        return wrong(f"It has not learned enough: {learned}. ({kept}.)")
-    if mistakes[3] - mistakes[1] > 0.005 * len(old_held_out):
-        return wrong(f"It has learned, and forgotten: {kept}. ({learned}.)")
-    return right("Learned, and not forgotten.")
+    given = copy.deepcopy(network)
+    held_out = new_held_out, old_held_out
+    before = [len(evaluate(network, digits).errors) for digits in held_out]
+    try:
+        with explaining({"network that was given": "(I have undone it.)"}):
+            tuned = _copied(function, network, new, old)
+    finally:  # the rest of the chapter still needs it
+        _restore(network, given)
+    after = [len(evaluate(tuned, digits).errors) for digits in held_out]
+    learned = f"{after[0]} mistakes on the new digits, {before[0]} before"
+    kept = f"{after[1]} of {len(old_held_out)} old digits misread, {before[1]} before"
+    if 2 * after[0] > before[0]:
+        raise NotSolvedError(f"It has not learned enough: {learned}. ({kept}.)")
+    if after[1] - before[1] > 0.005 * len(old_held_out):
+        raise NotSolvedError(f"It has learned, and forgotten: {kept}. ({learned}.)")
+    return "Learned, and not forgotten."
+
+
+def _restore(network: nn.Module, given: nn.Module) -> None:
+    """Give the network back what it had: weights and statistics, what is frozen, the modes."""
+    network.load_state_dict(given.state_dict())
+    for mine, its in zip(network.parameters(), given.parameters(), strict=True):
+        mine.requires_grad_(its.requires_grad)
+    for layer, other in zip(network.modules(), given.modules(), strict=True):
+        layer.training = other.training

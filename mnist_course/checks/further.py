@@ -1,161 +1,178 @@
-"""Checks of the last chapter: other pictures, residual connections, maps of scores, patches."""
+"""Checks of chapter 22: other pictures, residual connections, maps of scores, patches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
-import torch.nn.functional as F
+from torch import Tensor
+from torch.nn import functional as F
 
-from mnist_course.checks._returning import Verdict, compare, right, run, wrong
+from mnist_course.checks import compared, normal, uniform
 
 __all__ = ["for_the_network", "patches", "residual", "score_maps"]
 
 
-def _normal(*shape: int, seed: int = 0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+def _pictures(N: int, H: int, W: int, low: int = 0, high: int = 510) -> tuple[Tensor]:
+    """Bytes, by default half of them 255: a cut to 0 and 1 leaves something to see."""
+    numbers = low + (high + 1 - low) * uniform(N, H, W, 3, seed=H)
+    return (numbers.clamp(max=255).byte(),)
 
 
-def for_the_network(function: Callable[[torch.Tensor], Any]) -> Verdict:
+def _front(pictures: Tensor) -> Tensor:
+    return pictures.permute(0, 3, 1, 2)
+
+
+def _cut(pictures: Tensor) -> Tensor:
+    N, H, W, _ = pictures.shape
+    return pictures.reshape(N, 3, H, W)
+
+
+@compared(
+    cases={
+        "1 picture of 2×3": _pictures(1, 2, 3),
+        "2 pictures of 5×5": _pictures(2, 5, 5),
+        "3 pictures of 4×7": _pictures(3, 4, 7),
+        "2 pictures of 6×3, of bytes from 20 to 200": _pictures(2, 6, 3, 20, 200),
+    },
+    mistakes={
+        "The values still reach 255; divide by 255.": _front,
+        "The channels are in front, but byte() after the division leaves 0 and 1 only.": (
+            lambda pictures: (_front(pictures) / 255).byte()
+        ),
+        "The numbers are scaled rightly, but reshape does not move the channels: each 'channel' is "
+        "a third of the picture. Use permute.": lambda pictures: _cut(pictures) / 255,
+        "Both bugs are still there: reshape does not move the channels, and byte() after the "
+        "division leaves 0 and 1 only.": lambda pictures: (_cut(pictures) / 255).byte(),
+        "Rows and columns are exchanged: the order is picture, channel, row, column.": (
+            lambda pictures: _front(pictures).mT / 255
+        ),
+        "For {case} you divide by the largest byte; divide by 255, whatever is in the pictures.": (
+            lambda pictures: _front(pictures) / pictures.max(),
+            lambda pictures: _front(pictures) / pictures.amax((1, 2, 3)).view(-1, 1, 1, 1),
+        ),
+    },
+    right="Channels in front, nothing torn apart, values in [0, 1].",
+    typed=torch.float32,
+)
+def for_the_network(pictures: Tensor) -> Tensor:
     """Check ``function(pictures)``: bytes (N, H, W, 3) to float32 (N, 3, H, W) in [0, 1]."""
-    for n, height, width in [(1, 2, 2), (2, 5, 5), (3, 4, 7)]:
-        generator = torch.Generator().manual_seed(height)
-        pictures = torch.randint(256, (n, height, width, 3), generator=generator).byte()
-        pictures[0, 0, 0, 1] = 255  # so that even pictures cut down to 0 and 1 can be told apart
-        answer = run(function, pictures.clone())
-        if isinstance(answer, Verdict):
-            return answer
-        front = pictures.permute(0, 3, 1, 2)
-        cut = pictures.reshape(n, 3, height, width)
-        verdict = compare(
-            answer,
-            front.double() / 255,
-            f"{n} pictures of {height}×{width}",
-            tolerance=1e-6,
-            hints=[
-                ("The values still reach 255; divide by 255.", front),
-                (
-                    "The channels are in front, but byte() after the division leaves 0 and 1 only.",
-                    (front / 255).byte(),
-                ),
-                (
-                    "The numbers are scaled rightly, but reshape does not move the channels: each "
-                    "'channel' is a third of the picture. Use permute.",
-                    cut.double() / 255,
-                ),
-                (
-                    "Both bugs are still there: reshape does not move the channels, and byte() "
-                    "after the division leaves 0 and 1 only.",
-                    (cut / 255).byte(),
-                ),
-                (
-                    "Rows and columns are exchanged: the order is picture, channel, row, column.",
-                    front.mT.double() / 255,
-                ),
-            ],
+    return _front(pictures) / 255
+
+
+def _block(
+    x: Tensor, w1: Tensor, w2: Tensor, skip: Tensor, stride: int, *, between: bool = True
+) -> tuple[Tensor, Tensor]:
+    """The two sums of a residual block: through it and around it."""
+    inner = F.conv2d(x, w1, stride=stride, padding=1)
+    f = F.conv2d(inner.relu() if between else inner, w2, padding=1)
+    return f, F.conv2d(x, skip, stride=stride)
+
+
+@compared(
+    cases={
+        f"{a} to {b} channels, stride {stride}, maps of {H}×{W}": (
+            normal(2, a, H, W, seed=1), normal(b, a, 3, 3, seed=2), normal(b, b, 3, 3, seed=3),
+            normal(b, a, 1, 1, seed=4), stride,
         )
-        if verdict is not None:
-            return verdict
-        if answer.dtype != torch.float32:
-            return wrong(f"The numbers are right, but their type is {answer.dtype}, not float32.")
-    return right("Channels in front, nothing torn apart, values in [0, 1].")
-
-
-def residual(function: Callable[..., Any]) -> Verdict:
-    """Check ``function(x, w1, w2, skip, stride)``: a residual block with a 1×1 way around."""
-    for channels, out, size, stride in [(3, 3, 5, 1), (2, 4, 6, 1), (2, 4, 6, 2), (3, 5, 7, 2)]:
-        x = _normal(2, channels, size, size, seed=1)
-        w1, w2 = _normal(out, channels, 3, 3, seed=2), _normal(out, out, 3, 3, seed=3)
-        skip = _normal(out, channels, 1, 1, seed=4)
-        answer = run(function, x.clone(), w1, w2, skip, stride)
-        linear = F.conv2d(x, w1, stride=stride, padding=1)
-        f = F.conv2d(linear.relu(), w2, padding=1)
-        g = F.conv2d(x, skip, stride=stride)
-        hints = [
-            ("The way around is missing: add g(x) to f(x).", f.relu()),
-            ("The ReLU at the end is missing.", f + g),
-            ("The ReLU belongs after the sum, not before g(x) is added.", f.relu() + g),
-            (
-                "The ReLU between the two convolutions is missing.",
-                (F.conv2d(linear, w2, padding=1) + g).relu(),
-            ),
+        for a, b, H, W, stride in [
+            (3, 3, 5, 4, 1), (2, 4, 6, 7, 1), (2, 4, 6, 6, 2), (3, 5, 7, 8, 2), (1, 2, 8, 5, 3),
         ]
-        if channels == out and stride == 1:
-            hints.append(
-                ("x itself is added; here the way around is a convolution with `skip`.",
-                 (f + x).relu())
-            )  # fmt: skip
-        case = f"{channels} to {out} channels, stride {stride}, maps of {size}×{size}"
-        verdict = compare(answer, (f + g).relu(), case, hints=hints)
-        if verdict is not None:
-            return verdict
-    return right("Through the block and around it, with stride and new channels on both ways.")
+    },
+    mistakes={
+        "The way around is missing: add g(x) to f(x).": lambda *given: _block(*given)[0].relu(),
+        "The ReLU at the end is missing.": lambda *given: torch.add(*_block(*given)),
+        "The ReLU belongs after the sum, not before g(x) is added.": (
+            lambda *given: _block(*given)[0].relu() + _block(*given)[1]
+        ),
+        "The ReLU between the two convolutions is missing.": (
+            lambda *given: torch.add(*_block(*given, between=False)).relu()
+        ),
+        "x itself is added; here the way around is a convolution with `skip`.": (
+            lambda x, *rest: (_block(x, *rest)[0] + x).relu()
+        ),
+    },
+    right="Through the block and around it, with stride and new channels on both ways.",
+    shape="the stride belongs to the first convolution and to the way around",
+    raised={
+        "must match the size": "The two ways differ in size: give the stride to the first "
+        "convolution and to the way around, not to the second convolution, and padding 1 to the "
+        "3 × 3 convolutions only.",
+    },
+)  # fmt: skip
+def residual(x: Tensor, w1: Tensor, w2: Tensor, skip: Tensor, stride: int) -> Tensor:
+    """Check ``function(x, w1, w2, skip, stride)``: a residual block with a 1×1 way around."""
+    f, g = _block(x, w1, w2, skip, stride)
+    return (f + g).relu()
 
 
-def score_maps(function: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], Any]) -> Verdict:
+def _plain(maps: Tensor, weight: Tensor) -> Tensor:
+    return torch.einsum("oc,nchw->nohw", weight, maps)
+
+
+@compared(
+    cases={
+        f"maps {(N, C, H, W)} and {classes} classes": (
+            normal(N, C, H, W, seed=1), normal(classes, C, seed=2), normal(classes, seed=3),
+        )
+        for N, C, classes, H, W in [(1, 1, 2, 1, 1), (2, 4, 3, 2, 2), (2, 3, 5, 4, 3)]
+    },
+    mistakes={
+        "The bias is missing; it belongs to every place.": (
+            lambda maps, weight, bias: _plain(maps, weight)
+        ),
+        "The bias is shared out over the places; but the mean divides by their number, so every "
+        "place gets all of it.": lambda maps, weight, bias: (
+            _plain(maps, weight) + (bias / maps[0, 0].numel())[:, None, None]
+        ),
+        "These are the network's scores, the mean over the places; leave the mean out.": (
+            lambda maps, weight, bias: _plain(maps, weight).mean((2, 3)) + bias
+        ),
+        "The places come before the classes; expected (N, O, H, W).": (
+            lambda maps, weight, bias: _plain(maps, weight).permute(0, 2, 3, 1) + bias
+        ),
+    },
+    right="A score for every class at every place; their mean is the network's answer.",
+)  # fmt: skip
+def score_maps(maps: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Check ``function(maps, weight, bias)``: the class scores of every place, (N, O, H, W)."""
-    for n, channels, classes, height, width in [(1, 1, 2, 1, 1), (2, 4, 3, 2, 2), (2, 3, 5, 4, 3)]:
-        maps = _normal(n, channels, height, width, seed=1)
-        weight, bias = _normal(classes, channels, seed=2), _normal(classes, seed=3)
-        answer = run(function, maps.clone(), weight, bias)
-        plain = torch.einsum("oc,nchw->nohw", weight, maps)
-        verdict = compare(
-            answer,
-            plain + bias[:, None, None],
-            f"maps {tuple(maps.shape)} and {classes} classes",
-            hints=[
-                ("The bias is missing; it belongs to every place.", plain),
-                (
-                    "The bias is shared out over the places; but the mean divides by their number, "
-                    "so every place gets all of it.",
-                    plain + bias[:, None, None] / (height * width),
-                ),
-                (
-                    "These are the network's scores, the mean over the places; leave the mean out.",
-                    plain.mean((2, 3)) + bias,
-                ),
-                (
-                    "The places come before the classes; expected (N, O, H, W).",
-                    (plain + bias[:, None, None]).permute(0, 2, 3, 1),
-                ),
-            ],
+    return _plain(maps, weight) + bias[:, None, None]
+
+
+def _patches(x: Tensor, size: int, order: str = "N i j C u v") -> Tensor:
+    """Patches (i, j) with the pixels (u, v), the axes in the order given; the first 3 are kept."""
+    N, C, H, W = x.shape
+    cut = x.reshape(N, C, H // size, size, W // size, size)
+    axes = ["NCiujv".index(axis) for axis in order.split()]
+    return cut.permute(axes).flatten(3).flatten(1, 2)
+
+
+@compared(
+    cases={
+        f"{N} picture{'s' * (N > 1)} of {C}×{H}×{W} and patches of {size}×{size}": (
+            normal(N, C, H, W),
+            size,
         )
-        if verdict is not None:
-            return verdict
-    return right("A score for every class at every place; their mean is the network's answer.")
-
-
-def patches(function: Callable[[torch.Tensor, int], Any]) -> Verdict:
+        for N, C, H, W, size in [(1, 1, 4, 4, 2), (2, 3, 4, 6, 2), (2, 2, 9, 6, 3), (1, 3, 4, 4, 4)]
+    },
+    mistakes={
+        "Exchange the last two axes: a row, not a column, for each patch.": (
+            lambda x, size: _patches(x, size).mT
+        ),
+        "The shape is right, but reshape alone cuts across the rows of the pictures: split both "
+        "axes first, then permute.": (
+            lambda x, size: x.reshape(len(x), -1, x.shape[1] * size * size)
+        ),
+        "Each patch is right, but its values come pixel by pixel; the channel first.": (
+            lambda x, size: _patches(x, size, "N i j u v C")
+        ),
+        "Each patch is right, but column by column; the order is channel, row, column.": (
+            lambda x, size: _patches(x, size, "N i j C v u")
+        ),
+        "The patches come column by column; row by row is asked for.": (
+            lambda x, size: _patches(x, size, "N j i C u v")
+        ),
+    },
+    right="Every pixel is in its patch, and every patch in its row.",
+)
+def patches(x: Tensor, size: int) -> Tensor:
     """Check ``function(x, size)``: (N, C, H, W) to (N, patches, C·size·size)."""
-    for n, channels, height, width, size in [(1, 1, 4, 4, 2), (2, 3, 4, 6, 2), (2, 2, 9, 6, 3)]:
-        x = _normal(n, channels, height, width)
-        columns = F.unfold(x, kernel_size=size, stride=size)
-        by_pixel = columns.reshape(n, channels, size * size, -1).permute(0, 3, 2, 1).flatten(2)
-        verdict = compare(
-            run(function, x.clone(), size),
-            columns.mT,
-            f"{n} pictures of {channels}×{height}×{width} and patches of {size}×{size}",
-            hints=[
-                ("Exchange the last two axes: a row, not a column, for each patch.", columns),
-                (
-                    "The shape is right, but reshape alone cuts across the rows of the pictures: "
-                    "split both axes first, then permute.",
-                    x.reshape(n, -1, channels * size * size),
-                ),
-                (
-                    "Each patch is right, but its values come pixel by pixel; the channel first.",
-                    by_pixel,
-                ),
-                (
-                    "The patches come column by column; row by row is asked for.",
-                    columns.mT.reshape(n, height // size, width // size, -1)
-                    .transpose(1, 2)
-                    .flatten(1, 2),
-                ),
-            ],
-        )
-        if verdict is not None:
-            return verdict
-    return right("Every pixel is in its patch, and every patch in its row.")
+    return _patches(x, size)

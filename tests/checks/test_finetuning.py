@@ -11,17 +11,29 @@ from mnist_course import models
 from mnist_course.checks import finetuning as check
 from mnist_course.data import Digits
 from tests.chapters.definitions import definitions
-from tests.checks.verdicts import assert_wrong, said
+from tests.checks.verdicts import assert_not_begun, assert_right, assert_wrong, cases, said
 from tests.made_up import digits
 
 chapter = definitions("finetuning")
+NAMES = ["frozen_copy", "load_what_fits", "new_head", "two_kernels"]
+frozen, loads, new_head, kernels = (chapter[f"solution_{name}"] for name in NAMES)
 
 
-@pytest.mark.parametrize("name", ["frozen_copy", "load_what_fits", "new_head", "two_kernels"])
-def test_the_solution_is_right_and_the_stub_is_not(name):
-    verdict = getattr(check, name)(chapter[f"solution_{name}"])
-    assert verdict.ok, verdict
-    assert not getattr(check, name)(chapter[f"my_{name}"])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_stub_is_not_yet_and_the_solution_right(name):
+    if name == "new_head":
+        assert_wrong(check.new_head(chapter["my_new_head"]), "Which head does the optimiser hold?")
+    else:
+        assert_not_begun(getattr(check, name)(chapter[f"my_{name}"]))
+    assert_right(getattr(check, name)(chapter[f"solution_{name}"]))
+
+
+def by_names(network, head, fits=lambda name, head: name.partition(".")[0] == head):
+    network = copy.deepcopy(network)
+    network.eval()
+    for name, weights in network.named_parameters():
+        weights.requires_grad = fits(name, head)
+    return network
 
 
 def freeze_in_place(network, head):
@@ -31,242 +43,243 @@ def freeze_in_place(network, head):
 
 def freeze_original(network, head):
     network.requires_grad_(False)
-    return chapter["solution_frozen_copy"](network, head)
+    return frozen(network, head)
 
 
-def copy_after_eval(network, head):
-    return chapter["solution_frozen_copy"](network.eval(), head)
+def shallow(network, head):
+    return frozen_in(copy.copy(network), head)
 
 
-def nothing_frozen(network, head):
-    return copy.deepcopy(network).eval()
+def frozen_in(network, head):
+    getattr(network.requires_grad_(False).eval(), head).requires_grad_(True)
+    return network
 
 
-def all_frozen(network, head):
-    return copy.deepcopy(network).eval().requires_grad_(False)
+def one_by_one(network, state):
+    own, missing = network.state_dict(), []
+    for name in sorted(own):
+        if name in state and state[name].shape == own[name].shape:
+            own[name].copy_(state[name])
+        else:
+            missing.append(name)
+    return missing
 
 
-def other_weights(network, head):
-    return chapter["solution_frozen_copy"](models.course_network((3, 4, 5)), head)
-
-
-def still_training(network, head):
-    return chapter["solution_frozen_copy"](network, head).train()
-
-
-def always_linear(network, head):
-    return chapter["solution_frozen_copy"](network, "linear")
-
-
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        (freeze_in_place, "not a copy"),
-        (freeze_original, "given is frozen now"),
-        (copy_after_eval, "given is in eval mode now"),
-        (nothing_frozen, "conv1.weight can still be trained"),
-        (all_frozen, "linear.bias is frozen, too"),
-        (other_weights, "other weights than the one given"),
-        (still_training, "in train mode"),
-        (always_linear, "For head='conv3' linear.bias can still"),
-        (lambda network, head: head, "Return a network; got str"),
-        (lambda network, head: None, "returned None"),
-    ],
-)
-def test_frozen_copy(answer, message):
-    assert_wrong(check.frozen_copy(answer), message)
-
-
-def strict_false(network, state):
-    return network.load_state_dict(state, strict=False).missing_keys
-
-
-def names_only(network, state):
-    wanted = network.state_dict()
-    return sorted(
-        network.load_state_dict({k: v for k, v in state.items() if k in wanted}, strict=False)[0]
-    )
-
-
-def leaves_out_the_last_layer(network, state):
-    fits = {k: v for k, v in state.items() if "linear" not in k}
+def without_strict(network, state):
+    own = network.state_dict()
+    fits = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
     return sorted(network.load_state_dict(fits, strict=False).missing_keys)
 
 
+def by_count(network, state):
+    own = network.state_dict()
+    for name in own.keys() & state.keys():
+        if own[name].numel() == state[name].numel():
+            own[name].copy_(state[name].reshape(own[name].shape))
+    return loads(network, dict(state))
+
+
+def names_only(network, state):
+    own = network.state_dict()
+    return sorted(network.load_state_dict({k: v for k, v in state.items() if k in own}, False)[0])
+
+
 def names_of_the_state(network, state):
-    missing = chapter["solution_load_what_fits"](network, state)
-    wanted = network.state_dict()
-    return sorted(set(state) - (wanted.keys() - set(missing)))
-
-
-def backwards(network, state):
-    return chapter["solution_load_what_fits"](network, state)[::-1]
+    missing = loads(network, state)
+    return sorted(set(state) - (network.state_dict().keys() - set(missing)))
 
 
 def loads_and_fills(network, state):
-    missing = chapter["solution_load_what_fits"](network, state)
+    missing = loads(network, state)
     for name in missing:
         network.state_dict()[name].zero_()
     return missing
 
 
-def nothing_loaded(network, state):
-    return sorted(network.state_dict())
+def pops(network, state):
+    for name, value in list(state.items()):
+        if value.shape != network.state_dict().get(name, torch.zeros(0)).shape:
+            state.pop(name)
+    return loads(network, state)
 
 
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        (strict_false, "of another shape; strict=False"),
-        (names_only, "of another shape; strict=False"),
-        (leaves_out_the_last_layer, "linear.bias fits and was not loaded"),
-        (names_of_the_state, "names in the state that were left out"),
-        (backwards, "right names; sort them"),
-        (loads_and_fills, "does not fit, and yet it has changed"),
-        (nothing_loaded, "fits and was not loaded"),
-        (lambda network, state: chapter["solution_load_what_fits"](network, state)[:1], "expected"),
-        (lambda network, state: len(chapter["solution_load_what_fits"](network, state)), "a list"),
-    ],
-)
-def test_load_what_fits(answer, message):
-    assert_wrong(check.load_what_fits(answer), message)
-
-
-def train_head(network, images, labels, steps, *, mode="eval", thaw=False):
-    """Train what may be trained for a few steps."""
+def train_head(network, head, images, labels, steps, *, mode="eval", thaw=False, rate=0.5, sign=1):
     network.train(mode == "train")
-    free = network if thaw else network.linear
-    optimizer = torch.optim.Adam(free.parameters(), lr=0.01)
+    optimizer = torch.optim.SGD((network if thaw else head).parameters(), lr=rate)
     for _ in range(steps):
         optimizer.zero_grad()
-        F.cross_entropy(network(images), labels).backward()
+        (sign * F.cross_entropy(network(images), labels)).backward()
         optimizer.step()
     return network.eval()
 
 
-def replaced(network, classes):
-    network = copy.deepcopy(network)
-    network.linear = nn.Linear(45, classes)
-    return network
+def tuned(network, images, labels, classes, steps, copied=True, **options):
+    network = copy.deepcopy(network) if copied else network
+    network.linear = nn.Linear(network.linear.in_features, classes)
+    return train_head(network, network.linear, images, labels, steps, **options)
 
 
-def mends_the_optimiser_only(network, images, labels, classes, steps):
-    return train_head(replaced(network, classes), images, labels, steps, mode="train")
-
-
-def trains_everything(network, images, labels, classes, steps):
-    return train_head(replaced(network, classes), images, labels, steps, thaw=True)
-
-
-def in_place(network, images, labels, classes, steps):
-    network.linear = nn.Linear(45, classes)
-    return train_head(network, images, labels, steps)
+def head_on_a_body(network, images, labels, classes, steps, kept=True):
+    body = copy.deepcopy(network[:-1]).requires_grad_(False).eval()
+    head = nn.Linear(network.linear.in_features, classes)
+    network = train_head(nn.Sequential(body, head), head, images, labels, steps)
+    return network if kept else head
 
 
 def keeps_the_old_head(network, images, labels, classes, steps):
-    return train_head(copy.deepcopy(network), images, labels, steps)
+    network = copy.deepcopy(network)
+    return train_head(network, network.linear, images, labels, steps)
 
 
-def ends_in_train_mode(network, images, labels, classes, steps):
-    return chapter["solution_new_head"](network, images, labels, classes, steps).train()
+def by_unflatten(b, a, in_channels, kernel_size):
+    first = a.unflatten(1, (in_channels, kernel_size, kernel_size))
+    return [2 * first, b.reshape(*b.shape, 1, 1) / 2]
 
 
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        (chapter["my_new_head"], "Which head does the optimiser hold?"),
-        (mends_the_optimiser_only, "belongs to a frozen layer, and is no parameter"),
-        (trains_everything, "has changed, too: it is not frozen"),
-        (in_place, "work on a copy"),
+RIGHT = {
+    "frozen_copy": [by_names],
+    "load_what_fits": [one_by_one, without_strict],
+    "new_head": [
+        tuned,
+        head_on_a_body,
+        lambda n, x, t, classes, steps: tuned(n, x, t, classes, steps),
+    ],
+    "two_kernels": [by_unflatten],
+}
+
+WRONG = {
+    "frozen_copy": [
+        (freeze_in_place, "not a copy"),
+        (shallow, "not a copy"),
+        (freeze_original, "given is frozen now"),
+        (lambda network, head: frozen(network.eval(), head), "given is in another mode now"),
+        (lambda network, head: copy.deepcopy(network).eval(), "conv1.weight can still be trained"),
+        (lambda *a: frozen(*a).requires_grad_(False), "linear.bias is frozen, too"),
+        (lambda network, _: frozen(models.course_network((3, 4, 5)), "linear"), "other weights"),
+        (lambda *a: frozen(*a).train(), "in train mode"),
+        (lambda network, head: frozen(network, "linear"), "For head='conv2' linear.bias can still"),
+        (lambda *a: by_names(*a, str.startswith), "For head='conv1' conv10.bias can still be"),
+        (lambda *a: by_names(*a, lambda name, head: name == head + ".weight"), "linear.bias is"),
+        (lambda network, head: head, "Return a network; got str"),
+        (lambda network, head: None, "returned None"),
+    ],
+    "load_what_fits": [
+        (lambda n, state: n.load_state_dict(state, strict=False)[0], "of another shape; strict=Fa"),
+        (names_only, "of another shape; strict=False"),
+        (lambda n, s: loads(n, {k: v for k, v in s.items() if "linear" not in k}), "linear.bias"),
+        (names_of_the_state, "names in the state that were left out"),
+        (by_count, "in another shape, conv2.weight does not fit, and yet it has changed"),
+        (pops, "changes `state` itself"),
+        (lambda *a: loads(*a)[::-1], "right names; sort them"),
+        (loads_and_fills, "does not fit, and yet it has changed"),
+        (lambda n, state: sorted(n.state_dict()), "fits and was not loaded"),
+        (lambda *a: loads(*a)[:1], "I expected the names"),
+        (lambda *a: len(loads(*a)), "Return a list of names; got int"),
+    ],
+    "new_head": [
+        (lambda *a, steps: tuned(*a, steps, mode="train"), "a frozen layer, and is no parameter"),
+        (lambda *a, steps: tuned(*a, steps, thaw=True), "has changed, too: it is not frozen"),
+        (lambda *a, steps: tuned(*a, steps, copied=False), "the network itself, not a copy"),
+        (lambda *a, steps: tuned(*a, steps, rate=0.5, sign=-1), "its loss does not fall"),
+        (lambda *a, steps: tuned(*a, steps, rate=float("nan")), "its loss does not fall"),
+        (lambda *a, steps: tuned(*a, 0), "it was never trained"),
+        (lambda *a, steps: tuned(*a[:3], a[3] + 1, steps), "shape (4, 45), expected (3"),
         (keeps_the_old_head, "shape (10, 45), expected (3, 45)"),
-        (ends_in_train_mode, "end with eval()"),
-        (lambda *_, steps: 5, "Return the network; got int"),
+        (lambda *a, steps: new_head(*a, steps).train(), "end with eval()"),
+        (lambda *a, steps: head_on_a_body(*a, steps, kept=False), "return the whole network"),
+        (lambda *a, steps: 5, "Return a network; got int"),
     ],
-)
-def test_new_head(answer, message):
-    assert_wrong(check.new_head(answer), message)
-
-
-def right_kernels(b, a, in_channels, kernel_size):
-    return chapter["solution_two_kernels"](b, a, in_channels, kernel_size)
-
-
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        (lambda *args: right_kernels(*args)[::-1], "in the wrong order"),
+    "two_kernels": [
+        (lambda *a: kernels(*a)[::-1], "in the wrong order"),
         (lambda b, a, c, k: (a, b), "expected (1, 1, 3, 3) and (2, 1, 1, 1)"),
-        (lambda *args: right_kernels(*args)[0], "Return two tensors"),
-        (
-            lambda b, a, c, k: (
-                a.view(-1, c, k, k).transpose(2, 3).contiguous(),
-                b[:, :, None, None],
-            ),
-            "the numbers are not",
-        ),
-        (lambda *args: tuple(k.float().double() for k in right_kernels(*args)), "float32"),
+        (lambda *a: kernels(*a)[0], "Return two tensors"),
+        (lambda *a: [k.numpy() for k in kernels(*a)], "Return two tensors"),
+        (lambda b, a, c, k: (a.view(-1, c, k, k).mT, b[:, :, None, None]), "order channel, row"),
+        (lambda b, a, c, k: (a.view(-1, k, k, c).permute(0, 3, 1, 2), b[..., None, None]), "row"),
+        (lambda b, a, c, k: (a.view(-1, c, k, k), 2 * b[..., None, None]), "what b does"),
+        (lambda *a: tuple(k.float() for k in kernels(*a)), "float64 became float32"),
+        (lambda *a: [k * float("nan") for k in kernels(*a)], "by up to nan"),
     ],
-)
-def test_two_kernels(answer, message):
-    assert_wrong(check.two_kernels(answer), message)
+}  # fmt: skip
 
 
-def constant(answers: dict[int, int]) -> nn.Module:
-    """A network that reads the digit from the first pixel, or another digit in its place."""
-
-    class Reader(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.moved = nn.Parameter(torch.zeros(1))
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            read = (x[:, 0, 0, 0] * 255).round().long()
-            for old, new in answers.items():
-                read = torch.where(read == old, new, read)
-            return F.one_hot(read % 10, 10).float() + 0 * self.moved
-
-    return Reader()
+@pytest.mark.parametrize(("name", "answer"), [(n, a) for n in RIGHT for a in RIGHT[n]])
+def test_right_answers_are_accepted(name, answer):
+    assert_right(getattr(check, name)(answer))
 
 
-def numbered(n: int, first: int = 0) -> Digits:
+@pytest.mark.parametrize(("name", "answer", "message"), cases(WRONG))
+def test_mistakes_are_named(name, answer, message):
+    assert_wrong(getattr(check, name)(answer), message)
+
+
+class Reader(nn.Module):
+    """Reads the digit from the first pixel, or another digit in its place."""
+
+    def __init__(self, answers: dict[int, int]) -> None:
+        super().__init__()
+        self.answers, self.weight = answers, nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        read = (x[:, 0, 0, 0] * 255).round().long()
+        for old, new in self.answers.items():
+            read = torch.where(read == old, new, read)
+        return F.one_hot(read % 10, 10).float() + 0 * self.weight
+
+
+def numbered(n: int) -> Digits:
     labels = torch.arange(n) % 10
     images = torch.zeros(n, 1, 28, 28, dtype=torch.uint8)
-    images[:, 0, 0, 0] = (labels + first).byte()
+    images[:, 0, 0, 0] = labels.byte()
     return Digits(images, labels, "numbered digits")
 
 
 @pytest.mark.parametrize(
-    ("tuned", "message"),
+    ("answers", "message"),
     [
-        (constant({11: 1, 12: 2}), "Learned, and not forgotten"),
-        (constant({11: 1}), "Learned, and not forgotten"),
-        (
-            constant({11: 5, 12: 5}),
-            "has not learned enough: 20 mistakes on the new digits, 20 before",
-        ),
-        (constant({11: 1, 12: 2, 3: 4}), "and forgotten: 10 of 100 old digits misread, 0 before"),
-        ("network", "Return a network; got str"),
+        ({11: 1, 12: 2}, "Learned, and not forgotten"),
+        ({11: 1}, "Learned, and not forgotten"),
+        ({11: 5, 12: 5}, "has not learned enough: 20 mistakes on the new digits, 20 before"),
+        ({11: 1, 12: 2, 3: 4}, "and forgotten: 10 of 100 old digits misread, 0 before"),
     ],
 )
-def test_learned_and_remembered(tuned, message):
+def test_learned_and_remembered(answers, message):
     # New digits have another first pixel for the 1 and the 2, which are misread at first.
     new, old = numbered(100), numbered(100)
     for label in (1, 2):
         new.images[new.labels == label, 0, 0, 0] = 10 + label
-    network = constant({11: 5, 12: 5})
-    verdict = check.learned_and_remembered(lambda *_: tuned, network, new, old, new, old)
+    network = Reader({11: 5, 12: 5})
+    verdict = check.learned_and_remembered(lambda *_: Reader(answers), network, new, old, new, old)
     assert message in said(verdict)
     assert verdict.ok == message.startswith("Learned")
 
 
-def test_learned_and_remembered_undoes_what_was_done_to_the_network():
+def spoils(network, new, old):
+    nn.init.zeros_(network.requires_grad_(False).train().linear.weight)
+    return copy.deepcopy(network)
+
+
+def spoils_and_fails(network, new, old):
+    spoils(network, new, old)
+    raise ValueError("no")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (spoils, "the copy only. (I have undone it.)"),
+        (spoils_and_fails, "raised ValueError: no"),
+        (lambda network, new, old: network.zero_grad() or network, "not a copy"),
+        (lambda network, new, old: "network", "Return a network; got str"),
+        (
+            lambda network, new, old: (new.images.zero_(), copy.copy(network))[1],
+            "changes `new.im",
+        ),
+    ],
+)
+def test_learned_and_remembered_leaves_the_network_as_it_was(answer, message):
     network, old = models.course_network((2, 2, 2)).eval(), digits(30)
-
-    def spoil(network, new, old):
-        nn.init.zeros_(network.linear.weight)
-        return network
-
     before = network.linear.weight.detach().clone()
-    verdict = check.learned_and_remembered(spoil, network, old, old, old, old)
-    assert "train a copy" in verdict.message
+    assert_wrong(check.learned_and_remembered(answer, network, old, old, old, old), message)
     assert network.linear.weight.equal(before)
+    assert network.linear.weight.requires_grad and not network.training

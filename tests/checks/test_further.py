@@ -1,115 +1,112 @@
-"""Each check of chapter 22 accepts the right answer and names each plausible mistake."""
+"""Each check of chapter 22 accepts what is right and names mistakes beyond those of its table."""
 
-from collections.abc import Callable
-
+import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
+from torch import nn
+from torch.nn import functional as F
 
 from mnist_course.checks import further as check
 from tests.chapters.definitions import definitions
-from tests.checks.verdicts import assert_wrong
+from tests.checks.verdicts import assert_not_begun, assert_right, assert_wrong, cases
 
 chapter = definitions("further")
+NAMES = ["for_the_network", "residual", "score_maps", "patches"]
 
 
-@pytest.mark.parametrize("name", ["for_the_network", "residual", "score_maps", "patches"])
-def test_the_stub_is_not_yet_and_the_solution_right(name: str) -> None:
-    assert not getattr(check, name)(chapter[f"my_{name}"])
-    verdict = getattr(check, name)(chapter[f"solution_{name}"])
-    assert verdict, verdict
+@pytest.mark.parametrize("name", NAMES)
+def test_the_stub_is_not_yet_and_the_solution_right(name):
+    assert_not_begun(getattr(check, name)(chapter[f"my_{name}"]))
+    assert_right(getattr(check, name)(chapter[f"solution_{name}"]))
 
 
-def reshaped(x: torch.Tensor) -> torch.Tensor:
-    return x.reshape(len(x), 3, x.shape[1], x.shape[2])
+def block(x, w1, w2, skip, stride, second=1, around=None, padding=0):
+    """A residual block of layers, with the stride in the wrong places."""
+    conv = nn.Conv2d(w1.shape[1], w1.shape[0], 3, stride, 1, bias=False)
+    conv.weight.data = w1
+    f = F.conv2d(F.relu(conv(x)), w2, stride=second, padding="same" if second == 1 else 1)
+    return F.relu(f + F.conv2d(x, skip, stride=around or stride, padding=padding))
 
 
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
+def scores(maps, weight, bias):
+    return F.conv2d(maps, weight[:, :, None, None], bias)
+
+
+def in_loops(x, size):
+    """Patches one after the other."""
+    rows = range(0, x.shape[2], size)
+    columns = range(0, x.shape[3], size)
+    parts = [x[:, :, i : i + size, j : j + size].flatten(1) for i in rows for j in columns]
+    return torch.stack(parts, dim=1)
+
+
+RIGHT = {
+    "for_the_network": [
+        lambda p: torch.from_numpy(p.numpy().transpose(0, 3, 1, 2).astype(np.float32) / 255),
+        lambda p: torch.stack([p[..., c] for c in range(3)], dim=1).float().div(255),
+        lambda p: p.movedim(-1, 1).mul(1 / 255),
+    ],
+    "residual": [block],
+    "score_maps": [
+        scores,
+        lambda m, w, b: F.linear(m.permute(0, 2, 3, 1), w, b).permute(0, 3, 1, 2),
+        lambda m, w, b: torch.stack(
+            [sum(m[:, c] * w[o, c] for c in range(m.shape[1])) + b[o] for o in range(len(w))], 1
+        ),
+    ],
+    "patches": [
+        in_loops,
+        lambda x, s: F.unfold(x, s, stride=s).mT,
+        lambda x, s: (
+            x.unfold(2, s, s).unfold(3, s, s).permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
+        ),
+    ],
+}
+
+WRONG = {
+    "for_the_network": [
         (chapter["for_the_network"], "Both bugs"),
-        (lambda x: reshaped(x) / 255, "Use permute"),
-        (lambda x: x.permute(0, 3, 1, 2), "divide by 255"),
-        (lambda x: (x.permute(0, 3, 1, 2) / 255).byte(), "leaves 0 and 1"),
-        (lambda x: x.permute(0, 3, 2, 1) / 255, "Rows and columns"),
-        (lambda x: x.permute(0, 3, 1, 2).double() / 255, "not float32"),
-        (lambda x: x / 255, "has shape"),
-        (lambda x: None, "returned None"),
+        (lambda p: p.transpose(1, 3) / 255, "Rows and columns"),
+        (lambda p: p.movedim(-1, 1) / 255.0 / p.max() * 255, "divide by the largest byte"),
+        (lambda p: p.movedim(-1, 1).double() / 255, "of torch.float64; the exercise asks for"),
+        (lambda p: (p.movedim(-1, 1) / 255).half(), "numbers are not"),
+        (lambda p: (p.movedim(-1, 1) / 255).numpy(), "asks for a tensor"),
+        (lambda p: p / 255, "has shape (1, 2, 3, 3), expected (1, 3, 2, 3)"),
+        (lambda p: p[:1].movedim(-1, 1).expand(len(p), -1, -1, -1) / 255, "2 pictures of 5×5"),
     ],
-)
-def test_for_the_network_names_the_mistake(answer: Callable, message: str) -> None:
-    assert_wrong(check.for_the_network(answer), message)
-
-
-def block(x, w1, w2, skip, stride, *, between=True, order="sum", way=True, identity=False):
-    """A residual block with one mistake."""
-    inner = F.conv2d(x, w1, stride=stride, padding=1)
-    f = F.conv2d(inner.relu() if between else inner, w2, padding=1)
-    g = x if identity else F.conv2d(x, skip, stride=stride)
-    if not way:
-        return f.relu()
-    return {"sum": (f + g).relu(), "none": f + g, "before": f.relu() + g}[order]
-
-
-@pytest.mark.parametrize(
-    ("mistake", "message"),
-    [
-        ({"way": False}, "way around is missing"),
-        ({"order": "none"}, "at the end is missing"),
-        ({"order": "before"}, "after the sum"),
-        ({"between": False}, "between the two"),
-        ({"identity": True}, "x itself is added"),
+    "residual": [
+        (lambda *a: block(*a, second=a[4]), "not to the second convolution"),
+        (lambda *a: block(*a[:4], 1), "6×6 the result has shape (2, 4, 6, 6), expected"),
+        (lambda *a: block(*a[:4], 1, around=a[4]), "The two ways differ in size"),
+        (lambda *a: block(*a, padding=1), "padding 1 to the 3 × 3 convolutions only"),
+        (lambda x, w1, *rest: block(x, w1.relu_(), *rest), "changes `w1` in place"),
+        (lambda x, w1, w2, *rest: block(x, w1, w2.mT, *rest), "numbers are not"),
     ],
-)
-def test_residual_names_the_mistake(mistake: dict, message: str) -> None:
-    assert check.residual(block)
-    assert_wrong(check.residual(lambda *arguments: block(*arguments, **mistake)), message)
-
-
-def test_residual_notices_a_stride_that_is_forgotten() -> None:
-    verdict = check.residual(lambda x, w1, w2, skip, stride: block(x, w1, w2, skip, 1))
-    assert not verdict
-    assert "stride 2" in verdict.message
-
-
-scores = chapter["solution_score_maps"]
-
-
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        (lambda m, w, b: torch.einsum("oc,nchw->nohw", w, m), "bias is missing"),
-        (lambda m, w, b: scores(m, w, b / (m.shape[2] * m.shape[3])), "shared out"),
-        (lambda m, w, b: scores(m, w, b).mean((2, 3)), "leave the mean out"),
+    "score_maps": [
+        (lambda m, w, b: scores(m, w, b) / m[0, 0].numel(), "numbers are not"),
         (lambda m, w, b: scores(m, w, b).permute(0, 2, 3, 1), "before the classes"),
         (lambda m, w, b: m @ w, "raised"),
+        (lambda m, w, b: scores(m, w, b).softmax(1), "numbers are not"),
+        (
+            lambda m, w, b: scores(m[:, :, :2], w, b),
+            "has shape (2, 5, 2, 3), expected (2, 5, 4, 3)",
+        ),
     ],
-)
-def test_score_maps_names_the_mistake(answer: Callable, message: str) -> None:
-    assert_wrong(check.score_maps(answer), message)
-
-
-def by_columns(x: torch.Tensor, size: int) -> torch.Tensor:
-    n, c, h, w = x.shape
-    cut = x.reshape(n, c, h // size, size, w // size, size)
-    return cut.permute(0, 4, 2, 1, 3, 5).reshape(n, -1, c * size * size)
-
-
-def by_pixels(x: torch.Tensor, size: int) -> torch.Tensor:
-    n, c, h, w = x.shape
-    cut = x.reshape(n, c, h // size, size, w // size, size)
-    return cut.permute(0, 2, 4, 3, 5, 1).reshape(n, -1, c * size * size)
-
-
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        (lambda x, s: F.unfold(x, s, stride=s), "last two axes"),
-        (lambda x, s: x.reshape(len(x), -1, x.shape[1] * s * s), "across the rows"),
-        (by_columns, "column by column"),
-        (by_pixels, "pixel by pixel"),
+    "patches": [
         (lambda x, s: F.unfold(x, s).mT, "has shape"),
+        (lambda x, s: in_loops(x.mT, s), "numbers are not"),
+        (lambda x, s: in_loops(x[:, :, :, : x.shape[2]], s), "2 pictures of 3×4×6"),
+        (lambda x, s: in_loops(x.flip(1), s), "numbers are not"),
+        (lambda x, s: F.unfold(x, s, stride=2).mT, "patches of 3×3 the result has shape"),
     ],
-)
-def test_patches_names_the_mistake(answer: Callable, message: str) -> None:
-    assert_wrong(check.patches(answer), message)
+}
+
+
+@pytest.mark.parametrize(("name", "answer"), [(n, a) for n in RIGHT for a in RIGHT[n]])
+def test_right_answers_are_accepted(name, answer):
+    assert_right(getattr(check, name)(answer))
+
+
+@pytest.mark.parametrize(("name", "answer", "message"), cases(WRONG))
+def test_mistakes_are_named(name, answer, message):
+    assert_wrong(getattr(check, name)(answer), message)
