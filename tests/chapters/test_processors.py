@@ -15,9 +15,10 @@ MEASURED = measurements.load("processors")["chapters"]
 ANOTHER = "SSE4.1, bfloat16"
 
 
-def is_training(source: Path) -> bool:
-    """Whether a number of the chapter, timings aside, was seen to depend on the processor."""
-    return any(any(row["differences"].values()) for row in MEASURED[source.stem].values())
+def is_close(source: Path) -> bool:
+    """Whether a number of the chapter was seen to use up a quarter of its tolerance."""
+    rows = MEASURED[source.stem].values()
+    return any(4 * d >= row["tolerance"] > 0 for row in rows for d in row["differences"].values())
 
 
 def without_exercises(notebook: NotebookNode) -> NotebookNode:
@@ -43,9 +44,9 @@ def test_a_tolerance_is_what_was_measured_or_more(source: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.mnist
 @pytest.mark.parametrize(
-    "source", filter(is_training, chapters.sources()), ids=lambda source: source.stem
+    "source", filter(is_close, chapters.sources()), ids=lambda source: source.stem
 )
-def test_a_chapter_that_trains_prints_the_same_on_another_processor(source: Path) -> None:
+def test_a_chapter_close_to_a_limit_stays_within_it_on_another_processor(source: Path) -> None:
     notebook = nbformat.read(chapters.notebook_path(source), as_version=4)
     committed = without_exercises(notebook)
     allowed = {
