@@ -21,24 +21,26 @@ def random(seed: int, *shape: int) -> torch.Tensor:
 
 
 @SETTINGS
-@given(H=SIDE, W=SIDE, seed=st.integers(0, 99))
-def test_a_dense_map_is_a_linear_layer_with_and_without_new_names(H, W, seed) -> None:
-    x, weight, bias = random(seed, H, W), random(seed + 1, H, W, H, W), random(seed + 2, H, W)
-    expected = F.linear(x.flatten(), weight.reshape(H * W, H * W), bias.flatten()).view(H, W)
-    torch.testing.assert_close(chapter["dense_map"](x, weight, bias), expected)
-    V = chapter["by_displacement"](weight)
-    torch.testing.assert_close(chapter["displacement_map"](x, V, bias), expected)
-    assert (V != 0).sum() == weight.numel()
+@given(n=SIDE, seed=st.integers(0, 99))
+def test_a_shared_table_is_a_convolution_and_moves_along(n, seed) -> None:
+    x, w = random(seed, n), random(seed + 1, 2 * n - 1)
+    table = chapter["shared_table"](w)
+    expected = F.conv1d(x[None, None], w[None, None], padding=n - 1)[0, 0]
+    torch.testing.assert_close(table @ x, expected)
+    x[-1] = 0
+    torch.testing.assert_close((table @ x.roll(1))[1:], (table @ x)[:-1])
 
 
 @SETTINGS
-@given(H=SIDE, W=SIDE, seed=st.integers(0, 99), data=st.data())
-def test_by_displacement_only_renames(H, W, seed, data) -> None:
-    weight = random(seed, H, W, H, W)
-    V = chapter["by_displacement"](weight)
-    i, k = (data.draw(st.integers(0, H - 1)) for _ in range(2))
-    j, l = (data.draw(st.integers(0, W - 1)) for _ in range(2))  # noqa: E741
-    assert V[i, j, k - i + H - 1, l - j + W - 1] == weight[i, j, k, l]
+@given(n=st.integers(2, 6), seed=st.integers(0, 99))
+def test_any_other_table_does_not_move_along(n, seed) -> None:
+    table, x = random(seed, n, n), random(seed + 1, n)
+    x[-1] = 0
+    assert not torch.allclose((table @ x.roll(1))[1:], (table @ x)[:-1])
+    w = torch.cat([table[:, 0].flip(0), table[0, 1:]])
+    assert not torch.equal(chapter["shared_table"](w), table)
+    assert torch.equal(chapter["shared_table"](w)[:, 0], table[:, 0])
+    assert torch.equal(chapter["shared_table"](w)[0], table[0])
 
 
 @SETTINGS
@@ -49,28 +51,6 @@ def test_the_matrix_of_a_convolution_is_conv2d(H, W, K_h, K_w) -> None:
     padding = (K_h // 2, K_w // 2)
     expected = F.conv2d(x[None, None], kernel[None, None], padding=padding)[0, 0]
     torch.testing.assert_close((matrix @ x.flatten()).view(H, W), expected)
-
-
-@SETTINGS
-@given(H=st.integers(2, 6), W=st.integers(2, 6), seed=st.integers(0, 99))
-def test_shared_weights_are_a_convolution_and_move_along(H, W, seed) -> None:
-    x, w = random(seed, H, W), random(seed + 1, 2 * H - 1, 2 * W - 1)
-    b = random(seed + 2, 1)
-
-    def shared(x):
-        return chapter["displacement_map"](x, w.expand(H, W, -1, -1), b)
-
-    expected = F.conv2d(x[None, None], w[None, None], b, padding=(H - 1, W - 1))[0, 0]
-    torch.testing.assert_close(shared(x), expected)
-    x[-1], x[:, -1] = 0, 0
-    assert chapter["moves_along"](shared, x, 1, 1)
-
-
-def test_a_general_map_does_not_move_along() -> None:
-    x, weight, bias = random(0, 5, 6), random(1, 5, 6, 5, 6), random(2, 5, 6)
-    x[-1], x[:, -1] = 0, 0
-    for way in ((1, 0), (0, 1)):
-        assert not chapter["moves_along"](lambda x: chapter["dense_map"](x, weight, bias), x, *way)
 
 
 @SETTINGS
