@@ -127,11 +127,6 @@ def test_the_dataset_counts_and_gives_what_the_tensors_hold():
     assert torch.equal(image, data.to_float(some.images[3])) and label == int(some.labels[3])
 
 
-def test_a_plain_list_hides_its_layers():
-    assert list(chapter["Hidden"]().parameters()) == []
-    assert len(list(chapter["Seen"]().parameters())) == 4
-
-
 def test_the_network_begins_at_the_loss_of_guessing():
     network, some = chapter["new_network"](), digits(100)
     loss = F.cross_entropy(network(data.to_float(some.images)), some.labels).item()
