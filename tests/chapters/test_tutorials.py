@@ -1,13 +1,12 @@
 """What chapter 16 defines: formulas with something missing, and networks with something wrong."""
 
-import math
-
+import pandas as pd
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.nn import functional as F
 
 from mnist_course import models
 from tests.chapters.definitions import definitions
@@ -131,6 +130,6 @@ def test_the_bill_adds_up() -> None:
     assert [shape for name, shape, *_ in rows if name == "flatten"] == [(9216,)]
 
 
-def test_the_uncertainty_is_the_binomial_standard_error() -> None:
-    assert math.isclose(chapter["uncertainty"](0.99), 0.000995, rel_tol=1e-3)
-    assert math.isclose(chapter["uncertainty"](0.5, 100), 0.05)
+def test_the_spread_of_the_seeds_stands_beside_their_mean() -> None:
+    group = pd.DataFrame({"test": [0.98, 0.99, 1.0]})
+    assert chapter["scores_of"](group) == "99.00 ± 1.00   98.00 99.00 100.00"
