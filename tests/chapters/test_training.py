@@ -127,16 +127,7 @@ def test_the_dataset_counts_and_gives_what_the_tensors_hold() -> None:
     assert torch.equal(image, data.to_float(some.images[3])) and label == int(some.labels[3])
 
 
-<<<<<<< HEAD
-def test_a_plain_list_hides_its_layers() -> None:
-    assert list(chapter["Hidden"]().parameters()) == []
-    assert len(list(chapter["Seen"]().parameters())) == 4
-
-
 def test_the_network_begins_at_the_loss_of_guessing() -> None:
-=======
-def test_the_network_begins_at_the_loss_of_guessing():
->>>>>>> claims2
     network, some = chapter["new_network"](), digits(100)
     loss = F.cross_entropy(network(data.to_float(some.images)), some.labels).item()
     assert loss == pytest.approx(math.log(10), abs=0.4)
