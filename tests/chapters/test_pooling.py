@@ -47,19 +47,6 @@ def test_max_pooling_by_reshape_equals_pytorch(k: int, rows: int, columns: int) 
 
 
 @settings(deadline=None)
-@given(
-    size=st.integers(4, 20), k=st.integers(1, 4), s=st.integers(1, 6), ceil=st.booleans(),
-    data=st.data(),
-)  # fmt: skip
-def test_the_size_is_that_of_pytorch(
-    size: int, k: int, s: int, ceil: bool, data: st.DataObject
-) -> None:
-    p = data.draw(st.integers(0, k // 2))
-    pooled = F.max_pool2d(torch.zeros(1, 1, size, size), k, s, p, ceil_mode=ceil)
-    assert chapter["pooled_size"](size, k, s, p, ceil) == pooled.shape[-1]
-
-
-@settings(deadline=None)
 @given(case=cases(), ties=st.booleans())
 def test_the_gradient_of_the_maximum_equals_autograd(
     case: tuple[torch.Tensor, int, int, int], ties: bool
@@ -94,8 +81,29 @@ def test_two_averages_are_the_binomial_blur() -> None:
     torch.testing.assert_close(chapter["max_blur_pool"](x), chapter["solution_blur_pool"](wrapped))
 
 
-@pytest.mark.parametrize("halve", ["max", "average", "stride"])
+@pytest.mark.parametrize("halve", ["max", "stride"])
 def test_the_small_networks_halve_twice(halve: str) -> None:
     network = chapter["small_network"](halve)
     assert network[:-2](torch.zeros(1, 1, 28, 28)).shape == (1, 16, 7, 7)
     assert network(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+def test_the_control_halves_nothing() -> None:
+    network = chapter["small_network"]("none")
+    assert network[:-2](torch.zeros(1, 1, 28, 28)).shape == (1, 16, 28, 28)
+    assert network(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+def test_the_global_network_halves_twice_and_takes_any_size() -> None:
+    network = chapter["global_network"](8, 16, 16, 16).eval()
+    assert network[:-3](torch.zeros(1, 1, 28, 28)).shape == (1, 16, 7, 7)
+    assert network(torch.zeros(2, 1, 40, 36)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("pixels", range(7))
+def test_a_digit_moved_to_the_right_leaves_paper_behind(pixels: int) -> None:
+    x = torch.rand(2, 1, 28, 28)
+    moved = chapter["to_the_right"](x, pixels)
+    assert moved.shape == x.shape
+    assert torch.equal(moved[..., pixels:], x[..., : 28 - pixels])
+    assert not moved[..., :pixels].any()
