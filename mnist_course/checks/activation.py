@@ -35,8 +35,6 @@ __all__ = ["compose", "gain", "he_std", "initialization", "relu_backward", "soft
         "This is log(1 + exp(-x)): the sign of x is the wrong way round.": (
             lambda x: F.softplus(-x)
         ),
-        "This is the derivative of the softplus, the sigmoid.": torch.sigmoid,
-        "This is the ReLU: the softplus has no corner.": torch.relu,
         "This is log(1 + exp(-|x|)), what remains of the softplus when max(x, 0) is taken away: "
         "add max(x, 0) again.": lambda x: F.softplus(-x.abs()),
     },
@@ -67,10 +65,6 @@ def softplus(x: Tensor) -> Tensor:
         "You let the gradient through where x is negative.": (
             lambda x, upstream: (x <= 0) * upstream
         ),
-        "You multiplied by ReLU(x); its *derivative* is 0 or 1.": (
-            lambda x, upstream: x.relu() * upstream
-        ),
-        "Nothing is stopped: where x is negative the slope is 0.": lambda x, upstream: upstream,
     },
     right="It is the gradient that autograd computes, at the corner too.",
 )
@@ -104,9 +98,6 @@ def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
         "This is Xavier's rule, not He's.": lambda shape: (2 / sum(_fans(shape))) ** 0.5,
         "For {case}: each output sums over all input channels *and* all kernel positions; you "
         "counted the channels only.": lambda shape: (2 / shape[1]) ** 0.5,
-        "For {case}: you counted the whole weight; one output meets only one filter, weight[0].": (
-            lambda shape: (2 / torch.zeros(shape).numel()) ** 0.5
-        ),
     },
     right="It is the standard deviation of nn.init.kaiming_normal_ for linear and conv.",
 )

@@ -62,9 +62,6 @@ def _response(x: Tensor, w: Tensor, b: float, i: int, j: int) -> float:
         ),
         "The bias is added to every product, so it counts many times: add it once, after the sum.":
             lambda x, w, b, i, j: (w * _patch(x, w, i, j) + b).sum(),
-        "The patch always starts at the corner: cut it out at row i, column j.": (
-            lambda x, w, b, i, j: (w * _patch(x, w, 0, 0)).sum() + b
-        ),
         "Rows and columns are exchanged: i counts rows, j columns.": (
             lambda x, w, b, i, j: (w * _patch(x, w, j, i)).sum() + b
         ),
@@ -130,9 +127,6 @@ _WRONG_LAYERS: dict[str, _Layer] = _WRONG_SLIDES | {
     ),
     "the filters are added up, too: each of them makes a map of its own.": (
         lambda x, w, b: F.conv2d(x, w.sum(0, keepdim=True).expand_as(w), b)
-    ),
-    "the result is right for image 0 only: every image of the batch needs its own.": (
-        lambda x, w, b: F.conv2d(x[:1], w, b).expand(len(x), -1, -1, -1)
     ),
 }
 
@@ -264,18 +258,8 @@ def _image_and_kernel(answer: Any) -> tuple[Tensor, Tensor]:
         "The order of the input channels is reversed too: flip axes 2 and 3 only.": (
             lambda x, w: F.conv2d(x, w.flip(1, 2, 3))
         ),
-        "Everything is reversed, the filters and channels too: flip axes 2 and 3 only.": (
-            lambda x, w: F.conv2d(x, w.flip(0, 1, 2, 3))
-        ),
-        "You flipped the image and not the kernel, so the map comes out turned around.": (
-            lambda x, w: F.conv2d(x.flip(2, 3), w)
-        ),
         "The kernel is transposed; a flip reverses both axes: w.flip(2, 3).": (
             lambda x, w: F.conv2d(x, w.mT)
-        ),
-        "The kernel is turned by a quarter; a flip of both axes is half a turn: w.flip(2, 3).": (
-            lambda x, w: F.conv2d(x, w.rot90(1, (2, 3))),
-            lambda x, w: F.conv2d(x, w.rot90(-1, (2, 3))),
         ),
     },
     right="That is convolution as mathematics defines it: half a turn of each kernel.",

@@ -38,7 +38,6 @@ def _bytes(*shape: int, low: int = 0, high: int = 255) -> Tensor:
         "The pixels are still bytes when you subtract the mean: divide by 255 first.": (
             lambda images, mean, std: (images - mean) / std
         ),
-        "You divide by 255 twice.": lambda images, mean, std: (images / 255 / 255 - mean) / std,
         "The mean is subtracted, but nothing is divided by the deviation.": (
             lambda images, mean, std: images / 255 - mean
         ),
@@ -58,12 +57,6 @@ def _bytes(*shape: int, low: int = 0, high: int = 255) -> Tensor:
         ),
         "For {case} you use MNIST's 0.1307 and 0.3081; use those you were given.": (
             lambda images, mean, std: (images / 255 - 0.1307) / 0.3081
-        ),
-        "For {case} you use MNIST's mean, 0.1307; use the one you were given.": (
-            lambda images, mean, std: (images / 255 - 0.1307) / std
-        ),
-        "For {case} you use MNIST's deviation, 0.3081; use the one you were given.": (
-            lambda images, mean, std: (images / 255 - mean) / 0.3081
         ),
     },
     right="Bytes become pixels with the mean and deviation you were given.",
@@ -228,16 +221,6 @@ def _wrapped(images: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
         "one picture": _digits(1, mixed=True),
     },
     mistakes={
-        "You take the sum of each class where its average is meant.": (
-            lambda images, labels, queries: torch.cdist(
-                _flat(queries), _means(images, labels) * labels.bincount()[:, None]
-            ).argmin(dim=1)
-        ),
-        "You answer with the farthest average: argmin, not argmax.": (
-            lambda images, labels, queries: torch.cdist(
-                _flat(queries), _means(images, labels)
-            ).argmax(dim=1)
-        ),
         "You answer with the nearest single image, not with the nearest average.": (
             lambda images, labels, queries: labels[
                 torch.cdist(_flat(queries), _flat(images)).argmin(dim=1)

@@ -229,10 +229,6 @@ def _dead(activations: Tensor) -> Tensor:
         "`all` over the images too.": tuple(lambda x, n=n: _dead(x[[n]]).mean() for n in (0, -1)),
         "You counted a channel as dead that is zero somewhere; it has to be zero everywhere: "
         "`all`, not `any`.": lambda x: (x == 0).any(0).flatten(1).any(1).double().mean(),
-        "This is the share of channels that are alive.": lambda x: 1 - _dead(x).mean(),
-        "This is the number of dead channels; divide by how many there are.": (
-            lambda x: _dead(x).sum()
-        ),
     },
     right="Dead is what is zero for every image at every place, and nothing else.",
     tolerance=FLOAT32,  # a float32 share is as good as any
@@ -439,8 +435,6 @@ def _patient(training: bool, shape: tuple[int, ...], right: int) -> tuple[Reader
             (network.answers(images) == labels.reshape(40, 1)).double().mean()
         ),
         "In per cent? I expected a share, {expected}.": lambda *given: 100 * _share(*given),
-        "This is the number of right answers, not their share.": lambda *given: 40 * _share(*given),
-        "This is the share of wrong answers.": lambda *given: 1 - _share(*given),
     },
     right="The right share, whatever the mode and the shape of the labels.",
     tolerance=FLOAT32,  # a float32 share is as good as any

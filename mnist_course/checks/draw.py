@@ -121,10 +121,6 @@ def _share_case(count: int, wrong: int) -> tuple[Tensor, Tensor]:
                 (probabilities.argmax(dim=0) == labels[:10]).double().mean().item()
             )
         ),
-        "Only the first ten images are counted.": lambda probabilities, labels: _share(
-            probabilities[:10], labels[:10]
-        ),
-        "That is the share of wrong answers.": lambda *given: 1 - _share(*given),
         "That is the number of right answers; divide by how many there are.": (
             lambda probabilities, labels: _share(probabilities, labels) * len(labels)
         ),

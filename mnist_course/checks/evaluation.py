@@ -51,10 +51,6 @@ def _answers(total: int, classes: int) -> tuple[Tensor, Tensor]:
         "These are shares of the row: return the counts themselves.": (
             lambda *given: _matrix(*given) / _matrix(*given).sum(1, keepdim=True).clamp(min=1)
         ),
-        "These are shares of all digits: return the counts themselves.": (
-            lambda labels, *rest: _matrix(labels, *rest) / len(labels)
-        ),
-        "Only the right answers are counted.": lambda *given: _matrix(*given).diagonal().diag(),
         "For {case} the matrix has too few rows: a class that does not occur needs its row and its "
         "column too. Take the size from `classes`.": (
             _of_those_that_occur,
@@ -105,22 +101,8 @@ def _harmonic(p: Tensor, r: Tensor) -> Tensor:
         "This is the mean precision alone.": lambda C: _recall(C.T).mean(),
         "This is the F1 of the mean precision and the mean recall. Compute the F1 of each class "
         "first, then take the mean.": lambda C: _harmonic(_recall(C).mean(), _recall(C.T).mean()),
-        "You took the plain mean of precision and recall; F1 is their harmonic mean.": (
-            lambda C: (_recall(C) + _recall(C.T)).mean() / 2
-        ),
-        "Each class is weighted by how often it occurs; the macro average counts all classes the "
-        "same.": lambda C: (_f1(C) * C.sum(1)).sum() / C.sum(),
-        "The factor 2 is missing: F1 = 2 · precision · recall / (precision + recall).": (
-            lambda C: _f1(C).mean() / 2
-        ),
         "The class without any F1 was left out; count it as 0, and divide by the number of all "
         "classes.": lambda C: _f1(C)[C.sum(0) + C.sum(1) > 0].mean(),
-        "The class that is never answered was left out; its F1 is 0, and it counts.": (
-            lambda C: _f1(C)[C.sum(0) > 0].mean()
-        ),
-        "The class that never occurs was left out; its F1 is 0, and it counts.": (
-            lambda C: _f1(C)[C.sum(1) > 0].mean()
-        ),
     },
     right="The mean of the F1 of all classes, and none of them is lost.",
     not_finite="For {case} the result is {answer}: do you divide 0 by 0? Simplify: "
@@ -137,18 +119,12 @@ def macro_f1(confusion: Tensor) -> float:
         "This is the accuracy; the question is for the error rate, 1 minus it.": (
             lambda total: 0.05 ** (1 / total)
         ),
-        "This is a percentage: return the rate itself, between 0 and 1.": (
-            lambda total: 100 * (1 - 0.05 ** (1 / total))
-        ),
         "This is the rule of three, close for many digits, but not exact: solve (1 - e)^N = 0.05 "
         "for e.": lambda total: 3 / total,
         "You used ln(1 - e) ≈ -e, which is close for many digits only: solve (1 - e)^N = 0.05 "
         "itself.": lambda total: -math.log(0.05) / total,
         "This is the rate for 95 %: with it, N right answers are quite likely. Put 0.05.": (
             lambda total: 1 - 0.95 ** (1 / total)
-        ),
-        "You took 2.5 % for each side; here there is only one side, so 5 %.": (
-            lambda total: 1 - 0.025 ** (1 / total)
         ),
         "This is Wilson's upper end; here solve (1 - e)^N = 0.05 exactly.": (
             lambda total: 1.96**2 / (total + 1.96**2)
@@ -203,15 +179,6 @@ def _confidences(bins: int, each: int) -> tuple[Tensor, Tensor, int]:
         "The confidences are sorted, but `right` is not: both need the same order.": _apart,
         "The gaps cancel one another: take the absolute value of each *before* the mean.": (
             _from(torch.mean), _from(lambda gaps: gaps.mean().abs()),
-        ),
-        "You added the gaps up; take their mean.": _from(lambda gaps: gaps.abs().sum()),
-        "You divide the sum of the gaps by the number of digits; each is the gap of a bin, so "
-        "divide by `bins`.": lambda confidence, right, bins: (
-            _gaps(confidence, right, bins).abs().sum() / len(confidence)
-        ),
-        "You took the largest gap; take the mean.": _from(lambda gaps: gaps.abs().max()),
-        "You squared the gaps; take their absolute values.": (
-            _from(lambda gaps: gaps.square().mean())
         ),
         "These are the gaps of single digits: first take the means of a bin, and then their gap.": (
             lambda confidence, right, bins: (right.double() - confidence).abs().mean()

@@ -30,14 +30,8 @@ _WRONG_DENSE: dict[str, _Count] = {
     "The dense layer's bias is missing: one for each output.": (
         lambda C_in, C_out, H, W, K: C_out * C_in * (H * W) ** 2
     ),
-    "The dense layer has a bias for each output pixel, not only for each map.": (
-        lambda C_in, C_out, H, W, K: C_out * C_in * (H * W) ** 2 + C_out
-    ),
     "The dense layer makes C_out maps of H × W pixels, each of them an output with weights of its "
     "own; you count C_out outputs.": lambda C_in, C_out, H, W, K: C_out * (C_in * H * W + 1),
-    "Each output of the dense layer reads all C_in × H × W inputs; you count those of one map.": (
-        lambda C_in, C_out, H, W, K: C_out * H * W * (H * W + 1)
-    ),
 }
 _WRONG_CONVOLUTION: dict[str, _Count] = {
     "The convolution's bias is missing: one for each output map.": (
@@ -51,12 +45,6 @@ _WRONG_CONVOLUTION: dict[str, _Count] = {
     ),
     "The convolution has one bias for each output map, shared by all places.": (
         lambda C_in, C_out, H, W, K: C_out * C_in * K * K + C_out * H * W
-    ),
-    "The convolution has one bias for each output map, not one for the whole layer.": (
-        lambda C_in, C_out, H, W, K: C_out * C_in * K * K + 1
-    ),
-    "One bias for each output map, not for each slice of the kernel.": (
-        lambda C_in, C_out, H, W, K: C_out * C_in * (K * K + 1)
     ),
 }
 _WITHOUT_BIAS = next(iter(_WRONG_DENSE.values())), next(iter(_WRONG_CONVOLUTION.values()))

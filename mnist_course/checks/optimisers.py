@@ -55,14 +55,10 @@ def _curvatures(H: Tensor) -> Tensor:
         "This is half of the bound: 1 - rate * h may go down to -1, not to 0.": (
             lambda H: 1 / _curvatures(H)[-1]
         ),
-        "The flattest direction does not limit the rate, the steepest does.": (
-            lambda H: 2 / _curvatures(H)[0]
-        ),
         "This is the best rate for this valley; the question is for the largest that does not "
         "explode.": lambda H: 2 / (_curvatures(H)[0] + _curvatures(H)[-1]),
         "The largest number on the diagonal is the largest curvature only if the valley lies along "
         "the axes: take eigenvalues.": lambda H: 2 / H.diagonal().max(),
-        "The trace is the sum of all curvatures; the largest decides.": lambda H: 2 / H.trace(),
     },
     right="Two divided by the largest curvature, whatever the directions.",
 )
@@ -120,19 +116,8 @@ _ADAGRAD = _adagrad()
         "You divide by the total itself; its root has the unit of a gradient.": _adagrad(
             size=lambda new, old, eps: new + eps
         ),
-        "You go up, not down.": _adagrad(sign=1),
         "Each weight has a total of its own: do not add up over the weights.": _adagrad(
             total=lambda total, g: total + (g**2).sum()
-        ),
-        "The root of the total is returned, and so would be taken again in the next step.": (
-            lambda *given: (_ADAGRAD(*given)[0], _ADAGRAD(*given)[1].sqrt())
-        ),
-        "Return two things: the new weights and the new total.": (
-            lambda *given: _ADAGRAD(*given)[0],
-            lambda *given: torch.stack(_ADAGRAD(*given)),
-        ),
-        "Return the new weights first, and then the new total.": (
-            lambda *given: _ADAGRAD(*given)[::-1]
         ),
     },
     right="Equal to torch.optim.Adagrad, step by step.",
@@ -175,12 +160,6 @@ def _rate(
         "1 - warmup.": _rate(share=lambda p, warmup: p - warmup),
         "The peak is missing, or is not 1 for peak = 1.": (
             lambda step, steps, peak, warmup: _rate()(step, steps, 1, warmup)
-        ),
-        "The fall is a straight line.": _rate(fall=lambda q: 1 - q),
-        "The fall is a whole wave of the cosine, or a quarter; half a wave goes from 1 to -1.": (
-            _rate(fall=lambda q: math.cos(math.pi * q / 2)),
-            _rate(fall=lambda q: math.cos(math.pi * q)),
-            _rate(fall=lambda q: (1 + math.cos(2 * math.pi * q)) / 2),
         ),
     },
     right="Up in a straight line, down in half a cosine, and no step with the rate zero.",

@@ -171,9 +171,6 @@ def _folded(scale: Tensor, shift: Tensor, weight: Tensor, bias: Tensor) -> tuple
         "The weight is unchanged: scaling x is the same as scaling its weights.": (
             lambda scale, shift, weight, bias: (weight, ...)
         ),
-        "Divided by the scale; it has to be multiplied.": (
-            lambda scale, shift, weight, bias: (weight / scale[:, None, None], ...)
-        ),
         "The scale belongs to the input channels, axis 1 of the weight; you multiply along another "
         "axis.": (
             lambda scale, shift, weight, bias: (weight * scale[:, None, None, None], ...),
@@ -183,16 +180,10 @@ def _folded(scale: Tensor, shift: Tensor, weight: Tensor, bias: Tensor) -> tuple
         "The bias is unchanged, but the shift of every channel reaches the sum.": (
             lambda scale, shift, weight, bias: _folded(scale, 0 * shift, weight, bias)
         ),
-        "The shift does not pass through the scale: sum the *old* weight times shift.": (
-            lambda scale, shift, weight, bias: _folded(scale, scale * shift, weight, bias)
-        ),
         "The shift meets every weight of the kernel: sum over c, u and v, not only c.": (
             lambda scale, shift, weight, bias: (
                 _folded(scale, shift / weight[0, 0].numel(), weight, bias)
             )
-        ),
-        "The bias of the convolution itself got lost.": (
-            lambda scale, shift, weight, bias: _folded(scale, shift, weight, 0 * bias)
         ),
         "The shift is added to the bias as it is; but it meets the weights first: sum weight × "
         "shift over c, u and v.": (

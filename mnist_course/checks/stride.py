@@ -144,17 +144,11 @@ def _mirrored(mirror: Callable[[Tensor, int], Tensor]) -> Callable[[Tensor, int,
         )
     },
     mistakes={
-        "For mode '{mode}' and padding {padding} the picture comes back as it was.": (
-            lambda x, padding, mode: x
-        ),
         "In mode '{mode}' only columns are added: pad the rows, above and below, too.": (
             lambda x, padding, mode: _pad(x, padding, mode)[:, :, padding : padding + x.shape[2]]
         ),
         "In mode '{mode}' only rows are added: pad the columns, left and right, too.": (
             lambda x, padding, mode: _pad(x, padding, mode)[..., padding : padding + x.shape[3]]
-        ),
-        "Pixels are added at the bottom and on the right only: pad all four sides.": (
-            lambda x, padding, mode: F.pad(x, (0, 2 * padding, 0, 2 * padding))
         ),
         "For mode 'reflect' you return zeros around the picture: is the mode used?": (
             lambda x, padding, mode: _pad(x, padding, "zeros")
@@ -167,8 +161,6 @@ def _mirrored(mirror: Callable[[Tensor, int], Tensor]) -> Callable[[Tensor, int,
         ),
         "You repeat the outermost pixel only; that is mode 'replicate'. Reflect goes back into the "
         "picture: `2 1 | 0 1 2 3 | 2 1`.": _mirrored(lambda x, p: _pad(x, p, "replicate")),
-        "You continue at the opposite side; that is mode 'circular'. Reflect goes back into the "
-        "picture: `2 1 | 0 1 2 3 | 2 1`.": _mirrored(lambda x, p: _pad(x, p, "circular")),
         "The right pixels in the wrong order: a mirror turns them round, `2 1 | 0 1 2 3 | 2 1`.": (
             _mirrored(
                 lambda x, p: _along(
@@ -307,7 +299,6 @@ _WRONG_PARAMETERS: _Mistakes = {
     "there is one bias per output channel, neither one for all nor one per input": (
         lambda c: c.weights + 1
     ),
-    "there is one bias per output channel, not one per input channel": lambda c: c.weights + c.a,
     "with groups a kernel has only in_channels / groups slices": (
         lambda c: c.weights * c.groups + c.biases
     ),
@@ -332,7 +323,6 @@ _WRONG_MULTIPLY_ADDS: _Mistakes = {
         lambda c: 2 * c.weights * c.places()
     ),
     "count the places again, with the dilation": lambda c: c.weights * c.places(dilated=False),
-    "count the places again, with the padding": lambda c: c.weights * c.places(padded=False),
 }
 
 
@@ -470,12 +460,6 @@ def _interleaved(x: Tensor, w: Tensor) -> Tensor:
             lambda x, w: _depthwise(x, w[:1].expand_as(w))
         ),
         "With {case}: all outputs read channel 0.": lambda x, w: F.conv2d(x[:, :1], w),
-        "With {case}: only the outputs 0 to C - 1 are filled; there are C · m.": (
-            lambda x, w: F.pad(_depthwise(x, w[: x.shape[1]]), (0, 0, 0, 0, 0, len(w) - x.shape[1]))
-        ),
-        "With {case}: the kernel is flipped; w[o, 0, u, v] meets x[n, c, i + u, j + v].": (
-            lambda x, w: _depthwise(x, w.flip(2, 3))
-        ),
     },
     right="Equal to F.conv2d with one group per channel, for every multiplier.",
     avoiding=("conv1d", "conv2d", "conv3d", "convolution"),

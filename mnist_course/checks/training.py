@@ -286,9 +286,6 @@ def _corrected_and_carried(losses: list[float], beta: float) -> list[float]:
         ),
         "The corrected value is carried on, and corrected again in the next step: carry on m, and "
         "divide only what you show.": _corrected_and_carried,
-        "This is the mean of all losses so far, in which nothing fades away.": (
-            lambda losses, beta: [sum(losses[: t + 1]) / (t + 1) for t in range(len(losses))]
-        ),
         "The power is one too large: at t = 0 divide by 1 - beta.": (
             lambda losses, beta: _corrected(_running_mean(losses, beta), beta, 2)
         ),

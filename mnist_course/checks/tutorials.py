@@ -29,14 +29,6 @@ __all__ = ["accuracy", "difference", "fold", "grey_kernels", "network"]
         "You kept one channel and threw two away; their weights count as well.": tuple(
             lambda w, c=c: w[:, c : c + 1] for c in range(3)
         ),
-        "You summed over the filters (axis 0); the channels are axis 1.": (
-            lambda w: w.sum(0)[:, None],
-            lambda w: w.sum(0, keepdim=True),
-        ),
-        "You weigh the channels as the eye weighs red, green and blue; but all three see the same "
-        "pixel, so their weights add up as they are.": (
-            lambda w: (w * w.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
-        ),
     },
     right="One channel with the summed weights sees the same as three equal channels.",
 )
@@ -68,9 +60,6 @@ def grey_kernels(w: Tensor) -> Tensor:
         ),
         "The weight is right, but the second bias is forgotten.": (
             lambda w1, b1, w2, b2: (w2 @ w1, w2 @ b1)
-        ),
-        "The weight is right, but w2 is turned round in the bias: w2 @ b1, not b1 @ w2.": (
-            lambda w1, b1, w2, b2: (w2 @ w1, b1 @ w2 + b2)
         ),
     },
     right="One layer does what the two did, for any input.",
@@ -280,12 +269,6 @@ def _error(d: Tensor) -> Tensor:
         "You treat the two as unrelated and add their variances. But run k of both has the same "
         "seed: take the differences first, then their spread.": lambda first, second: (
             ..., ((torch.tensor(first).var() + torch.tensor(second).var()) / len(first)).sqrt(),
-        ),
-        "You divide by n; it is the root of n.": lambda *given: (
-            ..., _differences(*given).std() / len(given[0]),
-        ),
-        "This is the variance of the mean: take its root.": lambda *given: (
-            ..., _error(_differences(*given)) ** 2,
         ),
     },
     right="Differences first, then their mean and how sure it is.",
