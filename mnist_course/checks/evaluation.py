@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mnist_course.checks import FLOAT32, compared, uniform
-from mnist_course.checks._reader import Reader, labels_for
+from mnist_course.checks._reader import Batch, Reader, exam, hits, share, wrong_shares
 
 __all__ = ["accuracy", "confusion", "equal_number_ece", "largest_error_rate", "macro_f1"]
 
@@ -101,8 +101,11 @@ def _harmonic(p: Tensor, r: Tensor) -> Tensor:
         "This is the mean precision alone.": lambda C: _recall(C.T).mean(),
         "This is the F1 of the mean precision and the mean recall. Compute the F1 of each class "
         "first, then take the mean.": lambda C: _harmonic(_recall(C).mean(), _recall(C.T).mean()),
-        "The class without any F1 was left out; count it as 0, and divide by the number of all "
-        "classes.": lambda C: _f1(C)[C.sum(0) + C.sum(1) > 0].mean(),
+        "A class was left out: its F1 is 0, and it counts. Divide by the number of all classes.": (
+            lambda C: _f1(C)[C.sum(0) + C.sum(1) > 0].mean(),
+            lambda C: _f1(C)[C.sum(0) > 0].mean(),
+            lambda C: _f1(C)[C.sum(1) > 0].mean(),
+        ),
     },
     right="The mean of the F1 of all classes, and none of them is lost.",
     not_finite="For {case} the result is {answer}: do you divide 0 by 0? Simplify: "
@@ -192,61 +195,31 @@ def equal_number_ece(confidence: Tensor, right: Tensor, bins: int) -> float:
     return _gaps(confidence, right, bins).abs().mean().item()
 
 
-def _full(batch_size: int, total: int) -> int:
-    """How many digits are in full batches."""
-    return total - total % batch_size
-
-
-def _measured(total: int, batch_size: int, training: bool) -> tuple[nn.Module, Tensor, Tensor, int]:
+def _measured(
+    sizes: list[int], batch_size: int, training: bool
+) -> tuple[Reader, Tensor, Tensor, int]:
     """Digits of which the last, small batch is all right: its weight shows, and its absence too."""
-    model, images = Reader(6, training=training, most=batch_size), uniform(total, 6, seed=total)
-    wrong = [n for n in (0, 1, 2, 5, 9, 17) if n < _full(batch_size, total)] or [0]
-    return model, images, labels_for(model, images, wrong), batch_size
+    wrong = [n for n in (0, 1, 2, 5, 9, 17) if n < sum(sizes[:-1])] or [0]
+    model, batches = exam(sizes, wrong, (6,), training=training, most=batch_size)
+    images, labels = map(torch.cat, zip(*batches, strict=True))
+    return model, images, labels, batch_size
 
 
-def _hits(model: Reader, images: Tensor, labels: Tensor) -> Tensor:
-    return (model.answers(images) == labels).double()
+def _batches(images: Tensor, labels: Tensor, batch_size: int) -> list[Batch]:
+    return list(zip(images.split(batch_size), labels.split(batch_size), strict=True))
 
 
 @compared(
     cases={
-        f"{total} digits in batches of {batch_size}": _measured(total, batch_size, training)
-        for total, batch_size, training in ((24, 8, False), (26, 8, True), (5, 50, True))
+        f"{sum(sizes)} digits in batches of {batch_size}": _measured(sizes, batch_size, training)
+        for sizes, batch_size, training in (
+            ([8, 8, 8], 8, False), ([8, 8, 8, 2], 8, True), ([5], 50, True),
+        )
     },
-    mistakes={
-        "The mean of the batches' accuracies is not the accuracy: the last batch has fewer than "
-        "{batch_size} digits and counts like one of {batch_size}. Count right answers, and divide "
-        "by the number of digits at the end.": lambda *given: torch.stack(
-            [part.mean() for part in _hits(*given[:3]).split(given[3])]
-        ).mean(),
-        "The last, smaller batch is left out.": lambda model, images, labels, batch_size: _hits(
-            model, images, labels
-        )[: _full(batch_size, len(images))].mean(),
-        "The last, smaller batch is left out, but the division is by all digits.": (
-            lambda model, images, labels, batch_size: (
-                _hits(model, images, labels)[: _full(batch_size, len(images))].sum() / len(images)
-            )
-        ),
-        "This is the number of right answers: divide by the number of digits.": (
-            lambda *given: _hits(*given[:3]).sum()
-        ),
-        "This is a percentage: return a share between 0 and 1.": (
-            lambda *given: 100 * _hits(*given[:3]).mean()
-        ),
-        "This is the share of wrong answers.": lambda *given: 1 - _hits(*given[:3]).mean(),
-        "You divide by the number of batches times the batch size, as if the last one were full: "
-        "divide by the number of digits.": lambda model, images, labels, batch_size: (
-            _hits(model, images, labels).sum() / (-(-len(images) // batch_size) * batch_size)
-        ),
-        "You divide by the number of digits in full batches: the last one counts, too.": (
-            lambda model, images, labels, batch_size: (
-                _hits(model, images, labels).sum() / _full(batch_size, len(images))
-            )
-        ),
-    },
+    mistakes=wrong_shares(lambda model, *digits: hits(model, _batches(*digits))),
     right="Counted digit by digit, in eval mode, without graphs, and nothing is changed.",
     tolerance=FLOAT32,  # a float32 share is as good as any
-)
+)  # fmt: skip
 def accuracy(model: Reader, images: Tensor, labels: Tensor, batch_size: int) -> float:
     """Check ``function(model, images, labels, batch_size)``: the share of right answers."""
-    return _hits(model, images, labels).mean().item()
+    return share(model, [(images, labels)])
