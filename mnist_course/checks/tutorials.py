@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_course.checks import FLOAT32, NotSolvedError, compared, exercise, normal, run, same
-from mnist_course.checks._reader import Reader, labels_for
+from mnist_course.checks._reader import Reader, exam, hits, share, wrong_shares
 
 __all__ = ["accuracy", "difference", "fold", "grey_kernels", "network"]
 
@@ -170,58 +170,21 @@ def _every_relu(given: list[tuple[nn.Module, Tensor]]) -> None:
             )
 
 
-def _measured(training: bool, sizes: list[int]) -> tuple[nn.Module, list[tuple[Tensor, Tensor]]]:
-    """A network and its digits, of which it misreads a few, in batches of these sizes."""
-    reader = Reader(28 * 28, training=training, graphs=True)
-    images = normal(sum(sizes), 1, 28, 28)
-    labels = labels_for(reader, images, [3, 40, 99, sum(sizes) - 2])
-    return reader, list(zip(images.split(sizes), labels.split(sizes), strict=True))
-
-
-def _hits(model: Reader, batches: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
-    return [(model.answers(images) == labels).double() for images, labels in batches]
-
-
-def _share(model: Reader, batches: list[tuple[Tensor, Tensor]]) -> float:
-    return torch.cat(_hits(model, batches)).mean().item()
-
-
-def _mean_of_batches(model: Reader, batches: list[tuple[Tensor, Tensor]]) -> float:
-    return torch.stack([hits.mean() for hits in _hits(model, batches)]).mean().item()
-
-
 @compared(
     cases={
-        "130 digits in batches of 64, 64 and 2, of which 126 are read correctly": (
-            _measured(True, [64, 64, 2])
-        ),
-        "104 digits in batches of 64 and 40, of which 100 are read correctly": (
-            _measured(False, [64, 40])
-        ),
+        f"{sum(sizes)} digits in batches of {sizes}": (
+            exam(sizes, [3, 40, 99, sum(sizes) - 2], (1, 28, 28), training=training, graphs=True)
+        )
+        for sizes, training in (([64, 64, 2], True), ([64, 40], False))
     },
     mistakes={
-        "This is the mean of the batches' accuracies: the digits of a small last batch count more "
-        "than the others. Add up right answers, and divide once, at the end.": _mean_of_batches,
-        "You divide by batches × 64, but the last batch is smaller: count the labels.": (
-            lambda model, batches: torch.cat(_hits(model, batches)).sum() / (64 * len(batches))
+        "You count the last batch only.": lambda *given: hits(*given)[-1].mean(),
+        "This is the mean of the batches' accuracies, and in per cent: add up right answers, and "
+        "divide once, at the end.": (
+            lambda *given: sum(100 * part.mean() for part in hits(*given)) / len(given[1]),
+            lambda *given: int(sum(100 * part.mean() for part in hits(*given)) / len(given[1])),
         ),
-        "This is the number of right answers; divide it by the number of digits.": (
-            lambda *given: torch.cat(_hits(*given)).sum()
-        ),
-        "This is a percentage cut to an integer; return the share itself, 0 … 1.": (
-            lambda *given: int(100 * _share(*given))
-        ),
-        "This is a percentage; return the share, 0 … 1.": lambda *given: 100 * _share(*given),
-        "This is the share of *wrong* answers.": lambda *given: 1 - _share(*given),
-        "This is the mean of the batches' accuracies, in per cent: add up right answers, divide "
-        "once, at the end, and return the share itself, 0 … 1.": (
-            lambda *given: 100 * _mean_of_batches(*given)
-        ),
-        "This is the mean of the batches' accuracies, in per cent and cut to an integer: add up "
-        "right answers, divide once, at the end, and return the share itself, 0 … 1.": (
-            lambda *given: int(100 * _mean_of_batches(*given))
-        ),
-        "You count the last batch only.": lambda *given: _hits(*given)[-1].mean(),
+        **wrong_shares(hits),
     },
     right="In eval mode, weighed by digits, unrounded, and the network is left as it was.",
     tolerance=FLOAT32,  # a float32 share is as good as any
@@ -231,7 +194,7 @@ def accuracy(model: Reader, batches: list[tuple[Tensor, Tensor]]) -> float:
 
     ``batches`` is a list of pairs of images and labels; the last batch is smaller.
     """
-    return _share(model, batches)
+    return share(model, batches)
 
 
 def _scores(seeds: int) -> tuple[list[float], list[float]]:
