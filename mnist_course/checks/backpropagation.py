@@ -237,8 +237,7 @@ def counterexample(
         )
     if y.shape[2:].numel() == 1:
         raise NotSolvedError(
-            "Here the function is right: there is only one window, so no pixel can win twice. Make "
-            "the picture larger."
+            "Here the function is right: with only one window no pixel can win twice."
         )
     raise NotSolvedError(
         "Here the function is right: your windows overlap, but no pixel wins two of them. Make "
@@ -369,8 +368,7 @@ def _claimed(backward: Callable[[Tensor, Tensor], Any], x: Tensor, y: Tensor) ->
     if not isinstance(dx, Tensor) or dx.shape != x.shape:
         shape = tuple(dx.shape) if isinstance(dx, Tensor) else type(dx).__name__
         raise NotSolvedError(
-            f"backward returned {shape}; a gradient has the shape of what it belongs to, "
-            f"here {tuple(x.shape)}."
+            f"backward returned {shape}; a gradient has the shape of x, here {tuple(x.shape)}."
         )
     dx = finite(dx.detach().double(), "What backward returned")
     return torch.stack([(dx * normal(*x.shape, seed=seed)).sum() for seed in _DIRECTIONS])
