@@ -24,14 +24,7 @@ from mnist_course.checks import (
 )
 from mnist_course.recipes import Recipe
 
-__all__ = [
-    "adagrad_step",
-    "adam",
-    "descent",
-    "largest_rate",
-    "one_cycle",
-    "parameter_groups",
-]
+__all__ = ["adagrad_step", "adam", "descent", "largest_rate", "one_cycle", "parameter_groups"]
 
 
 def _bowl(curvatures: Tensor, seed: int) -> Tensor:
@@ -178,21 +171,20 @@ Settings = tuple[float, tuple[float, float], float]  # learning rate, betas, eps
 def _adam(gradients: list[list[Tensor]], settings: Settings, mistake: str) -> Tensor:
     """Where Adam with a mistake gets from zero, all tensors in one row."""
     rate, (beta1, beta2), eps = settings
-    weights, means, squares = ([torch.zeros_like(g) for g in gradients[0]] for _ in range(3))
-    t = 0
-    for step, of_step in enumerate(gradients, 1):
-        for i, g in enumerate(of_step):
-            t = t + 1 if mistake == "per tensor" else step
-            means[i] = beta1 * means[i] + (1 - beta1) * g
-            squares[i] = beta2 * squares[i] + (1 - beta2) * g**2
-            mean, square = means[i] / (1 - beta1**t), squares[i] / (1 - beta2**t)
-            if mistake == "uncorrected":
-                mean, square = means[i], squares[i]
+    rows = []
+    for i in range(len(gradients[0])):
+        w = mean = square = torch.zeros_like(gradients[0][i])
+        for step, of_step in enumerate(gradients):
+            t = 1 + step * len(of_step) + i if mistake == "per tensor" else 1 + step
+            correct = (1, 1) if mistake == "uncorrected" else (1 - beta1**t, 1 - beta2**t)
+            mean = beta1 * mean + (1 - beta1) * of_step[i]
+            square = beta2 * square + (1 - beta2) * of_step[i] ** 2
+            m, s = mean / correct[0], square / correct[1]
             if mistake == "stored":
-                means[i], squares[i] = mean, square
-            size = (square + eps).sqrt() if mistake == "inside" else square.sqrt() + eps
-            weights[i] = weights[i] - rate * mean / size
-    return _row(weights)
+                mean, square = m, s
+            w = w - rate * m / ((s + eps).sqrt() if mistake == "inside" else s.sqrt() + eps)
+        rows.append(w)
+    return _row(rows)
 
 
 def _row(tensors: list[Any]) -> Tensor:
