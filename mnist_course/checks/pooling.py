@@ -39,8 +39,9 @@ def _image(pool: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
             _image(lambda x: F.max_pool2d(x, 2).relu())
         ),
         "You took one corner of each window.": lambda x: x[: len(x) // 2 * 2 : 2, :-1:2],
-        "For {case} a row or column is left over; by PyTorch's rule an incomplete window is "
-        "dropped.": _image(lambda x: F.max_pool2d(x, 2, ceil_mode=True)),
+        "For {case} a row or column is left over: an incomplete window is dropped.": _image(
+            lambda x: F.max_pool2d(x, 2, ceil_mode=True)
+        ),
     },
     right="It equals F.max_pool2d, for odd sizes too.",
     avoiding=_MAX_POOL,
