@@ -232,7 +232,7 @@ def _wrapped(images: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
         ),
         "You subtract bytes, which wrap around below 0: convert to floats first.": _wrapped,
         "You add up the absolute differences; Euclidean distance adds up their squares.": (
-            lambda *given: _distances(*given, p=1).argmin(dim=1)
+            lambda images, labels, queries: _distances(images, labels, queries, p=1).argmin(dim=1)
         ),
         "You answer with the largest product of picture and average, which a bright average wins; "
         "take the smallest distance.": lambda images, labels, queries: (

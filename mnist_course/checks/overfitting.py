@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -89,9 +90,10 @@ def dropout2d(function: Callable[[Tensor, float, torch.Generator], Any]) -> str:
         y = finite(_like(x, run(function, x, p, generator)), "The result")
         _whole_maps_are_dropped(y == 0, p)
         _others_are_scaled((y / x)[y != 0], p)
-        if torch.equal(run(function, x, p, torch.Generator().manual_seed(1)), y):
+        drop = partial(run, function, x, p)
+        if torch.equal(drop(torch.Generator().manual_seed(1)), y):
             raise NotSolvedError("Another seed gives the same mask: draw from `generator`.")
-        _draws_from(generator, lambda other, p=p: run(function, x, p, other), y)
+        _draws_from(generator, drop, y)
     return "Whole maps are dropped with probability p, and the others make up for them."
 
 
@@ -294,7 +296,7 @@ def augmentation(function: Callable[[Tensor, torch.Generator], Any]) -> str:
             "Twenty copies of an image in a batch are all changed alike: draw random numbers for "
             "each image, not one for the batch."
         )
-    _draws_from(generator, lambda other: run(function, images, other), changed)
+    _draws_from(generator, partial(run, function, images), changed)
     reader = pretrained.load()
 
     def read(pixels: Tensor) -> float:

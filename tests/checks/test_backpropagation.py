@@ -133,7 +133,7 @@ WRONG = {
         (returning(torch.square, lambda dy, x: x * dy), "0.5 times what is measured"),
         (returning(torch.square, lambda dy, x: -2 * x * dy), "-1 times what is measured"),
         (returning(torch.square, lambda dy, x: 2 * x), "Along a random direction"),
-        (returning(torch.square, lambda dy, x: (2 * x * dy).sum(0)), "has the shape of what"),
+        (returning(torch.square, lambda dy, x: (2 * x * dy).sum(0)), "has the shape of x"),
         (returning(torch.square, lambda dy, x: 3), "backward returned int"),
         (returning(lambda x: x.roll(1, 1), lambda dy, x: dy.roll(1, 1)), "random direction"),
         (returning(torch.ones_like, lambda dy, x: 0 * dy), "does not change with x"),

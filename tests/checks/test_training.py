@@ -219,7 +219,7 @@ WRONG = {
     "checkpoint": [
         ((lambda n, o: (n.state_dict(), o.state_dict()), load), "holds the *last* weights"),
         ((lambda n, o: (both(n, o)[0], o.state_dict()), load), "Copy them when you save"),
-        ((both, lambda kept, n, o: n.load_state_dict(kept[0])), "without its momentum"),
+        ((both, lambda kept, n, o: n.load_state_dict(kept[0])), "has no momentum"),
         ((both, load_another_rate), "not the learning rate"),
         ((both, lambda kept, n, o: load(kept, n.eval(), o)), "is the network still in train mode"),
         ((both, lambda kept, n, o: o.load_state_dict(kept[1])), "does not have the weights"),
