@@ -103,8 +103,9 @@ def _right_sizes(function: Callable[..., Any], cases: Sequence[_Case], opening: 
     because = [
         f": {words}"
         for words, mistake in _WRONG_SIZES.items()
-        # Below 0 is as good as 0.
-        if [max(size, 0) for size in sizes] == [max(mistake(*case), 0) for case in cases]
+        # Below 0 is as good as 0, and where nothing fits that says nothing of the formula.
+        if any(_size(*case) for case in cases)
+        and [max(size, 0) for size in sizes] == [max(mistake(*case), 0) for case in cases]
     ]
     for answer, size, case in zip(answers, sizes, cases, strict=True):
         if size != _size(*case):

@@ -128,7 +128,7 @@ WRONG = {
         (lambda *case: max(size(*case), 0) or 0.0, "0.0 is not a whole number"),
         (lambda *case: math.nan, "I expected a finite number"),
         (lambda *case: [size(*case)], "I expected one number, got shape (1,)"),
-        (size, "where it fits nowhere, for n = 1, kernel_size = 2"),
+        (size, "padding = 0, dilation = 2 you return -1, expected 0."),
         (lambda n, k, s, p, d: int(span(n, k, p, d) / s) + 1, "Right wherever the window fits"),
         (lambda *case: abs(size(*case)), "fits nowhere"),
     ],
