@@ -127,7 +127,7 @@ def same(answer: Any, expected: Any, tolerance: float = 1e-9, relative: float = 
 def _has_parts(expected: Any) -> bool:
     """Whether it is several answers, and not the numbers of one."""
     return isinstance(expected, (list, tuple)) and any(
-        isinstance(part, (Tensor, list, tuple)) for part in expected
+        part is ... or isinstance(part, (Tensor, list, tuple)) for part in expected
     )
 
 

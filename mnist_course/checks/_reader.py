@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +12,8 @@ from torch.nn import functional as F
 
 from mnist_course.checks._comparing import normal
 from mnist_course.checks._verdicts import NotSolvedError
+
+Batch = tuple[Tensor, Tensor]
 
 
 class Reader(nn.Module):
@@ -60,8 +64,72 @@ class Reader(nn.Module):
         return answers
 
 
-def labels_for(reader: Reader, images: Tensor, wrong: list[int]) -> Tensor:
-    """Labels: what the network reads, except at the ``wrong`` places."""
+def exam(
+    sizes: list[int],
+    wrong: list[int],
+    shape: tuple[int, ...],
+    *,
+    training: bool,
+    graphs: bool = False,
+    most: int | None = None,
+) -> tuple[Reader, list[Batch]]:
+    """A network and images of a shape in batches of these sizes; it misreads the ``wrong`` ones."""
+    reader = Reader(math.prod(shape), training=training, graphs=graphs, most=most)
+    images = normal(sum(sizes), *shape, seed=sum(sizes))
     labels = reader.answers(images)
     labels[wrong] = (labels[wrong] + 1) % 10
-    return labels
+    return reader, list(zip(images.split(sizes), labels.split(sizes), strict=True))
+
+
+def hits(model: Reader, batches: Sequence[Batch]) -> list[Tensor]:
+    """What it reads correctly, batch by batch: 1 or 0 for each image."""
+    return [(model.answers(images) == labels.flatten()).double() for images, labels in batches]
+
+
+def share(model: Reader, batches: Sequence[Batch]) -> float:
+    """Its accuracy."""
+    return torch.cat(hits(model, batches)).mean().item()
+
+
+Wrong = dict[str, Callable[..., Tensor] | tuple[Callable[..., Tensor], ...]]
+
+
+def wrong_shares(hits: Callable[..., list[Tensor]], *, batches: bool = True) -> Wrong:
+    """Well-known wrong accuracies.
+
+    Args:
+        hits: what is right of the arguments of the exercise, batch by batch.
+        batches: whether there is more than one, the last of them smaller.
+    """
+
+    def of(summary: Callable[[list[Tensor]], Tensor]) -> Callable[..., Tensor]:
+        return lambda *given: summary(hits(*given))
+
+    def mean_of_batches(parts: list[Tensor]) -> Tensor:
+        return torch.stack([part.mean() for part in parts]).mean()
+
+    of_one: Wrong = {
+        "This is the number of right answers: divide by how many there are.": (
+            of(lambda parts: torch.cat(parts).sum())
+        ),
+        "This is a percentage: return a share from 0 to 1.": (
+            of(lambda parts: 100 * torch.cat(parts).mean()),
+            of(lambda parts: (100 * torch.cat(parts).mean()).floor()),
+        ),
+        "This is the share of *wrong* answers.": of(lambda parts: 1 - torch.cat(parts).mean()),
+    }
+    of_several: Wrong = {
+        "This is the mean of the batches' accuracies, in which the small last batch counts as much "
+        "as a whole one: add up right answers, and divide once, at the end.": of(mean_of_batches),
+        "You divide by the number of batches: divide by the number of digits.": (
+            of(lambda parts: torch.cat(parts).sum() / len(parts))
+        ),
+        "You divide as if the last, smaller batch were full: count the labels.": (
+            of(lambda parts: torch.cat(parts).sum() / (len(parts) * len(parts[0])))
+        ),
+        "The last, smaller batch is missing.": (
+            of(lambda parts: torch.cat(parts[:-1]).mean()),
+            of(lambda parts: torch.cat(parts[:-1]).sum() / len(torch.cat(parts))),
+        ),
+    }
+    return of_one | (of_several if batches else {})

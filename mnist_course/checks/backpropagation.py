@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from operator import index
 from typing import Any
@@ -21,6 +22,7 @@ from mnist_course.checks import (
     same,
     saying,
 )
+from mnist_course.checks.pooling import WRONG_WAYS_BACK, average, routed, winner
 
 __all__ = [
     "avg_pool2d_backward",
@@ -51,8 +53,10 @@ __all__ = [
         "all images.": lambda dy: dy.sum((2, 3)),
         "You add up the images, but there is still a number for every place: the same bias is "
         "used at all places.": lambda dy: dy.sum(0),
-        "Everything is added into one number: each map has a bias of its own.": torch.sum,
-        "The maps are added up: each map has a bias of its own.": (lambda dy: dy.sum((1, 2, 3))),
+        "The maps are added up: each map has a bias of its own.": (
+            torch.sum,
+            lambda dy: dy.sum((1, 2, 3)),
+        ),
     },
     right="The bias of a map is used at every place of every image, and you add them all.",
 )
@@ -77,12 +81,6 @@ def bias_gradient(dy: Tensor) -> Tensor:
         "The two cases are exchanged: `slope` belongs to negative x.": (
             lambda dy, x, slope: torch.where(x > 0, slope * dy, dy)
         ),
-        "You multiply by the output of the leaky ReLU; its *derivative* is 1 or slope.": (
-            lambda dy, x, slope: dy * F.leaky_relu(x, slope)
-        ),
-        "Where x is negative, dy is replaced by slope; it should be multiplied by it.": (
-            lambda dy, x, slope: torch.where(x > 0, dy, x.new_tensor(slope))
-        ),
     },
     right="All of the gradient passes where x was positive, and the leak elsewhere.",
 )
@@ -91,22 +89,22 @@ def leaky_relu_backward(dy: Tensor, x: Tensor, slope: float) -> Tensor:
     return torch.where(x > 0, dy, slope * dy)
 
 
-def _max_pool2d_gradient(dy: Tensor, x: Tensor, kernel_size: int, stride: int) -> Tensor:
-    """The gradient of the input of max pooling, by autograd."""
-    x = x.detach().requires_grad_()
-    return torch.autograd.grad(F.max_pool2d(x, kernel_size, stride), x, dy)[0]
+def _on_maps(way_back: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A way back of one map, ``(x, dy, kernel_size, stride)``, for all maps of a batch."""
+
+    def of_batch(dy: Tensor, x: Tensor, kernel_size: int, stride: int) -> Tensor:
+        maps = zip(x.flatten(0, 1), dy.flatten(0, 1), strict=True)
+        return torch.stack([way_back(a, b, kernel_size, stride) for a, b in maps]).view_as(x)
+
+    return of_batch
 
 
-def _spread(
-    dy: Tensor, x_shape: tuple[int, ...], kernel_size: int, stride: int, *, add: bool = True
+def _shared_out(
+    dy: Tensor, x_shape: tuple[int, ...], kernel_size: int, stride: int, add: bool = True
 ) -> Tensor:
     """Average pooling's way back; without ``add``, a later window overwrites an earlier one."""
-    dx = dy.new_zeros(x_shape)
-    for i, j in product(range(dy.shape[2]), range(dy.shape[3])):
-        window = dx[:, :, i * stride :, j * stride :][:, :, :kernel_size, :kernel_size]
-        share = dy[:, :, i : i + 1, j : j + 1] / kernel_size**2
-        window.copy_(window + share if add else share.expand_as(window))
-    return dx
+    way_back = _on_maps(partial(routed, shares=average, add=add))
+    return way_back(dy, dy.new_zeros(x_shape), kernel_size, stride)
 
 
 def _sizes(shape: tuple[int, ...], kernel_size: tuple[int, int], stride: int) -> list[int]:
@@ -134,17 +132,13 @@ def _average_case(
     mistakes={
         "Every pixel gets the whole gradient of its window: a pixel touched the mean with strength "
         "1 / kernel_size², so that is its share.": (
-            lambda dy, x_shape, k, s: _spread(dy, x_shape, k, s) * k**2
+            lambda dy, x_shape, k, s: _shared_out(dy, x_shape, k, s) * k**2
         ),
         "You divide by kernel_size: a window has kernel_size² pixels.": (
-            lambda dy, x_shape, k, s: _spread(dy, x_shape, k, s) * k
+            lambda dy, x_shape, k, s: _shared_out(dy, x_shape, k, s) * k
         ),
         "Where windows overlap, the last one overwrites the others: ways add up, so write += "
-        "instead of =.": lambda *given: _spread(*given, add=False),
-        "This is the way back of max pooling of zeros: here every pixel of the window gets its "
-        "share, not just the first.": (
-            lambda dy, x_shape, k, s: _max_pool2d_gradient(dy, dy.new_zeros(x_shape), k, s)
-        ),
+        "instead of =.": partial(_shared_out, add=False),
     },
     right="Every pixel gets its share of every window that it was in.",
 )
@@ -152,7 +146,7 @@ def avg_pool2d_backward(
     dy: Tensor, x_shape: tuple[int, ...], kernel_size: int, stride: int
 ) -> Tensor:
     """Check ``function(dy, x_shape, kernel_size, stride)``: the way back of average pooling."""
-    return _spread(dy, x_shape, kernel_size, stride)
+    return _shared_out(dy, x_shape, kernel_size, stride)
 
 
 def _weight_gradient(dy: Tensor, x: Tensor, kernel_size: tuple[int, int], stride: int) -> Tensor:
@@ -196,21 +190,15 @@ def _weight_case(
         "You divide by the number of images: that was done already, in the loss.": (
             lambda dy, x, *rest: _weight_gradient(dy, x, *rest) / len(x)
         ),
-        "You take the mean over images and places; their shares add up.": (
-            lambda dy, *rest: _weight_gradient(dy, *rest) / (dy.numel() / dy.shape[1])
-        ),
-        "Input and output channels are exchanged: the result is (C_out, C_in, K_h, K_w).": (
-            lambda *given: _weight_gradient(*given).transpose(0, 1)
-        ),
-        "Only the first image counts: all images of the batch used these weights.": (
-            lambda dy, x, *rest: _weight_gradient(dy[:1], x[:1], *rest)
-        ),
     },
     right="For every stride, each weight collects what all its pixels owe it.",
 )
 def weight_gradient(dy: Tensor, x: Tensor, kernel_size: tuple[int, int], stride: int) -> Tensor:
     """Check ``function(dy, x, kernel_size, stride)``: the gradient of a convolution's weights."""
     return _weight_gradient(dy, x, kernel_size, stride)
+
+
+_to_winners = _on_maps(partial(routed, shares=winner))  # max pooling's way back
 
 
 @exercise
@@ -241,7 +229,7 @@ def counterexample(
     dy = normal(*y.shape)
     with saying("The function should give a wrong answer, not stop. "):
         got = run(buggy, dy, x, kernel_size, stride)
-    if not same(got, _max_pool2d_gradient(dy, x, kernel_size, stride)):
+    if not same(got, _to_winners(dy, x, kernel_size, stride)):
         return "Here a gradient comes out wrong: you have caught the bug."
     if stride >= kernel_size:
         raise NotSolvedError(
@@ -249,45 +237,12 @@ def counterexample(
         )
     if y.shape[2:].numel() == 1:
         raise NotSolvedError(
-            "Here the function is right: there is only one window, so no pixel can win twice. Make "
-            "the picture larger."
+            "Here the function is right: with only one window no pixel can win twice."
         )
     raise NotSolvedError(
         "Here the function is right: your windows overlap, but no pixel wins two of them. Make "
         "one pixel larger than everything around it."
     )
-
-
-def _assigned(dy: Tensor, x: Tensor, kernel_size: int, stride: int) -> Tensor:
-    """Max pooling's way back with the bug of the exercise: a later window overwrites."""
-    dx = torch.zeros_like(x)
-    for n, c, i, j in product(*map(range, dy.shape)):
-        window = x[n, c, i * stride :, j * stride :][:kernel_size, :kernel_size]
-        u, v = divmod(int(window.argmax()), kernel_size)
-        dx[n, c, i * stride + u, j * stride + v] = dy[n, c, i, j]
-    return dx
-
-
-def _to_all_equal(dy: Tensor, x: Tensor, kernel_size: int, stride: int) -> Tensor:
-    """Max pooling's way back where every pixel as large as the maximum is paid."""
-    dx = torch.zeros_like(x)
-    for i, j in product(range(dy.shape[2]), range(dy.shape[3])):
-        rows = slice(i * stride, i * stride + kernel_size)
-        columns = slice(j * stride, j * stride + kernel_size)
-        window = x[:, :, rows, columns]
-        won = window == window.amax((2, 3), keepdim=True)
-        dx[:, :, rows, columns] += won * dy[:, :, i : i + 1, j : j + 1]
-    return dx
-
-
-def _to_last(dy: Tensor, x: Tensor, kernel_size: int, stride: int) -> Tensor:
-    """Max pooling's way back where of several maxima of a window the last one is paid."""
-    dx = torch.zeros_like(x)
-    for n, c, i, j in product(*map(range, dy.shape)):
-        window = x[n, c, i * stride :, j * stride :][:kernel_size, :kernel_size]
-        u, v = (window == window.max()).nonzero()[-1].tolist()
-        dx[n, c, i * stride + u, j * stride + v] += dy[n, c, i, j]
-    return dx
 
 
 def _max_case(x: Tensor, kernel_size: int, stride: int) -> tuple[Tensor, Tensor, int, int]:
@@ -310,21 +265,13 @@ def _max_case(x: Tensor, kernel_size: int, stride: int) -> tuple[Tensor, Tensor,
     case="{case} (kernel_size {kernel_size}, stride {stride})",
     so_far=True,
     mistakes={
-        "A pixel that wins several windows is paid by the last one only: its ways to the loss add "
-        "up.": _assigned,
-        "Several pixels of a window are equally large, and you pay them all; the output is one of "
-        "them, and PyTorch takes the first.": _to_all_equal,
-        "Several pixels of a window are equally large, and you pay the last of them; PyTorch takes "
-        "the first.": _to_last,
-        "This is the way back of average pooling: in max pooling the winner takes all.": (
-            lambda dy, x, *rest: _spread(dy, tuple(x.shape), *rest)
-        ),
+        f"For {{case}}, {words}": _on_maps(wrong) for words, wrong in WRONG_WAYS_BACK.items()
     },
     right="Every winner gets the gradients of all the windows that it won.",
 )
 def max_pool2d_backward(dy: Tensor, x: Tensor, kernel_size: int, stride: int) -> Tensor:
     """Check ``function(dy, x, kernel_size, stride)``: the way back of max pooling."""
-    return _max_pool2d_gradient(dy, x, kernel_size, stride)
+    return _to_winners(dy, x, kernel_size, stride)
 
 
 @exercise
@@ -421,8 +368,7 @@ def _claimed(backward: Callable[[Tensor, Tensor], Any], x: Tensor, y: Tensor) ->
     if not isinstance(dx, Tensor) or dx.shape != x.shape:
         shape = tuple(dx.shape) if isinstance(dx, Tensor) else type(dx).__name__
         raise NotSolvedError(
-            f"backward returned {shape}; a gradient has the shape of what it belongs to, "
-            f"here {tuple(x.shape)}."
+            f"backward returned {shape}; a gradient has the shape of x, here {tuple(x.shape)}."
         )
     dx = finite(dx.detach().double(), "What backward returned")
     return torch.stack([(dx * normal(*x.shape, seed=seed)).sum() for seed in _DIRECTIONS])

@@ -95,8 +95,6 @@ def _over_row(e: Tensor) -> Tensor:
         "These are the logarithms of the probabilities (log-softmax).": (
             lambda z: z.log_softmax(1)
         ),
-        "You divided logits by their sum: the exponential is missing.": lambda z: z / _over_row(z),
-        "The order is turned round: this is the softmax of -z.": lambda z: (-z).softmax(1),
         "The probabilities are a little too small: add nothing to the sum. It is never 0, because "
         "the largest exp of each image is exp(0) = 1.": tuple(
             lambda z, eps=eps: _softmax(z, z.amax(1, keepdim=True), lambda e: _over_row(e) + eps)
@@ -126,18 +124,10 @@ def softmax(z: Tensor) -> Tensor:
             lambda z: z.logsumexp(1) - z.amax(1),
             lambda z: z.logsumexp(1) - z.max(),
         ),
-        "The maximum is subtracted twice: add it at the end.": (
-            lambda z: z.logsumexp(1) - 2 * z.amax(1)
-        ),
-        "You took the mean of the exponentials, not their sum.": (
-            lambda z: z.logsumexp(1) - math.log(z.shape[1])
-        ),
-        "This is the maximum itself; log-sum-exp is a little more.": lambda z: z.amax(1),
         "You summed over the whole batch: one number for each image, dim=1.": (
             lambda z: z.flatten().logsumexp(0),
             lambda z: z.logsumexp((0, 1)).expand(len(z)),
         ),
-        "You summed over the images: sum over the classes, dim=1.": lambda z: z.logsumexp(0),
         "The numbers are right; drop the axis of length 1 at the end (squeeze(1)).": (
             lambda z: z.logsumexp(1, keepdim=True)
         ),
@@ -195,9 +185,6 @@ _WRONG_LOSSES: dict[str, Any] = {
     "This is a logarithm to base 2; losses use the natural one.": (
         lambda z, labels: F.cross_entropy(z, labels) / math.log(2)
     ),
-    "This is a logarithm to base 10; losses use the natural one.": (
-        lambda z, labels: F.cross_entropy(z, labels) / math.log(10)
-    ),
     "You add a small number inside the logarithm, or clamp there, and for {case} the loss is "
     "{answer:.10g}, expected {expected:.10g}: a network that is surely wrong is told too little. "
     "Use log p = z - logsumexp(z), which never takes the logarithm of 0.": tuple(
@@ -234,17 +221,10 @@ def cross_entropy(z: Tensor, labels: Tensor) -> Tensor:
         "These are the probabilities: subtract the one-hot labels.": (
             lambda z, labels: z.softmax(1)
         ),
-        "The one-hot labels are missing: (p - y) / N.": lambda z, labels: z.softmax(1) / len(z),
-        "These are logits minus labels: the gradient has softmax(z) in it.": (
-            lambda z, labels: (z - _one_hot(z, labels)) / len(z)
-        ),
         "p - y is right for one image. The loss is a *mean* over the batch, so its gradient is "
         "divided by N.": lambda z, labels: z.softmax(1) - _one_hot(z, labels),
         "You divided by the number of classes: the mean is over the N images.": (
             lambda z, labels: (z.softmax(1) - _one_hot(z, labels)) / z.shape[1]
-        ),
-        "You divided by images × classes: the mean runs over the images only.": (
-            lambda z, labels: (z.softmax(1) - _one_hot(z, labels)) / z.numel()
         ),
         "Softmax over the wrong axis: each image's probabilities add up to one, dim=1.": (
             lambda z, labels: (z.softmax(0) - _one_hot(z, labels)) / len(z)
@@ -319,14 +299,6 @@ def mended_loss(z: Tensor, labels: Tensor) -> Tensor:
             lambda z, labels, epsilon: F.cross_entropy(
                 z, labels, label_smoothing=epsilon * z.shape[1] / (z.shape[1] - 1)
             )
-        ),
-        "The mean is taken over the classes, too: add over them.": (
-            lambda z, labels, epsilon: (
-                F.cross_entropy(z, labels, label_smoothing=epsilon) / z.shape[1]
-            )
-        ),
-        "The sign is missing.": (
-            lambda z, labels, epsilon: -F.cross_entropy(z, labels, label_smoothing=epsilon)
         ),
     },
     right="It equals F.cross_entropy with label_smoothing.",

@@ -38,7 +38,6 @@ def _bytes(*shape: int, low: int = 0, high: int = 255) -> Tensor:
         "The pixels are still bytes when you subtract the mean: divide by 255 first.": (
             lambda images, mean, std: (images - mean) / std
         ),
-        "You divide by 255 twice.": lambda images, mean, std: (images / 255 / 255 - mean) / std,
         "The mean is subtracted, but nothing is divided by the deviation.": (
             lambda images, mean, std: images / 255 - mean
         ),
@@ -46,24 +45,18 @@ def _bytes(*shape: int, low: int = 0, high: int = 255) -> Tensor:
             lambda images, mean, std: images / 255 - mean / std
         ),
         "You use the mean and deviation of these images; use those you were given.": tuple(
-            lambda images, mean, std, axes=axes, n=n: (
-                (images / 255 - (images / 255).mean(axes, keepdim=True))
-                / (images / 255).std(axes, correction=n, keepdim=True)
+            lambda images, mean, std, n=n: (
+                (images / 255 - (images / 255).mean()) / (images / 255).std(correction=n)
             )
-            for axes in ((0, 1, 2, 3), (1, 2, 3))
             for n in (0, 1)
         ),
         "For {case} you divide by the largest byte of these; divide by 255, whatever is in them.": (
             lambda images, mean, std: (images / images.max() - mean) / std
         ),
-        "For {case} you use MNIST's 0.1307 and 0.3081; use those you were given.": (
-            lambda images, mean, std: (images / 255 - 0.1307) / 0.3081
-        ),
-        "For {case} you use MNIST's mean, 0.1307; use the one you were given.": (
-            lambda images, mean, std: (images / 255 - 0.1307) / std
-        ),
-        "For {case} you use MNIST's deviation, 0.3081; use the one you were given.": (
-            lambda images, mean, std: (images / 255 - mean) / 0.3081
+        "For {case} you use MNIST's 0.1307 or 0.3081; use those you were given.": (
+            lambda images, mean, std: (images / 255 - 0.1307) / 0.3081,
+            lambda images, mean, std: (images / 255 - 0.1307) / std,
+            lambda images, mean, std: (images / 255 - mean) / 0.3081,
         ),
     },
     right="Bytes become pixels with the mean and deviation you were given.",
@@ -133,8 +126,7 @@ def _split(function: Callable[..., Any], count: int, validation: int, seed: int)
     got, expected = [len(x) for x, _ in parts.values()], [count - validation, validation]
     if got != expected:
         raise NotSolvedError(
-            f"The parts have {got[0]} and {got[1]} images, expected {expected[0]} and "
-            f"{expected[1]}."
+            "The parts have {} and {} images, expected {} and {}.".format(*got, *expected)
         )
     for name, (x, y) in parts.items():
         _keeps_labels(name, x, y, images)
@@ -156,26 +148,27 @@ def _parts(answer: Any) -> _Parts:
         ) from None
     parts = {"training": (train_x, train_y), "validation": (valid_x, valid_y)}
     for name, (x, y) in parts.items():
-        if not (isinstance(x, Tensor) and isinstance(y, Tensor)):
+        if not (isinstance(x, Tensor) and isinstance(y, Tensor) and x.ndim and y.ndim == 1):
             raise NotSolvedError(
-                f"The {name} part should be a tensor of images and a tensor of labels, got "
-                f"{type(x).__name__} and {type(y).__name__}."
+                f"The {name} part should be a tensor of images and a tensor of labels, with an "
+                f"axis of images each; got {_kind(x)} and {_kind(y)}."
             )
-        if not x.ndim or not y.ndim or len(x) != len(y):
-            raise NotSolvedError(
-                f"The {name} part has images of shape {tuple(x.shape)} and labels of shape "
-                f"{tuple(y.shape)}; there must be as many labels as images."
-            )
+        if len(x) != len(y):
+            raise NotSolvedError(f"The {name} part has {len(x)} images, but {len(y)} labels.")
     return parts
+
+
+def _kind(part: Any) -> str:
+    return f"shape {tuple(part.shape)}" if isinstance(part, Tensor) else type(part).__name__
 
 
 def _keeps_labels(name: str, x: Tensor, y: Tensor, images: Tensor) -> None:
     """Raise what is wrong if the rows of x are not images, or y not their labels."""
-    if (x.shape[1:], x.dtype, y.ndim, y.dtype) != (images.shape[1:], images.dtype, 1, torch.int64):
+    if (x.shape[1:], x.dtype, y.dtype) != (images.shape[1:], images.dtype, torch.int64):
         raise NotSolvedError(
             f"The {name} part has images of shape {tuple(x.shape)} and {x.dtype} and labels of "
-            f"shape {tuple(y.shape)} and {y.dtype}; expected {(len(x), *images.shape[1:])} of "
-            f"{images.dtype} and {(len(x),)} of torch.int64, as they were given."
+            f"{y.dtype}; expected {(len(x), *images.shape[1:])} of {images.dtype} and torch.int64, "
+            "as they were given."
         )
     found = (x.flatten(1)[:, None] == images.flatten(1)).all(dim=2)
     if not found.any(dim=1).all():
@@ -216,6 +209,10 @@ def _flat(images: Tensor) -> Tensor:
     return images.double().flatten(1)
 
 
+def _distances(images: Tensor, labels: Tensor, queries: Tensor, p: float = 2) -> Tensor:
+    return torch.cdist(_flat(queries), _means(images, labels), p=p)
+
+
 def _wrapped(images: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
     difference = queries.flatten(1)[:, None] - _means(images, labels).byte()
     return difference.double().norm(dim=2).argmin(dim=1)
@@ -228,16 +225,6 @@ def _wrapped(images: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
         "one picture": _digits(1, mixed=True),
     },
     mistakes={
-        "You take the sum of each class where its average is meant.": (
-            lambda images, labels, queries: torch.cdist(
-                _flat(queries), _means(images, labels) * labels.bincount()[:, None]
-            ).argmin(dim=1)
-        ),
-        "You answer with the farthest average: argmin, not argmax.": (
-            lambda images, labels, queries: torch.cdist(
-                _flat(queries), _means(images, labels)
-            ).argmax(dim=1)
-        ),
         "You answer with the nearest single image, not with the nearest average.": (
             lambda images, labels, queries: labels[
                 torch.cdist(_flat(queries), _flat(images)).argmin(dim=1)
@@ -245,9 +232,7 @@ def _wrapped(images: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
         ),
         "You subtract bytes, which wrap around below 0: convert to floats first.": _wrapped,
         "You add up the absolute differences; Euclidean distance adds up their squares.": (
-            lambda images, labels, queries: torch.cdist(
-                _flat(queries), _means(images, labels), p=1
-            ).argmin(dim=1)
+            lambda images, labels, queries: _distances(images, labels, queries, p=1).argmin(dim=1)
         ),
         "You answer with the largest product of picture and average, which a bright average wins; "
         "take the smallest distance.": lambda images, labels, queries: (
@@ -259,4 +244,4 @@ def _wrapped(images: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
 )
 def nearest_mean(images: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
     """Check ``function(images, labels, queries)``: the digit with the nearest average image."""
-    return torch.cdist(_flat(queries), _means(images, labels)).argmin(dim=1)
+    return _distances(images, labels, queries).argmin(dim=1)

@@ -21,7 +21,7 @@ from mnist_course.checks import (
     run,
     same,
 )
-from mnist_course.checks._reader import Reader, labels_for
+from mnist_course.checks._reader import Reader, exam, hits, share, wrong_shares
 
 Pair = tuple[Tensor, Tensor]
 
@@ -81,10 +81,8 @@ def _train(
     patient: nn.Module, chart: Chart, seen: Pair, learning_rate: float = 0.05, epochs: int = 2
 ) -> None:
     images, labels = seen
-    optimizer = torch.optim.SGD(
-        [weights for weights in patient.parameters() if weights.requires_grad],
-        lr=learning_rate, momentum=0.9,
-    )  # fmt: skip
+    weights = [weights for weights in patient.parameters() if weights.requires_grad]
+    optimizer = torch.optim.SGD(weights, lr=learning_rate, momentum=0.9)
     shuffle = torch.Generator().manual_seed(1)
     for _ in range(epochs):
         for batch in torch.randperm(len(images), generator=shuffle).split(50):
@@ -95,59 +93,23 @@ def _train(
             chart.note(loss)
 
 
-def _patient_a(chart: Callable[..., Any], seen: Pair, unseen: Pair) -> Any:
-    patient = network()
-    patient[2].requires_grad_(False)
-    record = chart(patient, seen, unseen)
-    _train(patient, record, seen)
-    return record
-
-
-def _patient_b(chart: Callable[..., Any], seen: Pair, unseen: Pair) -> Any:
-    patient = network()
-    for weights in patient.parameters():
-        nn.init.zeros_(weights)
-    record = chart(patient, seen, unseen)
-    _train(patient, record, seen)
-    return record
-
-
-def _patient_c(chart: Callable[..., Any], seen: Pair, unseen: Pair) -> Any:
-    patient = network()
-    images, labels = unseen
-    # The paper becomes the ink: dark is light.
-    record = chart(patient, seen, (images.max() + images.min() - images, labels))
-    _train(patient, record, seen)
-    return record
-
-
-def _patient_d(chart: Callable[..., Any], seen: Pair, unseen: Pair) -> Any:
-    patient = network()
-    record = chart(patient, seen, unseen)
-    _train(patient, record, seen, learning_rate=0.0001)
-    return record
-
-
-_PATIENTS: dict[str, tuple[Callable[..., Any], str, str]] = {
+# What each patient has, and what the chart shows of it.
+_PATIENTS: dict[str, tuple[str, str]] = {
     "A": (
-        _patient_a,
         "frozen layer",
         "It learns, if not as well as it should, and the whole table is there: read it line by "
         "line, and look for the layer that does not move",
     ),
     "B": (
-        _patient_b,
         "zero weights",
         "The loss never leaves 2.30, and the gradients of the layers are not small but exactly 0, "
         "although nothing has jumped",
     ),
     "C": (
-        _patient_c,
         "other images",
         "Training goes well by every instrument; only the validation accuracy is poor",
     ),
     "D": (
-        _patient_d,
         "rate too low",
         "Every layer has a gradient, every layer moves, no unit is dead, and still nothing "
         "happens: compare the column update/weight with that of a healthy network",
@@ -170,7 +132,17 @@ def admit(letter: str, chart: Callable[..., Any], seen: Pair, unseen: Pair) -> A
     """
     if letter not in _PATIENTS:
         raise ValueError(f"there is no patient {letter!r}; the ward has {', '.join(_PATIENTS)}")
-    return _PATIENTS[letter][0](chart, seen, unseen)
+    patient, (images, labels) = network(), unseen
+    if letter == "A":
+        patient[2].requires_grad_(False)
+    elif letter == "B":
+        for weights in patient.parameters():
+            nn.init.zeros_(weights)
+    elif letter == "C":
+        images = images.max() + images.min() - images  # the paper becomes the ink: dark is light
+    record = chart(patient, seen, (images, labels))
+    _train(patient, record, seen, learning_rate=0.0001 if letter == "D" else 0.05)
+    return record
 
 
 @exercise
@@ -180,7 +152,7 @@ def diagnosis(letter: str, answer: str) -> str:
         raise NotSolvedError(
             f"There is no patient {letter!r}; the ward has {', '.join(_PATIENTS)}."
         )
-    _, truth, finding = _PATIENTS[letter]
+    truth, finding = _PATIENTS[letter]
     if not isinstance(answer, str) or answer not in CHOICES:
         raise NotSolvedError(f"{answer!r} is none of the choices, which are: {', '.join(CHOICES)}.")
     if answer != truth:
@@ -229,10 +201,6 @@ def _dead(activations: Tensor) -> Tensor:
         "`all` over the images too.": tuple(lambda x, n=n: _dead(x[[n]]).mean() for n in (0, -1)),
         "You counted a channel as dead that is zero somewhere; it has to be zero everywhere: "
         "`all`, not `any`.": lambda x: (x == 0).any(0).flatten(1).any(1).double().mean(),
-        "This is the share of channels that are alive.": lambda x: 1 - _dead(x).mean(),
-        "This is the number of dead channels; divide by how many there are.": (
-            lambda x: _dead(x).sum()
-        ),
     },
     right="Dead is what is zero for every image at every place, and nothing else.",
     tolerance=FLOAT32,  # a float32 share is as good as any
@@ -421,8 +389,8 @@ def _is_healthy(function: Callable[..., Any], images: Tensor, epochs: int) -> No
 
 def _patient(training: bool, shape: tuple[int, ...], right: int) -> tuple[Reader, Tensor, Tensor]:
     """A network, forty images and labels, of which it reads so many correctly."""
-    reader, images = Reader(16, training=training), normal(40, 1, 4, 4, seed=right)
-    return reader, images, labels_for(reader, images, list(range(right, 40))).reshape(shape)
+    reader, [(images, labels)] = exam([40], list(range(right, 40)), (1, 4, 4), training=training)
+    return reader, images, labels.reshape(shape)
 
 
 @compared(
@@ -438,17 +406,11 @@ def _patient(training: bool, shape: tuple[int, ...], right: int) -> tuple[Reader
         "comparisons: bring both to the same shape first.": lambda network, images, labels: (
             (network.answers(images) == labels.reshape(40, 1)).double().mean()
         ),
-        "In per cent? I expected a share, {expected}.": lambda *given: 100 * _share(*given),
-        "This is the number of right answers, not their share.": lambda *given: 40 * _share(*given),
-        "This is the share of wrong answers.": lambda *given: 1 - _share(*given),
+        **wrong_shares(lambda network, *digits: hits(network, [digits]), batches=False),
     },
     right="The right share, whatever the mode and the shape of the labels.",
     tolerance=FLOAT32,  # a float32 share is as good as any
 )
 def accuracy(network: Reader, images: Tensor, labels: Tensor) -> float:
     """Check ``function(network, images, labels)``: the share of right answers, in any mode."""
-    return _share(network, images, labels)
-
-
-def _share(network: Reader, images: Tensor, labels: Tensor) -> float:
-    return (network.answers(images) == labels.flatten()).double().mean().item()
+    return share(network, [(images, labels)])

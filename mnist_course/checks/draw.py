@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mnist_course import evaluate, pretrained
 from mnist_course.checks import NotSolvedError, compared, exercise, uniform
+from mnist_course.checks._reader import wrong_shares
 from mnist_course.strokes import preprocess
 
 __all__ = ["accuracy", "drawn", "prepare"]
@@ -81,11 +82,9 @@ def _batch(image: Tensor) -> Tensor:
     mistakes={
         "The ink is still dark: turn the picture inside out.": lambda image: _batch(image / 255),
         "The pixels still go up to 255: divide by 255.": lambda image: _batch(255 - image),
-        "The values are right; the axes of batch and channel are missing.": (
-            lambda image: 1 - image / 255
-        ),
-        "The values are right; one axis is still missing: batch and channel.": (
-            lambda image: (1 - image / 255)[None]
+        "The values are right; an axis is missing, batch or channel or both.": (
+            lambda image: 1 - image / 255,
+            lambda image: (1 - image / 255)[None],
         ),
         "Bytes wrap around: `1 - image` on bytes is not what you want; convert first.": (
             lambda image: _batch((1 - image) / 255),
@@ -118,29 +117,20 @@ def _share_case(count: int, wrong: int) -> tuple[Tensor, Tensor]:
     mistakes={
         "You look for the largest number down the batch: the classes are along dim=1.": (
             lambda probabilities, labels: (
-                (probabilities.argmax(dim=0) == labels[:10]).double().mean().item()
+                (probabilities.argmax(dim=0) == labels[:10]).double().mean()
             )
         ),
-        "Only the first ten images are counted.": lambda probabilities, labels: _share(
-            probabilities[:10], labels[:10]
-        ),
-        "That is the share of wrong answers.": lambda *given: 1 - _share(*given),
-        "That is the number of right answers; divide by how many there are.": (
-            lambda probabilities, labels: _share(probabilities, labels) * len(labels)
-        ),
         "For {case} you divide by 10; divide by how many images there are.": (
-            lambda probabilities, labels: _share(probabilities, labels) * len(labels) / 10
+            lambda probabilities, labels: _hits(probabilities, labels).sum() / 10
         ),
-        "That is per cent; the function is to give a share from 0 to 1.": (
-            lambda *given: 100 * _share(*given)
-        ),
+        **wrong_shares(lambda *given: [_hits(*given)], batches=False),
     },
     right="The share of images whose largest probability is at the label.",
 )
 def accuracy(probabilities: Tensor, labels: Tensor) -> float:
     """Check ``function(probabilities, labels)``: the share of right answers, from 0 to 1."""
-    return _share(probabilities, labels)
+    return _hits(probabilities, labels).mean().item()
 
 
-def _share(probabilities: Tensor, labels: Tensor) -> float:
-    return (probabilities.argmax(dim=1) == labels).double().mean().item()
+def _hits(probabilities: Tensor, labels: Tensor) -> Tensor:
+    return (probabilities.argmax(dim=1) == labels).double()

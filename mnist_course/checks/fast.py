@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mnist_course.checks import NotSolvedError, compared, exercise, normal, number, run
-from mnist_course.checks.overfitting import like_the_first, moved, rolled
+from mnist_course.checks.overfitting import WRONG_MOVES, moved
 
 __all__ = ["Machine", "multiply_adds", "seconds_per_step", "shift", "whole_gradient"]
 
@@ -67,17 +67,7 @@ _MOVES = torch.tensor(list(product((1, 0, -1), repeat=2)))
             (2, 1, 2, torch.tensor([[0, 1], [-1, 0]])),
         ]
     },
-    mistakes={
-        "Each image moves the other way: the pixel at row i comes from row i - dy.": (
-            lambda images, dy, dx: moved(images, -dy, -dx)
-        ),
-        "Rows and columns are exchanged: dy moves down, dx right.": (
-            lambda images, dy, dx: moved(images, dx, dy)
-        ),
-        "What leaves on one side comes in on the other: the background should. torch.roll goes "
-        "round; pad with zeros first.": rolled,
-        "All images move like the first: every one has its own dy and dx.": like_the_first,
-    },
+    mistakes=WRONG_MOVES,
     right="Every image has moved by itself, and the background moved in.",
 )
 def shift(images: Tensor, dy: Tensor, dx: Tensor) -> Tensor:

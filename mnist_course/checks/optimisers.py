@@ -24,14 +24,7 @@ from mnist_course.checks import (
 )
 from mnist_course.recipes import Recipe
 
-__all__ = [
-    "adagrad_step",
-    "adam",
-    "descent",
-    "largest_rate",
-    "one_cycle",
-    "parameter_groups",
-]
+__all__ = ["adagrad_step", "adam", "descent", "largest_rate", "one_cycle", "parameter_groups"]
 
 
 def _bowl(curvatures: Tensor, seed: int) -> Tensor:
@@ -55,14 +48,10 @@ def _curvatures(H: Tensor) -> Tensor:
         "This is half of the bound: 1 - rate * h may go down to -1, not to 0.": (
             lambda H: 1 / _curvatures(H)[-1]
         ),
-        "The flattest direction does not limit the rate, the steepest does.": (
-            lambda H: 2 / _curvatures(H)[0]
-        ),
         "This is the best rate for this valley; the question is for the largest that does not "
         "explode.": lambda H: 2 / (_curvatures(H)[0] + _curvatures(H)[-1]),
         "The largest number on the diagonal is the largest curvature only if the valley lies along "
         "the axes: take eigenvalues.": lambda H: 2 / H.diagonal().max(),
-        "The trace is the sum of all curvatures; the largest decides.": lambda H: 2 / H.trace(),
     },
     right="Two divided by the largest curvature, whatever the directions.",
 )
@@ -120,19 +109,8 @@ _ADAGRAD = _adagrad()
         "You divide by the total itself; its root has the unit of a gradient.": _adagrad(
             size=lambda new, old, eps: new + eps
         ),
-        "You go up, not down.": _adagrad(sign=1),
         "Each weight has a total of its own: do not add up over the weights.": _adagrad(
             total=lambda total, g: total + (g**2).sum()
-        ),
-        "The root of the total is returned, and so would be taken again in the next step.": (
-            lambda *given: (_ADAGRAD(*given)[0], _ADAGRAD(*given)[1].sqrt())
-        ),
-        "Return two things: the new weights and the new total.": (
-            lambda *given: _ADAGRAD(*given)[0],
-            lambda *given: torch.stack(_ADAGRAD(*given)),
-        ),
-        "Return the new weights first, and then the new total.": (
-            lambda *given: _ADAGRAD(*given)[::-1]
         ),
     },
     right="Equal to torch.optim.Adagrad, step by step.",
@@ -176,12 +154,6 @@ def _rate(
         "The peak is missing, or is not 1 for peak = 1.": (
             lambda step, steps, peak, warmup: _rate()(step, steps, 1, warmup)
         ),
-        "The fall is a straight line.": _rate(fall=lambda q: 1 - q),
-        "The fall is a whole wave of the cosine, or a quarter; half a wave goes from 1 to -1.": (
-            _rate(fall=lambda q: math.cos(math.pi * q / 2)),
-            _rate(fall=lambda q: math.cos(math.pi * q)),
-            _rate(fall=lambda q: (1 + math.cos(2 * math.pi * q)) / 2),
-        ),
     },
     right="Up in a straight line, down in half a cosine, and no step with the rate zero.",
     tolerance=1e-7,
@@ -199,21 +171,20 @@ Settings = tuple[float, tuple[float, float], float]  # learning rate, betas, eps
 def _adam(gradients: list[list[Tensor]], settings: Settings, mistake: str) -> Tensor:
     """Where Adam with a mistake gets from zero, all tensors in one row."""
     rate, (beta1, beta2), eps = settings
-    weights, means, squares = ([torch.zeros_like(g) for g in gradients[0]] for _ in range(3))
-    t = 0
-    for step, of_step in enumerate(gradients, 1):
-        for i, g in enumerate(of_step):
-            t = t + 1 if mistake == "per tensor" else step
-            means[i] = beta1 * means[i] + (1 - beta1) * g
-            squares[i] = beta2 * squares[i] + (1 - beta2) * g**2
-            mean, square = means[i] / (1 - beta1**t), squares[i] / (1 - beta2**t)
-            if mistake == "uncorrected":
-                mean, square = means[i], squares[i]
+    rows = []
+    for i in range(len(gradients[0])):
+        w = mean = square = torch.zeros_like(gradients[0][i])
+        for step, of_step in enumerate(gradients):
+            t = 1 + step * len(of_step) + i if mistake == "per tensor" else 1 + step
+            correct = (1, 1) if mistake == "uncorrected" else (1 - beta1**t, 1 - beta2**t)
+            mean = beta1 * mean + (1 - beta1) * of_step[i]
+            square = beta2 * square + (1 - beta2) * of_step[i] ** 2
+            m, s = mean / correct[0], square / correct[1]
             if mistake == "stored":
-                means[i], squares[i] = mean, square
-            size = (square + eps).sqrt() if mistake == "inside" else square.sqrt() + eps
-            weights[i] = weights[i] - rate * mean / size
-    return _row(weights)
+                mean, square = m, s
+            w = w - rate * m / ((s + eps).sqrt() if mistake == "inside" else s.sqrt() + eps)
+        rows.append(w)
+    return _row(rows)
 
 
 def _row(tensors: list[Any]) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -42,9 +43,23 @@ def rolled(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
     return torch.stack([image.roll(move, (1, 2)) for image, *move in moves])
 
 
-def like_the_first(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
-    """All images moved by what belongs to the first one."""
-    return moved(images, down[:1].expand_as(down), right[:1].expand_as(right))
+WRONG_MOVES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "What moves out on one side comes back on the other, as with torch.roll; 0 should move in.": (
+        rolled
+    ),
+    "The images move the wrong way: positive is down and right.": (
+        lambda images, down, right: moved(images, -down, -right)
+    ),
+    "Rows and columns are exchanged: down is along axis 2, right along axis 3.": (
+        lambda images, down, right: moved(images, right, down)
+    ),
+    "All images move like the first one; each has a move of its own.": (
+        lambda images, down, right: moved(
+            images, down[:1].expand_as(down), right[:1].expand_as(right)
+        )
+    ),
+}
+"""What goes wrong where images are moved by whole pixels."""
 
 
 @compared(
@@ -58,16 +73,7 @@ def like_the_first(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
             ("images that move out of the picture", (5, 6), [1, 5, -9, 0], [2, 0, 12, -6]),
         ]
     },
-    mistakes={
-        "What moves out on one side comes back on the other; 0 should move in.": rolled,
-        "The images move the wrong way: positive is down and right.": (
-            lambda images, down, right: moved(images, -down, -right)
-        ),
-        "Rows and columns are exchanged: `down` is along axis 2.": (
-            lambda images, down, right: moved(images, right, down)
-        ),
-        "All images move like the first one; each has a move of its own.": like_the_first,
-    },
+    mistakes=WRONG_MOVES,
     right="Each image moves by its own pixels, and zeros move in.",
 )
 def shift(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
@@ -81,25 +87,37 @@ def dropout2d(function: Callable[[Tensor, float, torch.Generator], Any]) -> str:
     x = normal(200, 30, 2, 3)
     for p in (0.5, 0.2):
         generator = torch.Generator().manual_seed(0)
-        y = run(function, x, p, generator)
-        if not isinstance(y, Tensor) or y.shape != x.shape:
-            shape = tuple(getattr(y, "shape", ())) or type(y).__name__
-            raise NotSolvedError(
-                f"For x of shape {tuple(x.shape)} I expected the same shape, got {shape}."
-            )
-        finite(y, "The result")
+        y = finite(_like(x, run(function, x, p, generator)), "The result")
         _whole_maps_are_dropped(y == 0, p)
         _others_are_scaled((y / x)[y != 0], p)
-        if torch.equal(run(function, x, p, torch.Generator().manual_seed(1)), y):
+        drop = partial(run, function, x, p)
+        if torch.equal(drop(torch.Generator().manual_seed(1)), y):
             raise NotSolvedError("Another seed gives the same mask: draw from `generator`.")
-        if not torch.equal(run(function, x, p, torch.Generator().manual_seed(0)), y):
-            raise NotSolvedError("The same seed gives another mask: draw from `generator` only.")
-        if torch.equal(run(function, x, p, generator), y):
-            raise NotSolvedError(
-                "A second call with the same generator gives the same mask: draw from `generator` "
-                "itself, so that it moves on."
-            )
+        _draws_from(generator, drop, y)
     return "Whole maps are dropped with probability p, and the others make up for them."
+
+
+def _like(x: Tensor, answer: Any) -> Tensor:
+    """The answer, if it has the shape and type of what was given."""
+    if not isinstance(answer, Tensor) or (answer.shape, answer.dtype) != (x.shape, x.dtype):
+        got = type(answer).__name__
+        if isinstance(answer, Tensor):
+            got = f"{tuple(answer.shape)} of {answer.dtype}"
+        raise NotSolvedError(f"I expected {tuple(x.shape)} of {x.dtype}, as given, got {got}.")
+    return answer
+
+
+def _draws_from(
+    used: torch.Generator, function: Callable[[torch.Generator], Any], answer: Tensor
+) -> None:
+    """Raise where random numbers come from, if not from a generator; ``used`` began with seed 0."""
+    if not torch.equal(function(torch.Generator().manual_seed(0)), answer):
+        raise NotSolvedError("The same seed gives another result: draw from `generator` only.")
+    if torch.equal(function(used), answer):
+        raise NotSolvedError(
+            "A second call with the same generator gives the same result: draw from `generator` "
+            "itself, so that it moves on."
+        )
 
 
 def _whole_maps_are_dropped(dropped: Tensor, p: float) -> None:
@@ -111,44 +129,35 @@ def _whole_maps_are_dropped(dropped: Tensor, p: float) -> None:
         )
     maps = dropped[:, :, 0, 0].double()
     share = maps.mean().item()
-    if 0 < share < 1:
-        if (maps == maps[:1]).all():
-            raise NotSolvedError(
-                "In every image the same maps are dropped: each image needs its own mask."
-            )
-        if (maps == maps[:, :1]).all():
-            raise NotSolvedError(
-                "All maps of an image share one fate; each map needs its own number."
-            )
-        if (maps.sum(1) == maps[0].sum()).all():
-            raise NotSolvedError(
-                f"Every image loses exactly {maps[0].sum():.0f} of its maps: let chance decide for "
-                "each map by itself."
-            )
-    if abs(share - p) > 0.03:
-        why = (
-            "p is the probability of dropping, not of keeping"
-            if abs(share - (1 - p)) < 0.03
-            else "a map is dropped where a random number in [0, 1) is smaller than p"
+    if 0 < share < 1 and ((maps == maps[:1]).all() or (maps == maps[:, :1]).all()):
+        raise NotSolvedError(
+            "The same maps are dropped in every image, or all maps of an image share one fate: "
+            "each map of each image needs its own number."
         )
-        raise NotSolvedError(f"With p = {p} you drop {share:.0%} of the maps: {why}.")
+    if 0 < share < 1 and (maps.sum(1) == maps[0].sum()).all():
+        raise NotSolvedError(
+            f"Every image loses exactly {maps[0].sum():.0f} maps: let chance decide for each map."
+        )
+    if abs(share - p) > 0.03:
+        raise NotSolvedError(
+            f"With p = {p} you drop {share:.0%} of the maps: p is the probability of dropping, not "
+            "of keeping, so drop where a random number in [0, 1) is smaller than p."
+        )
 
 
 def _others_are_scaled(factor: Tensor, p: float) -> None:
     """Raise what is wrong with the factor of the pixels that stay, if anything is."""
     if same(factor, torch.full_like(factor, 1 / (1 - p)), tolerance=1e-6):
         return
-    why = "look at the factor"
-    for words, value in {
+    known = {
         "nothing is scaled, so the sums of the next layer become smaller": 1,
         "that is 1/p": 1 / p,
         "that is 1 - p, the scaling when one answers, in old papers": 1 - p,
-    }.items():
-        if same(factor, torch.full_like(factor, value), tolerance=1e-6):
-            why = words
+    }
+    why = [f": {w}" for w, v in known.items() if same(factor, torch.full_like(factor, v), 1e-6)]
     raise NotSolvedError(
         f"With p = {p} the maps that stay are multiplied by {factor.mean():.3g}, expected "
-        f"1 / (1 - p) = {1 / (1 - p):.3g}: {why}."
+        f"1 / (1 - p) = {1 / (1 - p):.3g}{''.join(why)}."
     )
 
 
@@ -171,9 +180,6 @@ def _folded(scale: Tensor, shift: Tensor, weight: Tensor, bias: Tensor) -> tuple
         "The weight is unchanged: scaling x is the same as scaling its weights.": (
             lambda scale, shift, weight, bias: (weight, ...)
         ),
-        "Divided by the scale; it has to be multiplied.": (
-            lambda scale, shift, weight, bias: (weight / scale[:, None, None], ...)
-        ),
         "The scale belongs to the input channels, axis 1 of the weight; you multiply along another "
         "axis.": (
             lambda scale, shift, weight, bias: (weight * scale[:, None, None, None], ...),
@@ -183,16 +189,10 @@ def _folded(scale: Tensor, shift: Tensor, weight: Tensor, bias: Tensor) -> tuple
         "The bias is unchanged, but the shift of every channel reaches the sum.": (
             lambda scale, shift, weight, bias: _folded(scale, 0 * shift, weight, bias)
         ),
-        "The shift does not pass through the scale: sum the *old* weight times shift.": (
-            lambda scale, shift, weight, bias: _folded(scale, scale * shift, weight, bias)
-        ),
         "The shift meets every weight of the kernel: sum over c, u and v, not only c.": (
             lambda scale, shift, weight, bias: (
                 _folded(scale, shift / weight[0, 0].numel(), weight, bias)
             )
-        ),
-        "The bias of the convolution itself got lost.": (
-            lambda scale, shift, weight, bias: _folded(scale, shift, weight, 0 * bias)
         ),
         "The shift is added to the bias as it is; but it meets the weights first: sum weight × "
         "shift over c, u and v.": (
@@ -281,13 +281,7 @@ def augmentation(function: Callable[[Tensor, torch.Generator], Any]) -> str:
     digits = data.load("train")[:500]
     images = data.to_float(digits.images)
     generator = torch.Generator().manual_seed(0)
-    changed = run(function, images, generator)
-    if not isinstance(changed, Tensor) or changed.shape != images.shape:
-        shape = tuple(getattr(changed, "shape", ())) or type(changed).__name__
-        raise NotSolvedError(f"For images of shape {tuple(images.shape)} I got {shape}.")
-    if changed.dtype != images.dtype:
-        raise NotSolvedError(f"The images were {images.dtype}, what came back is {changed.dtype}.")
-    finite(changed, "What came back")
+    changed = finite(_like(images, run(function, images, generator)), "What came back")
     low, high = changed.min().item(), changed.max().item()
     if low < -1e-4 or high > 1 + 1e-4:
         raise NotSolvedError(
@@ -296,7 +290,13 @@ def augmentation(function: Callable[[Tensor, torch.Generator], Any]) -> str:
     still = int(((changed - images).abs().flatten(1).amax(1) < 1e-3).sum())
     if still > len(images) // 10:
         raise NotSolvedError(f"{still} of {len(images)} images are unchanged.")
-    _draws_for_each_image(function, images, changed, generator)
+    twins = run(function, images[:1].repeat(20, 1, 1, 1), torch.Generator().manual_seed(1))
+    if (twins == twins[:1]).all():
+        raise NotSolvedError(
+            "Twenty copies of an image in a batch are all changed alike: draw random numbers for "
+            "each image, not one for the batch."
+        )
+    _draws_from(generator, partial(run, function, images), changed)
     reader = pretrained.load()
 
     def read(pixels: Tensor) -> float:
@@ -314,23 +314,3 @@ def augmentation(function: Callable[[Tensor, torch.Generator], Any]) -> str:
         f"Every image is changed in its own way (by {amount:.0%} of its ink), and {now:.0%} of "
         "them are still read correctly."
     )
-
-
-def _draws_for_each_image(
-    function: Callable[[Tensor, torch.Generator], Any],
-    images: Tensor, changed: Tensor, generator: torch.Generator,
-) -> None:  # fmt: skip
-    """Raise where the random numbers come from, if not from the generator for each image."""
-    twins = run(function, images[:1].repeat(20, 1, 1, 1), torch.Generator().manual_seed(1))
-    if (twins == twins[:1]).all():
-        raise NotSolvedError(
-            "Twenty copies of an image in a batch are all changed alike: draw random numbers for "
-            "each image, not one for the batch."
-        )
-    if not torch.equal(run(function, images, torch.Generator().manual_seed(0)), changed):
-        raise NotSolvedError("The same seed gives other images: draw from `generator` only.")
-    if torch.equal(run(function, images, generator), changed):
-        raise NotSolvedError(
-            "A second call changes the images in the same way: draw from `generator` itself, so "
-            "that it moves on."
-        )

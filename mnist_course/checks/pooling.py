@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -33,17 +35,13 @@ def _image(pool: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     mistakes={
         "Your windows overlap: take steps of two.": _image(lambda x: F.max_pool2d(x, 2, 1)),
         "These are the averages of the windows.": _image(lambda x: F.avg_pool2d(x, 2)),
-        "These are the smallest numbers of the windows.": _image(lambda x: -F.max_pool2d(-x, 2)),
         "Right for positive numbers: a search for a maximum must not start at 0.": (
             _image(lambda x: F.max_pool2d(x, 2).relu())
         ),
-        "You took one corner of each window.": tuple(
-            lambda x, u=u, v=v: x[: len(x) // 2 * 2, : x.shape[1] // 2 * 2][u::2, v::2]
-            for u in (0, 1)
-            for v in (0, 1)
+        "You took one corner of each window.": lambda x: x[: len(x) // 2 * 2 : 2, :-1:2],
+        "For {case} a row or column is left over: an incomplete window is dropped.": _image(
+            lambda x: F.max_pool2d(x, 2, ceil_mode=True)
         ),
-        "For {case} a row or column is left over; by PyTorch's rule an incomplete window is "
-        "dropped.": _image(lambda x: F.max_pool2d(x, 2, ceil_mode=True)),
     },
     right="It equals F.max_pool2d, for odd sizes too.",
     avoiding=_MAX_POOL,
@@ -55,10 +53,8 @@ def max_pool(image: Tensor) -> Tensor:
 
 @compared(
     cases={
-        "one channel, 2×2": (1, 2),
-        "3 channels and a 2×2 window": (3, 2),
-        "4 channels and a 3×3 window": (4, 3),
-        "2 channels and a 5×5 window": (2, 5),
+        f"{channels} channel(s) and a {k}×{k} window": (channels, k)
+        for channels, k in ((1, 2), (3, 2), (4, 3), (2, 5))
     },
     mistakes={
         "This adds the window up; an average also divides by k × k.": (
@@ -70,9 +66,6 @@ def max_pool(image: Tensor) -> Tensor:
         "Each output channel averages its *own* input channel only. With groups = channels each "
         "filter has depth 1: shape (channels, 1, k, k).": (
             lambda channels, k: torch.ones(channels, channels, k, k) / k**2
-        ),
-        "Do not divide by the number of channels: the channels are not mixed.": (
-            lambda channels, k: torch.ones(channels, 1, k, k) / k**2 / channels
         ),
     },
     right="Average pooling is a convolution whose weights need no training.",
@@ -110,10 +103,6 @@ def _padded(x: Tensor, k: int, s: int, p: int, value: float) -> Tensor:
         "largest.": tuple(
             lambda x, k, s, p, low=low: _padded(x, k, s, p, low) for low in (0.0, *_LOW)
         ),
-        "This is the maximum of the absolute values.": (
-            lambda x, k, s, p: F.max_pool2d(x.abs(), k, s, p)
-        ),
-        "This is the average now; only the start of the search was wrong.": F.avg_pool2d,
     },
     right="It equals F.max_pool2d for negative numbers and at a padded edge.",
     avoiding=_MAX_POOL,
@@ -123,50 +112,64 @@ def fixed_max_pool(x: Tensor, k: int, s: int, p: int) -> Tensor:
     return F.max_pool2d(x, k, s, p)
 
 
-def _gradient(x: Tensor, upstream: Tensor, k: int, s: int) -> Tensor:
-    x = x.detach().requires_grad_()
-    return torch.autograd.grad(F.max_pool2d(x[None, None], k, s)[0, 0], x, upstream)[0]
+def routed(
+    x: Tensor,
+    upstream: Tensor,
+    k: int,
+    s: int,
+    shares: Callable[[Tensor], Tensor],
+    add: bool = True,
+) -> Tensor:
+    """Each upstream gradient times ``shares(window)``, back where the window of (H, W) was.
 
-
-def _windows(
-    x: Tensor, result: Tensor, k: int, s: int
-) -> Iterator[tuple[int, int, Tensor, Tensor]]:
-    """Each place of a window, with the window in ``x`` and the same one in ``result``."""
-    rows, columns = ((size - k) // s + 1 for size in x.shape)
-    for i in range(rows):
-        for j in range(columns):
-            window = slice(i * s, i * s + k), slice(j * s, j * s + k)
-            yield i, j, x[window], result[window]
-
-
-def _to_all(x: Tensor, upstream: Tensor, k: int, s: int) -> Tensor:
+    Without ``add``, a later window overwrites what an earlier one sent.
+    """
     result = torch.zeros_like(x)
-    for i, j, _, place in _windows(x, result, k, s):
-        place += upstream[i, j]
+    for i, j in product(*map(range, upstream.shape)):
+        window = slice(i * s, i * s + k), slice(j * s, j * s + k)
+        sent, place = shares(x[window]) * upstream[i, j], result[window]
+        place.copy_(place + sent if add else torch.where(sent != 0, sent, place))
     return result
 
 
-def _to_winners(x: Tensor, upstream: Tensor, k: int, s: int, *, shared: bool = False) -> Tensor:
-    result = torch.zeros_like(x)
-    for i, j, window, place in _windows(x, result, k, s):
-        winners = window == window.max()
-        place += winners * upstream[i, j] / (winners.sum() if shared else 1)
-    return result
+def _winners(window: Tensor) -> Tensor:
+    return (window == window.max()).double()
 
 
-def _overwritten(x: Tensor, upstream: Tensor, k: int, s: int) -> Tensor:
-    result = torch.zeros_like(x)
-    for i, j, window, place in _windows(x, result, k, s):
-        place[divmod(int(window.argmax()), k)] = upstream[i, j]
-    return result
+def winner(window: Tensor, which: int = 0) -> Tensor:
+    """1 at one of the largest numbers of a window, by default the first."""
+    places = _winners(window).flatten().nonzero()
+    return F.one_hot(places[which], window.numel()).double().view_as(window)
 
 
-def _to_last(x: Tensor, upstream: Tensor, k: int, s: int) -> Tensor:
-    result = torch.zeros_like(x)
-    for i, j, window, place in _windows(x, result, k, s):
-        u, v = (window == window.max()).nonzero()[-1].tolist()
-        place[u, v] += upstream[i, j]
-    return result
+def average(window: Tensor) -> Tensor:
+    """The share of each number of a window in their mean."""
+    return torch.full_like(window, 1 / window.numel())
+
+
+# Wrong ways back of max-pooling, from (x, upstream, k, s).
+WRONG_WAYS_BACK: dict[str, Callable[..., Tensor]] = {
+    "where windows overlap, one number may win several times; its gradients add up (+=, not =).": (
+        partial(routed, shares=winner, add=False)
+    ),
+    "there is one winner only; PyTorch takes the first maximum.": partial(routed, shares=_winners),
+    "you share the gradient among the equals, as amax does; PyTorch's max-pooling gives all of it "
+    "to the first maximum.": (
+        partial(routed, shares=lambda window: _winners(window) / _winners(window).sum())
+    ),
+    "of several equal maxima you take the last; PyTorch takes the first.": (
+        partial(routed, shares=partial(winner, which=-1))
+    ),
+    "this is the gradient of average pooling; with max the winner takes all.": (
+        partial(routed, shares=average)
+    ),
+    "only the winner receives the gradient, the others get 0.": (
+        partial(routed, shares=torch.ones_like)
+    ),
+    "you marked the winners; multiply by the upstream gradient.": (
+        lambda x, upstream, k, s: routed(x, torch.ones_like(upstream), k, s, winner)
+    ),
+}
 
 
 def _backward_case(x: Tensor, k: int, s: int) -> tuple[Tensor, Tensor, int, int]:
@@ -179,42 +182,27 @@ def _backward_case(x: Tensor, k: int, s: int) -> tuple[Tensor, Tensor, int, int]
         "the window [[1, 5], [3, 2]] with upstream gradient 7": (
             torch.tensor([[1.0, 5], [3, 2]]).double(), torch.tensor([[7.0]]).double(), 2, 2,
         ),
-        "a 6×6 image and windows of 2": _backward_case(normal(6, 6, seed=3) - 2, 2, 2),
-        "a 4×7 image and windows of 2": _backward_case(normal(4, 7, seed=3) - 2, 2, 2),
-        "a 6×6 image and overlapping windows (k = 3, s = 1)": (
-            _backward_case(normal(6, 6, seed=3) - 2, 3, 1)
-        ),
-        "an 8×5 image and overlapping windows (k = 3, s = 2)": (
-            _backward_case(normal(8, 5, seed=3) - 2, 3, 2)
-        ),
-        "a 5×9 image with gaps between the windows (k = 2, s = 3)": (
-            _backward_case(normal(5, 9, seed=3) - 2, 2, 3)
-        ),
+        **{
+            f"a {H}×{W} image and {windows} (k = {k}, s = {s})": (
+                _backward_case(normal(H, W, seed=3) - 2, k, s)
+            )
+            for H, W, windows, k, s in [
+                (6, 6, "windows side by side", 2, 2), (4, 7, "windows side by side", 2, 2),
+                (6, 6, "overlapping windows", 3, 1), (8, 5, "overlapping windows", 3, 2),
+                (5, 9, "gaps between the windows", 2, 3),
+            ]
+        },
         "windows in which all numbers are equal": (
             _backward_case(torch.zeros(4, 4).double(), 2, 2)
         ),
     },
-    mistakes={
-        "For {case}: where windows overlap, one number may win several times; its gradients add "
-        "up (+=, not =).": _overwritten,
-        "For {case}: there is one winner only; PyTorch takes the first maximum.": _to_winners,
-        "For {case}: you share the gradient among the equals, as amax does; PyTorch's max-pooling "
-        "gives all of it to the first maximum.": lambda *given: _to_winners(*given, shared=True),
-        "For {case}: of several equal maxima you take the last; PyTorch takes the first.": _to_last,
-        "For {case}: this is the gradient of average pooling; with max the winner takes all.": (
-            lambda x, upstream, k, s: _to_all(x, upstream, k, s) / k**2
-        ),
-        "For {case}: only the winner receives the gradient, the others get 0.": _to_all,
-        "For {case}: you marked the winners; multiply by the upstream gradient.": (
-            lambda x, upstream, k, s: _gradient(x, torch.ones_like(upstream), k, s)
-        ),
-    },
+    mistakes={f"For {{case}}: {words}": wrong for words, wrong in WRONG_WAYS_BACK.items()},
     right="It equals autograd's, with overlaps and ties.",
     avoiding=_MAX_POOL,
 )  # fmt: skip
 def max_pool_backward(x: Tensor, upstream: Tensor, k: int, s: int) -> Tensor:
     """Check ``function(x, upstream, k, s)``: the gradient of max-pooling for an (H, W) image."""
-    return _gradient(x, upstream, k, s)
+    return routed(x, upstream, k, s, winner)
 
 
 def _blur(x: Tensor, stride: int = 1) -> Tensor:
@@ -233,9 +221,6 @@ def _blur(x: Tensor, stride: int = 1) -> Tensor:
         ),
         "The weights of the blur must add up to 1: divide by 16.": (
             lambda x: 16 * _blur(F.max_pool2d(x, 2, 1), 2)
-        ),
-        "You blur with equal weights; take the outer product of (1, 2, 1) / 4.": (
-            lambda x: F.avg_pool2d(F.max_pool2d(x, 2, 1), 3, 2)
         ),
         "You blur first and take the maximum then; the maximum comes first.": (
             lambda x: F.max_pool2d(_blur(x), 2, 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -83,15 +83,13 @@ def output_size(function: Callable[..., Any]) -> str:
     for step, cases in _STEPS.items():
         _right_sizes(function, cases, f"Right for {done}; for " if done else "For ")
         done = step
-    for n, k, p, d in product(range(1, 5), range(2, 6), range(2), (1, 2)):
-        for s in (1, 2, 3) if _size(n, k, 1, p, d) == 0 else ():
-            answer = run(function, n, k, s, p, d)
-            if not same(answer, 0):
-                raise NotSolvedError(
-                    f"Right wherever the window fits. With {_named((n, k, s, p, d))} it fits "
-                    f"nowhere, so 0 is expected; you return {answer}."
-                )
-            count(answer, f"With {_named((n, k, s, p, d))}")
+    nowhere = [
+        (n, k, s, p, d)
+        for n, k, p, d in product(range(1, 5), range(2, 6), range(2), (1, 2))
+        for s in (1, 2, 3)
+        if _size(n, k, 1, p, d) == 0
+    ]
+    _right_sizes(function, nowhere, "Right wherever the window fits; where it fits nowhere, for ")
     return "All sizes agree with PyTorch's, and where nothing fits you say 0."
 
 
@@ -102,14 +100,15 @@ def _right_sizes(function: Callable[..., Any], cases: Sequence[_Case], opening: 
         number(answer, f"{opening}{_named(case)}")
         for answer, case in zip(answers, cases, strict=True)
     ]
+    because = [
+        f": {words}"
+        for words, mistake in _WRONG_SIZES.items()
+        # Below 0 is as good as 0, and where nothing fits that says nothing of the formula.
+        if any(_size(*case) for case in cases)
+        and [max(size, 0) for size in sizes] == [max(mistake(*case), 0) for case in cases]
+    ]
     for answer, size, case in zip(answers, sizes, cases, strict=True):
         if size != _size(*case):
-            because = [
-                f": {words}"
-                for words, mistake in _WRONG_SIZES.items()
-                # Below 0 is as good as 0.
-                if [max(size, 0) for size in sizes] == [max(mistake(*case), 0) for case in cases]
-            ]
             raise NotSolvedError(
                 f"{opening}{_named(case)} you return {answer}, expected {_size(*case)}"
                 f"{''.join(because[:1])}."
@@ -144,17 +143,9 @@ def _mirrored(mirror: Callable[[Tensor, int], Tensor]) -> Callable[[Tensor, int,
         )
     },
     mistakes={
-        "For mode '{mode}' and padding {padding} the picture comes back as it was.": (
-            lambda x, padding, mode: x
-        ),
-        "In mode '{mode}' only columns are added: pad the rows, above and below, too.": (
-            lambda x, padding, mode: _pad(x, padding, mode)[:, :, padding : padding + x.shape[2]]
-        ),
-        "In mode '{mode}' only rows are added: pad the columns, left and right, too.": (
-            lambda x, padding, mode: _pad(x, padding, mode)[..., padding : padding + x.shape[3]]
-        ),
-        "Pixels are added at the bottom and on the right only: pad all four sides.": (
-            lambda x, padding, mode: F.pad(x, (0, 2 * padding, 0, 2 * padding))
+        "In mode '{mode}' only columns are added, or only rows: pad all four sides.": (
+            lambda x, padding, mode: _pad(x, padding, mode)[:, :, padding : padding + x.shape[2]],
+            lambda x, padding, mode: _pad(x, padding, mode)[..., padding : padding + x.shape[3]],
         ),
         "For mode 'reflect' you return zeros around the picture: is the mode used?": (
             lambda x, padding, mode: _pad(x, padding, "zeros")
@@ -167,8 +158,6 @@ def _mirrored(mirror: Callable[[Tensor, int], Tensor]) -> Callable[[Tensor, int,
         ),
         "You repeat the outermost pixel only; that is mode 'replicate'. Reflect goes back into the "
         "picture: `2 1 | 0 1 2 3 | 2 1`.": _mirrored(lambda x, p: _pad(x, p, "replicate")),
-        "You continue at the opposite side; that is mode 'circular'. Reflect goes back into the "
-        "picture: `2 1 | 0 1 2 3 | 2 1`.": _mirrored(lambda x, p: _pad(x, p, "circular")),
         "The right pixels in the wrong order: a mirror turns them round, `2 1 | 0 1 2 3 | 2 1`.": (
             _mirrored(
                 lambda x, p: _along(
@@ -192,30 +181,21 @@ _Layer = tuple[int, int, int, int]
 
 
 def _field(
-    layers: Sequence[_Layer],
-    i: int,
-    *,
-    use: tuple[bool, bool, bool] = (True, True, True),
-    extra: int = 1,
+    layers: Sequence[_Layer], i: int, *, used: str = "spd", extra: int = 1, from_first: bool = False
 ) -> tuple[int, int]:
     """First and last row, with the layers in the order they are taken, right or wrong.
 
-    ``use`` says whether stride, padding and dilation are used; ``extra`` is what is subtracted
-    from the kernel size.
+    ``used`` are the initials of stride, padding and dilation; ``extra`` is what is subtracted from
+    the kernel size; ``from_first`` starts each last row from the first one, not from the last.
     """
     first = last = i
-    for k, s, p, d in layers:
-        s, p, d = s if use[0] else 1, p if use[1] else 0, d if use[2] else 1
-        first, last = first * s - p, last * s - p + d * (k - extra)
-    return first, last
-
-
-def _from_first(layers: Sequence[_Layer], i: int) -> tuple[int, int]:
-    """The last row found from the first, as if one row were read of each layer below."""
-    first = last = i
-    for k, s, p, d in reversed(layers):
+    for k, *others in layers:
+        s, p, d = (
+            value if name in used else unused
+            for name, value, unused in zip("spd", others, (1, 0, 1), strict=True)
+        )
         first = first * s - p
-        last = first + d * (k - 1)
+        last = (first if from_first else last * s - p) + d * (k - extra)
     return first, last
 
 
@@ -241,20 +221,14 @@ def _from_first(layers: Sequence[_Layer], i: int) -> tuple[int, int]:
         for words, wrong in {
             "the layers are taken from the picture upwards: start at the output, with "
             "`reversed(layers)`.": _field,
-            "the padding is not used.": (
-                lambda layers, i: _field(layers[::-1], i, use=(True, False, True))
-            ),
-            "the dilation is not used.": (
-                lambda layers, i: _field(layers[::-1], i, use=(True, True, False))
-            ),
-            "the stride is not used.": (
-                lambda layers, i: _field(layers[::-1], i, use=(False, True, True))
-            ),
+            "the padding is not used.": lambda layers, i: _field(layers[::-1], i, used="sd"),
+            "the dilation is not used.": lambda layers, i: _field(layers[::-1], i, used="sp"),
+            "the stride is not used.": lambda layers, i: _field(layers[::-1], i, used="pd"),
             "a window of k rows ends d * (k - 1) rows after its first, not d * k.": (
                 lambda layers, i: _field(layers[::-1], i, extra=0)
             ),
             "the last row goes its own way down, from the last row above, not from the first.": (
-                _from_first
+                lambda layers, i: _field(layers[::-1], i, from_first=True)
             ),
         }.items()
     },
@@ -291,13 +265,10 @@ class _Convolution:
         return self.b * (self.a // self.groups) * self.k**2
 
     @property
-    def biases(self) -> int:
-        return self.b if self.bias else 0
-
-    def places(self, *, padded: bool = True, dilated: bool = True) -> int:
-        """How many pixels the output has, or would have without padding or dilation."""
-        p, d = self.padding if padded else 0, self.dilation if dilated else 1
-        return _size(self.H, self.k, self.stride, p, d) * _size(self.W, self.k, self.stride, p, d)
+    def places(self) -> int:
+        """How many pixels the output has."""
+        s, p, d = self.stride, self.padding, self.dilation
+        return _size(self.H, self.k, s, p, d) * _size(self.W, self.k, s, p, d)
 
 
 _Mistakes = dict[str, Callable[[_Convolution], int]]
@@ -307,35 +278,31 @@ _WRONG_PARAMETERS: _Mistakes = {
     "there is one bias per output channel, neither one for all nor one per input": (
         lambda c: c.weights + 1
     ),
-    "there is one bias per output channel, not one per input channel": lambda c: c.weights + c.a,
     "with groups a kernel has only in_channels / groups slices": (
-        lambda c: c.weights * c.groups + c.biases
+        lambda c: c.weights * c.groups + c.b * c.bias
     ),
     "a kernel has a slice for every channel that it reads, in_channels / groups": (
-        lambda c: c.weights * c.groups // c.a + c.biases
+        lambda c: c.weights * c.groups // c.a + c.b * c.bias
     ),
-    "a kernel has k × k weights per channel": lambda c: c.weights // c.k + c.biases,
-    "the weights do not depend on the size of the picture": lambda c: c.weights * c.places(),
+    "a kernel has k × k weights per channel": lambda c: c.weights // c.k + c.b * c.bias,
+    "the weights do not depend on the size of the picture": lambda c: c.weights * c.places,
 }
 _WRONG_MULTIPLY_ADDS: _Mistakes = {
     "every output pixel needs them: count the places of the output, not of the input": (
         lambda c: c.weights * c.H * c.W
     ),
     "once for every place of the output": lambda c: c.weights,
-    "with groups a kernel has only in_channels / groups slices": (
-        lambda c: c.weights * c.groups * c.places()
+    "with groups a kernel reads only in_channels / groups slices": (
+        lambda c: c.weights * c.groups * c.places
     ),
-    "a bias is an addition only, and is not counted here": (
-        lambda c: (c.weights + c.b) * c.places()
-    ),
+    "a bias is an addition only, and is not counted here": lambda c: (c.weights + c.b) * c.places,
     "one multiply-add is one multiplication and one addition: do not count it twice": (
-        lambda c: 2 * c.weights * c.places()
+        lambda c: 2 * c.weights * c.places
     ),
-    "count the places again, with the dilation": lambda c: c.weights * c.places(dilated=False),
-    "count the places again, with the padding": lambda c: c.weights * c.places(padded=False),
+    "count the places again, with the dilation": (
+        lambda c: c.weights * replace(c, dilation=1).places
+    ),
 }
-
-
 _CONVOLUTIONS: dict[str, tuple[tuple[int, int, int, int, int], dict[str, Any]]] = {
     "one channel, one kernel": ((1, 1, 3, 6, 6), {"bias": False}),
     "a bias": ((1, 4, 3, 6, 6), {}),
@@ -369,8 +336,8 @@ def cost(function: Callable[..., Any]) -> str:
             ) from None
         c = _Convolution(*sizes, **settings)
         for what, got, wanted, mistakes in (
-            ("parameters", parameters, c.weights + c.biases, _WRONG_PARAMETERS),
-            ("multiply-adds", multiply_adds, c.weights * c.places(), _WRONG_MULTIPLY_ADDS),
+            ("parameters", parameters, c.weights + c.b * c.bias, _WRONG_PARAMETERS),
+            ("multiply-adds", multiply_adds, c.weights * c.places, _WRONG_MULTIPLY_ADDS),
         ):
             if number(got, f"{asked}, {what}") != wanted:
                 because = [f": {words}" for words, wrong in mistakes.items() if got == wrong(c)]
@@ -388,51 +355,46 @@ def strided_conv2d(function: Callable[..., Any]) -> str:
     ``x`` is ``(N, C_in, H, W)``, ``w`` is ``(C_out, C_in, K_h, K_w)``.
     """
     for stride, done in ((1, ""), (2, "stride 1"), (3, "strides 1 to 2")):
-        for (H, W), (K_h, K_w) in (((11, 11), (3, 3)), ((12, 9), (3, 2)), ((7, 13), (2, 4))):
-            x, w = normal(2, 3, H, W), normal(4, 3, K_h, K_w, seed=1)
-            with saying(f"Right for {done}; for stride {stride}: " if done else ""):
+        for size, kernel_size in (((11, 11), (3, 3)), ((12, 9), (3, 2)), ((7, 13), (2, 4))):
+            x, w = normal(2, 3, *size), normal(4, 3, *kernel_size, seed=1)
+            opening = f"Right for {done}; for" if done else "For"
+            with saying(f"{opening} stride {stride}: " if done else ""):
                 answer = run(function, x, w, stride)
-            words = _what_went_wrong(answer, x, w, stride)
-            if words:
-                opening = f"Right for {done}; for" if done else "For"
-                raise NotSolvedError(f"{opening} stride {stride} {words}")
+            with saying(f"{opening} stride {stride} "):
+                _known_bugs(answer, x, w, stride)
             with saying(f"Right for {done}. " if done else ""):
                 compare(answer, F.conv2d(x, w, stride=stride), f"stride {stride}")
     return "Equal to PyTorch for strides 1, 2 and 3, on square pictures and others."
 
 
-def _what_went_wrong(answer: Any, x: Tensor, w: Tensor, stride: int) -> str | None:
-    """What is known of a wrong output of :func:`strided_conv2d`."""
+def _known_bugs(answer: Any, x: Tensor, w: Tensor, stride: int) -> None:
+    """Raise what is known of a wrong output, to go on after "for stride 2"."""
     expected, dense = F.conv2d(x, w, stride=stride), F.conv2d(x, w)
     if not isinstance(answer, Tensor) or answer.ndim != 4 or same(answer, expected):
-        return None
+        return
     rows, columns = expected.shape[-2:]
     got_rows, got_columns = answer.shape[-2:]
     if (got_rows, got_columns) != (rows, columns):
-        return (
-            f"the output is {got_rows}×{got_columns}, expected {rows}×{columns}: "
-            "look at the loop bound."
+        raise NotSolvedError(
+            f"the output is {got_rows}×{got_columns}, expected {rows}×{columns}: look at the "
+            "loop bound."
         )
     for axis, kind, i in ((2, "rows", "i"), (3, "columns", "j")):
-        size = answer.shape[axis]
         if empty := _trailing_zeros(answer, axis):
-            return (
-                f"the last {empty} of {size} {kind} of the output are all zero: the loop over {i} "
-                "ends too early. Is its bound divided twice?"
+            raise NotSolvedError(
+                f"the last {empty} of {answer.shape[axis]} {kind} of the output are all zero: the "
+                f"loop over {i} ends too early. Is its bound divided twice?"
             )
-    for words, wrong in {
-        "row i of the output starts at row i * stride of the picture; you start at i.": (
-            dense[:, :, :rows, ::stride]
-        ),
-        "column j of the output starts at column j * stride of the picture; you start at j.": (
-            dense[:, :, ::stride, :columns]
-        ),
-        "place (i, j) of the output starts at (i * stride, j * stride) of the picture; you start "
-        "at (i, j).": dense[:, :, :rows, :columns],
+    for place, wrong in {
+        "row i": dense[:, :, :rows, ::stride],
+        "column j": dense[:, :, ::stride, :columns],
+        "place (i, j)": dense[:, :, :rows, :columns],
     }.items():
         if same(answer, wrong):
-            return words
-    return None
+            raise NotSolvedError(
+                f"{place} of the output starts `stride` times as far on in the picture: at "
+                "(i * stride, j * stride), not at (i, j)."
+            )
 
 
 def _trailing_zeros(y: Tensor, axis: int) -> int:
@@ -470,12 +432,6 @@ def _interleaved(x: Tensor, w: Tensor) -> Tensor:
             lambda x, w: _depthwise(x, w[:1].expand_as(w))
         ),
         "With {case}: all outputs read channel 0.": lambda x, w: F.conv2d(x[:, :1], w),
-        "With {case}: only the outputs 0 to C - 1 are filled; there are C · m.": (
-            lambda x, w: F.pad(_depthwise(x, w[: x.shape[1]]), (0, 0, 0, 0, 0, len(w) - x.shape[1]))
-        ),
-        "With {case}: the kernel is flipped; w[o, 0, u, v] meets x[n, c, i + u, j + v].": (
-            lambda x, w: _depthwise(x, w.flip(2, 3))
-        ),
     },
     right="Equal to F.conv2d with one group per channel, for every multiplier.",
     avoiding=("conv1d", "conv2d", "conv3d", "convolution"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -22,12 +23,12 @@ from mnist_course.checks import (
     normal,
     run,
     same,
+    saying,
     uniform,
 )
+from mnist_course.checks._reader import Batch, Reader, exam, hits, share, wrong_shares
 
 __all__ = ["accuracy", "batches", "checkpoint", "smooth", "step", "training"]
-
-Batch = tuple[Tensor, Tensor]
 
 
 def _network(*layers: nn.Module) -> nn.Sequential:
@@ -57,19 +58,16 @@ def _equal(a: list[Tensor], b: list[Tensor]) -> bool:
 
 
 def _train(
-    network: nn.Module, optimizer: torch.optim.Optimizer, data: list[Batch], lines: str = "zbs"
+    network: nn.Module, optimizer: torch.optim.Optimizer, data: list[Batch], *, clear: bool = True
 ) -> list[float]:
-    """A step for each batch: ``lines`` are the order of zero_grad, backward and step."""
+    """A step for each batch; without ``clear``, gradients add up."""
     losses = []
     for images, labels in data:
+        if clear:
+            optimizer.zero_grad()
         loss = F.cross_entropy(network(images), labels)
-        actions: dict[str, Callable[[], Any]] = {
-            "z": optimizer.zero_grad,
-            "b": loss.backward,
-            "s": optimizer.step,
-        }
-        for line in lines:
-            actions[line]()
+        loss.backward()
+        optimizer.step()
         losses.append(loss.item())
     return losses
 
@@ -89,7 +87,7 @@ def step(function: Callable[..., Any]) -> str:
             may_change = [network, optimizer]
             answers.append(run(function, network, optimizer, images, labels, may_change=may_change))
     expected = _train(reference, _sgd(reference), data)
-    _train(forgetful, _sgd(forgetful), data, "bs")
+    _train(forgetful, _sgd(forgetful), data, clear=False)
     if _equal(_state(network), start):
         raise NotSolvedError(
             "The weights have not changed. loss.backward() only computes the gradients, and "
@@ -123,11 +121,6 @@ def _compare_losses(answers: list[Any], expected: list[float], data: list[Batch]
             graph = " with its whole graph" if answer.requires_grad else ""
             raise NotSolvedError(
                 f"The weights are right, but you return a tensor{graph}: a number is loss.item()."
-            )
-        if not isinstance(answer, (int, float)):
-            raise NotSolvedError(
-                "The weights are right, but I expected the loss as a Python number, got "
-                f"{type(answer).__name__}."
             )
         compare(
             answer,
@@ -163,10 +156,9 @@ def batches(function: Callable[..., Any]) -> str:
                 "order. Hand it on: torch.randperm(n, generator=generator)."
             )
         if epochs == other or all(epoch == epochs[0] for epoch in epochs):
-            same_one = "Another generator" if epochs == other else "A second call with a generator"
             raise NotSolvedError(
-                f"{same_one} gives the same order, so every epoch would be the same: use the "
-                "generator as it is, without seeding it."
+                "Every generator, or every call, gives the same order, so every epoch would be the "
+                "same: use the generator as it is, without seeding it."
             )
         _well_mixed(epochs, n, case)
     return "Every digit has its turn, in an order that follows from the generator."
@@ -187,14 +179,13 @@ def _epochs(
     for _ in range(10):
         answer = run(function, n, size, generator, drop_last)
         if not isinstance(answer, (list, tuple)) or not all(
-            isinstance(batch, Tensor) and batch.ndim == 1 for batch in answer
+            isinstance(batch, Tensor)
+            and batch.ndim == 1
+            and batch.dtype in (torch.int64, torch.int32)
+            for batch in answer
         ):
-            raise NotSolvedError(f"For {case} I expected a list of tensors of positions.")
-        kinds = {batch.dtype for batch in answer} - {torch.int64, torch.int32}
-        if kinds:
             raise NotSolvedError(
-                f"For {case} the positions are {kinds.pop()}: only whole numbers (int64) can be "
-                "used as an index."
+                f"For {case} I expected a list of tensors of positions, whole numbers (int64)."
             )
         epochs.append([batch.tolist() for batch in answer])
     return epochs
@@ -204,24 +195,16 @@ def _every_position_once(epoch: Epoch, n: int, size: int, drop_last: bool, case:
     sizes, positions = [len(batch) for batch in epoch], _joined(epoch)
     expected = [size] * (n // size) + ([n % size] if n % size and not drop_last else [])
     if len(set(positions)) < len(positions):
-        raise NotSolvedError(
-            f"For {case} some positions come more than once: draw a permutation (torch.randperm), "
-            "not random numbers."
-        )
+        raise NotSolvedError(f"For {case} some positions come more than once: draw torch.randperm.")
     if not set(positions) <= set(range(n)):
         raise NotSolvedError(f"For {case} there are positions outside of 0 … {n - 1}.")
-    if sizes == expected:
-        return
-    hint = ""
-    if sizes == [*expected, 0]:
-        hint = " There is no rest here; an empty batch is none."
-    elif sizes == [*expected, n % size]:
-        hint = " drop_last is true, so the rest has to go."
-    elif sizes == expected[:-1] and expected[-1] < size:
-        hint = " The rest is missing: without drop_last, every digit has its turn."
-    elif sizes == expected[:-1] and drop_last:
-        hint = " The last batch is a whole one here: drop it only if it is smaller."
-    raise NotSolvedError(f"For {case} the batches have {sizes} digits, expected {expected}.{hint}")
+    if sizes != expected:
+        hint = "with drop_last the rest has to go, and an empty batch is none"
+        if len(sizes) < len(expected):
+            hint = "only a batch that is smaller is dropped, and only with drop_last"
+        raise NotSolvedError(
+            f"For {case} the batches have {sizes} digits, expected {expected}: {hint}."
+        )
 
 
 def _well_mixed(epochs: list[Epoch], n: int, case: str) -> None:
@@ -230,13 +213,11 @@ def _well_mixed(epochs: list[Epoch], n: int, case: str) -> None:
     never = set(range(n)).difference(*orders)
     if never:
         raise NotSolvedError(
-            f"For {case} the positions {sorted(never)} were dropped in each of ten epochs: shuffle "
-            "before you drop."
+            f"For {case} positions {sorted(never)} are dropped in every epoch: shuffle first."
         )
     if n > 5 and any(len({(b - a) % n for a, b in pairwise(order)}) == 1 for order in orders):
         raise NotSolvedError(
-            f"For {case} the positions come in their own order, begun elsewhere or turned round: "
-            "shuffle them."
+            f"For {case} the positions come in their own order, begun elsewhere: shuffle them."
         )
     company = [[frozenset(batch) for batch in epoch] for epoch in epochs]
     columns = [*zip(*orders, strict=True), [frozenset(sets) for sets in company]]
@@ -248,24 +229,20 @@ def _well_mixed(epochs: list[Epoch], n: int, case: str) -> None:
         )
 
 
-def _running_mean(losses: list[float], beta: float, mean: float = 0.0) -> list[float]:
+def _running_mean(
+    losses: list[float], beta: float, mean: float = 0.0, *, carried: bool = False
+) -> list[float]:
+    """The running mean, uncorrected; or corrected, and the corrected value carried on."""
     curve = []
-    for loss in losses:
+    for t, loss in enumerate(losses, 1):
         mean = beta * mean + (1 - beta) * loss
+        mean /= 1 - beta**t if carried else 1
         curve.append(mean)
     return curve
 
 
 def _corrected(curve: list[float], beta: float, first: int = 1) -> list[float]:
-    return [m / (1 - beta ** (t + first)) for t, m in enumerate(curve)]
-
-
-def _corrected_and_carried(losses: list[float], beta: float) -> list[float]:
-    curve, mean = [], 0.0
-    for t, loss in enumerate(losses):
-        mean = (beta * mean + (1 - beta) * loss) / (1 - beta ** (t + 1))
-        curve.append(mean)
-    return curve
+    return [m / (1 - beta**t) for t, m in enumerate(curve, first)]
 
 
 @compared(
@@ -285,10 +262,7 @@ def _corrected_and_carried(losses: list[float], beta: float) -> list[float]:
             lambda losses, beta: _corrected(_running_mean(losses, 1 - beta), beta),
         ),
         "The corrected value is carried on, and corrected again in the next step: carry on m, and "
-        "divide only what you show.": _corrected_and_carried,
-        "This is the mean of all losses so far, in which nothing fades away.": (
-            lambda losses, beta: [sum(losses[: t + 1]) / (t + 1) for t in range(len(losses))]
-        ),
+        "divide only what you show.": partial(_running_mean, carried=True),
         "The power is one too large: at t = 0 divide by 1 - beta.": (
             lambda losses, beta: _corrected(_running_mean(losses, beta), beta, 2)
         ),
@@ -301,53 +275,21 @@ def smooth(losses: list[float], beta: float) -> list[float]:
     return _corrected(_running_mean(losses, beta), beta)
 
 
-def _wrong_shares(hits: list[int], sizes: list[int]) -> dict[str, float]:
-    share = sum(hits) / sum(sizes)
-    return {
-        "This is the mean of the batches' accuracies, in which the small last batch counts as much "
-        "as a whole one: add up right answers, and divide once by the number of digits.": (
-            sum(h / n for h, n in zip(hits, sizes, strict=True)) / len(sizes)
-        ),
-        "This is the number of right answers: divide it.": sum(hits),
-        "A share is between 0 and 1, and this is in percent.": share * 100,
-        "You divided by the number of batches: divide by the number of digits.": (
-            sum(hits) / len(sizes)
-        ),
-        "You divided by batches × size of the first batch, but the last is smaller.": (
-            sum(hits) / (len(sizes) * sizes[0])
-        ),
-        "The last, smaller batch is missing.": sum(hits[:-1]) / sum(sizes[:-1]),
-        "This is the share of *wrong* answers.": 1 - share,
-    }
-
-
-@exercise
-def accuracy(function: Callable[[nn.Module, list[Batch]], Any]) -> str:
+@compared(
+    cases={
+        f"batches of {sizes} in {'train' if training else 'eval'} mode": (
+            exam(sizes, [1, 3, 4, 9, sum(sizes) - 1], (5,), training=training, graphs=True)
+        )
+        for sizes in ([8, 8, 3], [6, 4])
+        for training in (True, False)
+    },
+    mistakes=wrong_shares(hits),
+    right="It counts every digit once, and leaves the network as it was.",
+    tolerance=1e-6,  # a float32 share is as good as any
+)
+def accuracy(network: Reader, batches: list[Batch]) -> float:
     """Check ``function(network, batches)``: the share of right answers, and nothing changed."""
-    network = _network(nn.BatchNorm1d(4), nn.Dropout(0.5))
-    for images, _ in _some_batches(40) * 30:  # running statistics that are worth something
-        network(images)
-    network.eval()
-    sizes, hits = [8, 8, 3], [5, 7, 1]
-    data = [
-        (images, (network(images).argmax(1) + (torch.arange(len(images)) >= right)) % 3)
-        for (images, _), right in zip(_some_batches(*sizes), hits, strict=True)
-    ]
-    reads = (
-        "The network answered in train mode: dropout was on, and the running statistics of batch "
-        "norm have changed. Call network.eval() first."
-    )
-    back = "Remember network.training, and put it back with network.train(…)."
-    for was_training in (True, False):
-        network.train(was_training)
-        state = torch.get_rng_state()
-        with explaining({"running_": reads, "num_batches": reads, "mode in which": back}):
-            answer = run(function, network, data)
-        if not torch.equal(state, torch.get_rng_state()):
-            raise NotSolvedError(reads)
-        share, mistakes = sum(hits) / sum(sizes), _wrong_shares(hits, sizes)
-        compare(answer, share, "batches of 8, 8 and 3", mistakes=mistakes, tolerance=1e-6)
-    return "It counts every digit once, and leaves the network as it was."
+    return share(network, batches)
 
 
 class _Mark(torch.autograd.Function):
@@ -413,15 +355,13 @@ def training(function: Callable[..., Any]) -> str:
             "The held-out digits are read in train mode: call network.eval() before."
         )
     losses = answer[0] if isinstance(answer[0], (list, tuple)) else [answer[0]]
-    if any(isinstance(number, Tensor) and number.requires_grad for number in losses):
+    of_losses = any(isinstance(number, Tensor) and number.requires_grad for number in losses)
+    # The graph of the step before lives as long as `loss` names it.
+    if of_losses or spy.most_kept > 1:
+        where = "The losses that you return" if of_losses else "Within an epoch the losses"
         raise NotSolvedError(
-            "The modes are right now. The losses that you return still hold on to the graph of "
-            "every step: add up numbers, loss.item()."
-        )
-    if spy.most_kept > 1:  # the graph of the step before lives as long as `loss` names it
-        raise NotSolvedError(
-            "The modes are right now, and you return numbers. But within an epoch the graphs of "
-            "all its steps are still kept: add up numbers, loss.item()."
+            f"The modes are right now. {where} still hold on to the graph of every step: add up "
+            "numbers, loss.item()."
         )
     expected = _epochs_as_meant(other, data, held_out, epochs)
     for name, mine, theirs in zip(("loss", "accuracy"), answer, expected, strict=True):
@@ -440,13 +380,11 @@ def _modes_are_right(steps: list[bool], epochs: int, per_epoch: int) -> None:
             f"{len(steps)} forward passes recorded gradients, expected {epochs * per_epoch}: one "
             "for each batch in each epoch, and none for the held-out digits (torch.no_grad())."
         )
-    if all(steps[:per_epoch]) and not any(steps[per_epoch:]):
-        raise NotSolvedError(
-            "From the second epoch on the steps are made in eval mode: eval() is called at the "
-            "end of each epoch. Who switches back?"
-        )
     if not all(steps):
-        raise NotSolvedError("Some steps are made in eval mode: call network.train() before them.")
+        raise NotSolvedError(
+            "Some steps are made in eval mode, as from the second epoch on: eval() is called at "
+            "the end of each epoch. Who switches back?"
+        )
 
 
 @exercise
@@ -488,23 +426,25 @@ def checkpoint(snapshot: Callable[..., Any], restore: Callable[..., Any]) -> str
 
 
 def _optimizer_is_back(optimizer: torch.optim.Optimizer, memory: dict[str, Any]) -> None:
-    momentum, expected = (list(d["state"].values()) for d in (optimizer.state_dict(), memory))
-    if not momentum:
-        raise NotSolvedError(
-            "The weights are right, but the optimiser begins without its momentum: save and load "
-            "optimizer.state_dict() as well."
-        )
-    if optimizer.param_groups[0]["lr"] != memory["param_groups"][0]["lr"]:
-        raise NotSolvedError(
-            "The weights are right, but the optimiser has not the learning rate of the snapshot: "
-            "optimizer.state_dict() holds it, besides the momentum."
-        )
-    if not same([list(s.values()) for s in momentum], [list(s.values()) for s in expected], 0, 0):
-        raise NotSolvedError(
-            "The weights are right when restored, but the training goes on differently: the "
-            "optimiser has another momentum than at the snapshot. optimizer.state_dict() holds "
-            "the very tensors that go on changing: copy them when you save."
-        )
+    momentum, expected = (
+        [list(of_one.values()) for of_one in state["state"].values()]
+        for state in (optimizer.state_dict(), memory)
+    )
+    with saying("The weights are right, but "):
+        if not momentum:
+            raise NotSolvedError(
+                "the optimiser has no momentum: save and load optimizer.state_dict(), too."
+            )
+        if optimizer.param_groups[0]["lr"] != memory["param_groups"][0]["lr"]:
+            raise NotSolvedError(
+                "the optimiser has not the learning rate of the snapshot: optimizer.state_dict() "
+                "holds it, besides the momentum."
+            )
+        if not same(momentum, expected, 0, 0):
+            raise NotSolvedError(
+                "the optimiser has another momentum than at the snapshot: optimizer.state_dict() "
+                "holds the very tensors that go on changing. Copy them when you save."
+            )
 
 
 def _weights_are_back(network: nn.Module, then: list[Tensor], goal: list[Tensor]) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_course.checks import FLOAT32, NotSolvedError, compared, exercise, normal, run, same
-from mnist_course.checks._reader import Reader, labels_for
+from mnist_course.checks._reader import Reader, exam, hits, share, wrong_shares
 
 __all__ = ["accuracy", "difference", "fold", "grey_kernels", "network"]
 
@@ -28,14 +28,6 @@ __all__ = ["accuracy", "difference", "fold", "grey_kernels", "network"]
         "keepdim=True.": lambda w: w.sum(1),
         "You kept one channel and threw two away; their weights count as well.": tuple(
             lambda w, c=c: w[:, c : c + 1] for c in range(3)
-        ),
-        "You summed over the filters (axis 0); the channels are axis 1.": (
-            lambda w: w.sum(0)[:, None],
-            lambda w: w.sum(0, keepdim=True),
-        ),
-        "You weigh the channels as the eye weighs red, green and blue; but all three see the same "
-        "pixel, so their weights add up as they are.": (
-            lambda w: (w * w.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
         ),
     },
     right="One channel with the summed weights sees the same as three equal channels.",
@@ -68,9 +60,6 @@ def grey_kernels(w: Tensor) -> Tensor:
         ),
         "The weight is right, but the second bias is forgotten.": (
             lambda w1, b1, w2, b2: (w2 @ w1, w2 @ b1)
-        ),
-        "The weight is right, but w2 is turned round in the bias: w2 @ b1, not b1 @ w2.": (
-            lambda w1, b1, w2, b2: (w2 @ w1, b1 @ w2 + b2)
         ),
     },
     right="One layer does what the two did, for any input.",
@@ -181,58 +170,21 @@ def _every_relu(given: list[tuple[nn.Module, Tensor]]) -> None:
             )
 
 
-def _measured(training: bool, sizes: list[int]) -> tuple[nn.Module, list[tuple[Tensor, Tensor]]]:
-    """A network and its digits, of which it misreads a few, in batches of these sizes."""
-    reader = Reader(28 * 28, training=training, graphs=True)
-    images = normal(sum(sizes), 1, 28, 28)
-    labels = labels_for(reader, images, [3, 40, 99, sum(sizes) - 2])
-    return reader, list(zip(images.split(sizes), labels.split(sizes), strict=True))
-
-
-def _hits(model: Reader, batches: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
-    return [(model.answers(images) == labels).double() for images, labels in batches]
-
-
-def _share(model: Reader, batches: list[tuple[Tensor, Tensor]]) -> float:
-    return torch.cat(_hits(model, batches)).mean().item()
-
-
-def _mean_of_batches(model: Reader, batches: list[tuple[Tensor, Tensor]]) -> float:
-    return torch.stack([hits.mean() for hits in _hits(model, batches)]).mean().item()
-
-
 @compared(
     cases={
-        "130 digits in batches of 64, 64 and 2, of which 126 are read correctly": (
-            _measured(True, [64, 64, 2])
-        ),
-        "104 digits in batches of 64 and 40, of which 100 are read correctly": (
-            _measured(False, [64, 40])
-        ),
+        f"{sum(sizes)} digits in batches of {sizes}": (
+            exam(sizes, [3, 40, 99, sum(sizes) - 2], (1, 28, 28), training=training, graphs=True)
+        )
+        for sizes, training in (([64, 64, 2], True), ([64, 40], False))
     },
     mistakes={
-        "This is the mean of the batches' accuracies: the digits of a small last batch count more "
-        "than the others. Add up right answers, and divide once, at the end.": _mean_of_batches,
-        "You divide by batches × 64, but the last batch is smaller: count the labels.": (
-            lambda model, batches: torch.cat(_hits(model, batches)).sum() / (64 * len(batches))
+        "You count the last batch only.": lambda *given: hits(*given)[-1].mean(),
+        "This is the mean of the batches' accuracies, and in per cent: add up right answers, and "
+        "divide once, at the end.": (
+            lambda *given: sum(100 * part.mean() for part in hits(*given)) / len(given[1]),
+            lambda *given: int(sum(100 * part.mean() for part in hits(*given)) / len(given[1])),
         ),
-        "This is the number of right answers; divide it by the number of digits.": (
-            lambda *given: torch.cat(_hits(*given)).sum()
-        ),
-        "This is a percentage cut to an integer; return the share itself, 0 … 1.": (
-            lambda *given: int(100 * _share(*given))
-        ),
-        "This is a percentage; return the share, 0 … 1.": lambda *given: 100 * _share(*given),
-        "This is the share of *wrong* answers.": lambda *given: 1 - _share(*given),
-        "This is the mean of the batches' accuracies, in per cent: add up right answers, divide "
-        "once, at the end, and return the share itself, 0 … 1.": (
-            lambda *given: 100 * _mean_of_batches(*given)
-        ),
-        "This is the mean of the batches' accuracies, in per cent and cut to an integer: add up "
-        "right answers, divide once, at the end, and return the share itself, 0 … 1.": (
-            lambda *given: int(100 * _mean_of_batches(*given))
-        ),
-        "You count the last batch only.": lambda *given: _hits(*given)[-1].mean(),
+        **wrong_shares(hits),
     },
     right="In eval mode, weighed by digits, unrounded, and the network is left as it was.",
     tolerance=FLOAT32,  # a float32 share is as good as any
@@ -242,7 +194,7 @@ def accuracy(model: Reader, batches: list[tuple[Tensor, Tensor]]) -> float:
 
     ``batches`` is a list of pairs of images and labels; the last batch is smaller.
     """
-    return _share(model, batches)
+    return share(model, batches)
 
 
 def _scores(seeds: int) -> tuple[list[float], list[float]]:
@@ -280,12 +232,6 @@ def _error(d: Tensor) -> Tensor:
         "You treat the two as unrelated and add their variances. But run k of both has the same "
         "seed: take the differences first, then their spread.": lambda first, second: (
             ..., ((torch.tensor(first).var() + torch.tensor(second).var()) / len(first)).sqrt(),
-        ),
-        "You divide by n; it is the root of n.": lambda *given: (
-            ..., _differences(*given).std() / len(given[0]),
-        ),
-        "This is the variance of the mean: take its root.": lambda *given: (
-            ..., _error(_differences(*given)) ** 2,
         ),
     },
     right="Differences first, then their mean and how sure it is.",

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from mnist_course import checks
+from mnist_course.checks import same
+from mnist_course.checks._running import is_double
 from tests.checks.verdicts import assert_wrong, said
 
 for module in pkgutil.iter_modules(checks.__path__):
@@ -100,6 +102,48 @@ def test_a_tensor_that_is_asked_for_is_no_list_and_no_array(table):
         for other in (Tensor.tolist, Tensor.numpy):
             verdict = table.check(lambda *given, o=other: o(table.right(*given).detach()))
             assert_wrong(verdict, "the exercise asks for a tensor")
+
+
+@tables
+def test_no_argument_may_be_ignored(table):
+    cases = list(table.cases.values())
+    for index, first in enumerate(cases[0]):
+        if not isinstance(first, (int, float, str, tuple)):
+            continue
+        assert any(given[index] != first for given in cases), f"argument {index} is always {first}"
+
+        def ignoring(*given, index=index, first=first):
+            return table.right(*given[:index], first, *given[index + 1 :])
+
+        if any(differs(ignoring, table.right, given) for given in cases):
+            assert not table.check(ignoring), f"argument {index} may always be {first}"
+
+
+def differs(function, right, given):
+    try:
+        return not same(function(*copy.deepcopy(given)), right(*copy.deepcopy(given)))
+    except Exception:  # an argument that does not fit the others
+        return True
+
+
+@tables
+def test_the_answer_for_the_first_image_is_none_for_the_others(table):
+    def alike(*given):
+        answer = table.right(*given)
+        return answer[:1].expand_as(answer).clone() if answer.ndim and len(answer) else answer
+
+    answers = [table.right(*copy.deepcopy(given)) for given in table.cases.values()]
+    if any(isinstance(a, Tensor) and a.ndim and not (a == a[:1]).all() for a in answers):
+        assert_wrong(table.check(alike), "")
+
+
+@tables
+def test_a_rounded_answer_is_told_that_it_was_rounded(table):
+    given = copy.deepcopy(next(iter(table.cases.values())))
+    answer = table.right(*given)
+    if is_double(given) and isinstance(answer, Tensor) and answer.dtype == torch.float64:
+        verdict = table.check(lambda *given: table.right(*given).float())
+        assert_wrong(verdict, "somewhere float64 became float32")
 
 
 class Raises:
