@@ -307,7 +307,7 @@ WRONG = {
     ],
     "safetensors": [
         (lambda t: written(t, order="big"), "big-endian"),
-        (lambda t: written(t, begin=8), "offsets begin at 0 after the header"),
+        (lambda t: written(t, begin=8), "begin at 0 after the header"),
         (lambda t: written(t, whole=True), "are no JSON"),
         (lambda t: written(t, text=str), "are no JSON"),
         (lambda t: written(t)[8:], "does the file begin with the length"),
