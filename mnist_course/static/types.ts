@@ -106,6 +106,64 @@ export interface Tiles {
   tile: (w: number, x: number, y: number, end: number) => void;
 }
 
+/** Memory, and what computes in it (see products.js). */
+export interface Products {
+  /** Who computes: WebAssembly that may round a product and a sum together, that does not, or JavaScript. */
+  way: "fused" | "simd" | "plain";
+  buffer: ArrayBufferLike;
+  tile: (
+    w: number,
+    xs: number,
+    x: number,
+    ys: number,
+    y: number,
+    rows: number,
+    length: number,
+    skip: number,
+  ) => void;
+  outer: (
+    xs: number,
+    end: number,
+    a: number,
+    b: number,
+    c: number,
+    d: number,
+    dy: number,
+    pitch: number,
+    g: number,
+    step: number,
+  ) => void;
+}
+
+/** Weights that are learned, and the gradient of the loss by them. */
+export interface Parameter {
+  /** As PyTorch names it: "conv1.weight". */
+  name: string;
+  value: Float32Array;
+  gradient: Float32Array;
+}
+
+export interface OptimizerSettings {
+  optimizer: "sgd" | "nesterov" | "adam";
+  rate: number;
+  /** Of SGD, and the first beta of Adam. */
+  momentum: number;
+  /** Of Adam, for the square of the gradient. */
+  beta2: number;
+  /** Of the weights. */
+  decay: number;
+}
+
+/** A layer of a network that learns, before it is built. */
+export type LayerPlan =
+  | { op: "conv"; name: string; outputs: number; kernel: number; stride: number; bias: boolean }
+  /** `std`: its first weights are normal. */
+  | { op: "linear"; name: string; outputs: number; bias: boolean; std?: number }
+  | { op: "norm"; name: string; momentum: number; scale: boolean }
+  | { op: "activation"; name: string; kind: string }
+  | { op: "dropout"; share: number }
+  | { op: "maxpool" | "softmax" };
+
 /** What a layer made of a picture. */
 export interface Activation {
   name: string;

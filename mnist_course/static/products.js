@@ -1,0 +1,218 @@
+// The products of a training: 99 of 100 multiplications are done here, four numbers at a time.
+//
+// A convolution and its two gradients are sums of products. Each is cut into tiles of 4 x 8 sums,
+// which fit into a processor's registers. Nothing is laid out anew for it: tables say where windows
+// begin. WebAssembly computes a tile where there is SIMD; JavaScript does the same, slower.
+
+import {
+  I32,
+  V128,
+  add,
+  addProduct,
+  addTo,
+  advance,
+  assemble,
+  fetchInteger,
+  fuseProduct,
+  load,
+  splat,
+  splatAt,
+  whileBelow,
+} from "./wasm.js";
+
+/** @import { Products } from "./types" */
+
+export const ROWS = 4; // of a tile
+export const COLUMNS = 8;
+const PAGE = 65536; // bytes
+
+/** By name, how products are added up: the fastest first. */
+const WAYS = { fused: fuseProduct, simd: addProduct };
+
+/**
+ * Memory, and the two functions that compute in it. Addresses are in bytes, numbers are float32.
+ *
+ * `tile(w, xs, x, ys, y, rows, length, skip)`: four windows times eight columns. A window is `rows`
+ * rows of `length` bytes, with `skip` bytes between two of them; the four begin at `x` plus each of
+ * the four addresses at `xs`. At `w` lie, for each number of a window, its eight weights. The sums
+ * are added to what lies at `y` plus each of the four addresses at `ys`.
+ *
+ * `outer(xs, end, a, b, c, d, dy, pitch, g, step)`: for each address from `xs` to `end`, the number
+ * at that address plus `a` (and `b`, `c`, `d`) times eight numbers at `dy`, which moves on by `pitch`.
+ * The sums are added to the eight numbers at `g`, at `g + step`, and so on.
+ *
+ * @param {number} bytes how much memory
+ * @param {"fused" | "simd" | "plain"} [way] the fastest that is to be tried
+ * @returns {Products}
+ */
+export function products(bytes, way = "fused") {
+  const pages = Math.max(1, Math.ceil(bytes / PAGE));
+  for (const name of /** @type {("fused" | "simd")[]} */ (Object.keys(WAYS))) {
+    if (way !== name && way !== "fused") continue;
+    try {
+      const module = new WebAssembly.Module(assemble(pages, [tileCode(WAYS[name]), outerCode(WAYS[name])]));
+      /** @type {any} */
+      const { memory, tile, outer } = new WebAssembly.Instance(module).exports;
+      return { way: name, buffer: memory.buffer, tile, outer };
+    } catch (error) {
+      if (error instanceof RangeError) throw error; // too little memory, and not for want of SIMD
+    }
+  }
+  return { way: "plain", ...plainProducts(new ArrayBuffer(pages * PAGE)) };
+}
+
+/** A sum of products, as instructions. @typedef {typeof addProduct} AddProduct */
+
+const FOUR = [0, 1, 2, 3];
+
+/** @param {AddProduct} sumUp */
+function tileCode(sumUp) {
+  const [w, xs, x, ys, y, rows, length, skip] = [0, 1, 2, 3, 4, 5, 6, 7]; // parameters
+  const [end, zero, low, high, value] = [12, 13, 14, 15, 16];
+  /** Where a window is. @param {number} n */
+  const at = (n) => 8 + n;
+  /** One of eight vectors of four sums. @param {number} n @param {number} half */
+  const sum = (n, half) => 17 + 2 * n + half;
+  const point = (/** @type {number} */ table, /** @type {number} */ base) =>
+    FOUR.flatMap((n) => [...fetchInteger(at(n), table, 4 * n), ...add(at(n), base)]);
+  const inner = whileBelow(
+    at(0),
+    end,
+    ...[...load(low, w, 0), ...load(high, w, 16)],
+    ...FOUR.flatMap((n) => [
+      ...splat(value, at(n), 0),
+      ...[...sumUp(sum(n, 0), value, low), ...sumUp(sum(n, 1), value, high)],
+    ]),
+    ...[...advance(w, 32), ...FOUR.flatMap((n) => advance(at(n), 4))],
+  );
+  const code = [
+    ...point(xs, x),
+    ...whileBelow(
+      zero,
+      rows,
+      ...[0x20, at(0), 0x20, length, 0x6a, 0x21, end], // end = at(0) + length
+      ...inner,
+      ...FOUR.flatMap((n) => add(at(n), skip)),
+      ...advance(zero, 1),
+    ),
+    ...point(ys, y),
+    ...FOUR.flatMap((n) => [...addTo(at(n), 0, sum(n, 0)), ...addTo(at(n), 16, sum(n, 1))]),
+  ];
+  return { name: "tile", parameters: 8, locals: [...Array(6).fill(I32), ...Array(11).fill(V128)], code };
+}
+
+/** @param {AddProduct} sumUp */
+function outerCode(sumUp) {
+  const [xs, end, , , , , dy, pitch, g, step] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]; // parameters
+  const [at, low, high, value] = [10, 11, 12, 13];
+  /** @param {number} n */
+  const offset = (n) => 2 + n;
+  /** @param {number} n @param {number} half */
+  const sum = (n, half) => 14 + 2 * n + half;
+  const code = [
+    ...whileBelow(
+      xs,
+      end,
+      ...[...fetchInteger(at, xs, 0), ...load(low, dy, 0), ...load(high, dy, 16)],
+      ...FOUR.flatMap((n) => [
+        ...splatAt(value, at, offset(n)),
+        ...[...sumUp(sum(n, 0), value, low), ...sumUp(sum(n, 1), value, high)],
+      ]),
+      ...[...advance(xs, 4), ...add(dy, pitch)],
+    ),
+    ...FOUR.flatMap((n) => [...addTo(g, 0, sum(n, 0)), ...addTo(g, 16, sum(n, 1)), ...add(g, step)]),
+  ];
+  return { name: "outer", parameters: 10, locals: [I32, ...Array(11).fill(V128)], code };
+}
+
+/**
+ * What the WebAssembly computes, one number at a time.
+ *
+ * @param {ArrayBuffer} buffer
+ * @returns {Omit<Products, "way">}
+ */
+function plainProducts(buffer) {
+  const floats = new Float32Array(buffer);
+  const integers = new Int32Array(buffer);
+  /** @type {Products["tile"]} */
+  function tile(w, xs, x, ys, y, rows, length, skip) {
+    const numbers = length / 4;
+    const across = numbers + skip / 4;
+    for (let n = 0; n < ROWS; n++) {
+      let [a, b, c, d, e, f, g, h] = [0, 0, 0, 0, 0, 0, 0, 0];
+      const from = (integers[xs / 4 + n] + x) / 4;
+      for (let row = 0, k = w / 4; row < rows; row++) {
+        const first = from + row * across;
+        for (let at = first; at < first + numbers; at++, k += COLUMNS) {
+          const value = floats[at];
+          a += value * floats[k];
+          b += value * floats[k + 1];
+          c += value * floats[k + 2];
+          d += value * floats[k + 3];
+          e += value * floats[k + 4];
+          f += value * floats[k + 5];
+          g += value * floats[k + 6];
+          h += value * floats[k + 7];
+        }
+      }
+      addEight(floats, (integers[ys / 4 + n] + y) / 4, a, b, c, d, e, f, g, h);
+    }
+  }
+  /** @type {Products["outer"]} */
+  function outer(xs, end, o, p, q, r, dy, pitch, g, step) {
+    [o, p, q, r].forEach((offset, n) => {
+      let [a, b, c, d, e, f, s, h] = [0, 0, 0, 0, 0, 0, 0, 0];
+      for (let i = xs / 4, k = dy / 4; i < end / 4; i++, k += pitch / 4) {
+        const value = floats[(integers[i] + offset) / 4];
+        a += value * floats[k];
+        b += value * floats[k + 1];
+        c += value * floats[k + 2];
+        d += value * floats[k + 3];
+        e += value * floats[k + 4];
+        f += value * floats[k + 5];
+        s += value * floats[k + 6];
+        h += value * floats[k + 7];
+      }
+      addEight(floats, (g + n * step) / 4, a, b, c, d, e, f, s, h);
+    });
+  }
+  return { buffer, tile, outer };
+}
+
+/** @param {Float32Array} floats @param {number} at @param {number[]} sums */
+function addEight(floats, at, ...sums) {
+  for (let j = 0; j < COLUMNS; j++) floats[at + j] += sums[j];
+}
+
+/** Tensors in one memory, one after the other. */
+export class Room {
+  used = 0;
+
+  /** @param {number} bytes @param {"fused" | "simd" | "plain"} [way] */
+  constructor(bytes, way) {
+    this.products = products(bytes, way);
+  }
+
+  /** @param {number} count */
+  take(count) {
+    const start = this.used;
+    this.used += 16 * Math.ceil((4 * count) / 16);
+    if (this.used > this.products.buffer.byteLength) {
+      throw new RangeError(
+        `a network that needs more than ${this.products.buffer.byteLength >> 20} MiB: ` +
+          "take fewer channels, or a smaller batch",
+      );
+    }
+    return start;
+  }
+
+  /** Zeros. @param {number} count */
+  floats(count) {
+    return new Float32Array(this.products.buffer, this.take(count), count);
+  }
+
+  /** Whole numbers, such as addresses. @param {number} count */
+  integers(count) {
+    return new Int32Array(this.products.buffer, this.take(count), count);
+  }
+}
