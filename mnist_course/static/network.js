@@ -157,6 +157,17 @@ export class Network {
     return crossEntropy(this.logits, labels, 0);
   }
 
+  /** The digit with the largest logit, for each picture of the last answer. @returns {number[]} */
+  answers() {
+    const { values, width } = this.logits;
+    return Array.from({ length: this.batch }, (_, n) => {
+      const start = n * width;
+      let best = 0;
+      for (let c = 1; c < CLASSES; c++) if (values[start + c] > values[start + best]) best = c;
+      return best;
+    });
+  }
+
   /** The probabilities of one picture of the last answer. @param {number} [n] */
   probabilities(n = 0) {
     const { values, width } = this.logits;

@@ -422,7 +422,7 @@ const GELU = tableOfGelu();
 function tableOfGelu() {
   const table = new Float32Array(2 * (2 * REACH * STEPS + 2));
   const density = (/** @type {number} */ x) => Math.exp((-x * x) / 2) / Math.sqrt(2 * Math.PI);
-  let share = 0; // Phi, added up by Simpson's rule
+  let share = 0; // Phi, added up by the rule of Simpson
   for (let i = 0; 2 * i < table.length; i++) {
     const x = i / STEPS - REACH;
     if (i) share += (density(x - 1 / STEPS) + 4 * density(x - 0.5 / STEPS) + density(x)) / (6 * STEPS);

@@ -164,6 +164,92 @@ export type LayerPlan =
   | { op: "dropout"; share: number }
   | { op: "maxpool" | "softmax" };
 
+/** All that can be set of a training. */
+export interface Settings {
+  network: "fast" | "clinic";
+  /** Of the first convolution; each further one has twice as many. */
+  channels: number;
+  norm: boolean;
+  activation: string;
+  dropout: number;
+  optimizer: "sgd" | "nesterov" | "adam";
+  rate: number;
+  momentum: number;
+  schedule: "triangular" | "constant";
+  batch: number;
+  smoothing: number;
+  /** To learn from. */
+  digits: number;
+  steps: number;
+  seed: number;
+  pace: "slow" | "watch" | "full";
+  /** Of the clinic; 0 is none of them. */
+  patient: number;
+}
+
+/** Digits: the first `training` are to learn from, the others are held out. */
+export interface DigitSet {
+  pixels: Uint8Array;
+  labels: Uint8Array;
+  training: number;
+  source: string;
+}
+
+/** Accuracies after a step; `whole` with all digits that are held out. */
+export interface Score {
+  step: number;
+  training: number;
+  unseen: number;
+  whole: boolean;
+}
+
+/** What a layer with weights is doing. */
+export interface LayerReport {
+  name: string;
+  weights: number;
+  /** Euclid's length of its gradient. */
+  gradient: number;
+  /** By what share of themselves its weights changed in the last step. */
+  ratio: number;
+  /** The share of zeros behind it; null behind the last. */
+  zeros: number | null;
+}
+
+/** What can be seen of a training at a time. */
+export interface Frame {
+  steps: number;
+  goal: number;
+  rate: number;
+  losses: number[];
+  scores: Score[];
+  layers: LayerReport[];
+  /** Of the first layer, in PyTorch's order. */
+  kernels: Float32Array;
+  gradients: Float32Array;
+  kernel: number;
+  /** Of one digit, behind the first two activations: (size, size, channels). */
+  maps: { size: number; channels: number; values: Float32Array }[];
+  digit: Uint8Array;
+  probabilities: number[];
+  finished: boolean;
+}
+
+/** What a training is told. */
+export type Order =
+  | { type: "start"; bytes: Uint8Array; source: string; settings: Settings }
+  | { type: "change" | "reset"; settings: Settings }
+  | { type: "run" | "pause" | "step" | "save" }
+  | { type: "read"; image: Float32Array };
+
+/** What a training says. */
+export type Report =
+  | { type: "ready"; source: string; training: number; heldOut: number; way: string; worker: boolean }
+  | { type: "frame"; frame: Frame; speed: number; running: boolean; fresh: boolean }
+  | { type: "answer"; probabilities: number[] }
+  | { type: "file"; bytes: Uint8Array }
+  | { type: "refused"; reason: string }
+  | { type: "failed"; reason: string };
+
 /** What a layer made of a picture. */
 export interface Activation {
   name: string;
@@ -317,4 +403,8 @@ declare global {
   var MNIST_COURSE_WEIGHTS: string | undefined;
   /** Digits in other hands, to try a taught network on. */
   var MNIST_COURSE_TRIAL: Sample[] | undefined;
+  /** In a bundle: the code of each module, by name, in the order in which they need each other. */
+  var scopes: Record<string, () => unknown> | undefined;
+  /** Digits to train with (tools/page_digits.py); `data` is base64. */
+  var MNIST_COURSE_DIGITS: { source: string; notice: string; data: string } | undefined;
 }
