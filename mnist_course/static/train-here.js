@@ -498,7 +498,9 @@ class TrainHere {
         "hashchange",
         () => {
           const settings = readAddress(location.hash);
-          if (settings) this.controls.take(settings);
+          if (!settings) return;
+          this.controls.take(settings);
+          this.root.scrollIntoView({ block: "nearest" });
         },
         { signal },
       );
@@ -547,7 +549,7 @@ function firstSettings(options) {
   const patient = Number(checked("patient", options.patient) ?? 0);
   const settings = patient || options.network === "clinic" ? patientSettings(patient) : { ...START };
   for (const [name, value] of Object.entries({ ...(small ? { channels: 16, batch: 64 } : {}), ...options })) {
-    const allowed = name in START ? checked(name, value) : undefined;
+    const allowed = Object.hasOwn(START, name) ? checked(name, value) : undefined;
     if (allowed !== undefined) Object.assign(settings, { [name]: allowed });
   }
   return settings;

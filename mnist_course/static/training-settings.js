@@ -164,9 +164,9 @@ export function patientSettings(number) {
  * @param {unknown} value
  */
 export function checked(name, value) {
-  if (name in CHOICES) return CHOICES[name].includes(String(value)) ? String(value) : undefined;
+  if (Object.hasOwn(CHOICES, name)) return CHOICES[name].includes(String(value)) ? String(value) : undefined;
   if (name === "norm") return value === true || value === "true" || value === "1";
-  if (!(name in RANGES) || value === "" || value === null) return undefined;
+  if (!Object.hasOwn(RANGES, name) || value === "" || value === null) return undefined;
   const [low, high, whole] = RANGES[name];
   const number = Number(value);
   if (!Number.isFinite(number)) return undefined;

@@ -1,5 +1,6 @@
 """The training in the page equals PyTorch's: Python writes what it computes, Node compares."""
 
+import base64
 import json
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mnist_course import figures
+from mnist_course.data import Digits
 from mnist_course.models import fast_network
 
 NODE = shutil.which("node")
@@ -247,10 +250,31 @@ def ten_steps(optimizer: str, decay: float) -> dict[str, Any]:
     }
 
 
+def packed() -> dict[str, Any]:
+    """Digits as the page gets them, and what it should unpack."""
+    images = torch.randint(0, 256, (12, 1, 28, 28), dtype=torch.uint8)
+    labels = torch.randint(0, 10, (12,))
+    content = figures.pack_digits(Digits(images, labels, "noise"), held_out=3).content
+    levels = (images.flatten() / 255 * (figures.SHADES - 1)).round()
+    return {
+        "content": base64.b64encode(content).decode(),
+        "labels": labels.tolist(),
+        "pixels": (levels * 255 / (figures.SHADES - 1)).round().int().tolist(),
+    }
+
+
+@pytest.mark.parametrize("held_out", [0, 12, 13])
+def test_digits_to_learn_from_and_to_hold_out_are_both_needed(held_out: int) -> None:
+    digits = Digits(torch.zeros(12, 1, 28, 28, dtype=torch.uint8), torch.zeros(12).long(), "none")
+    with pytest.raises(ValueError, match=f"held_out must be 1 to 11, got {held_out}"):
+        figures.pack_digits(digits, held_out)
+
+
 @pytest.mark.skipif(NODE is None, reason="no Node.js on this machine")
 def test_the_page_trains_as_pytorch_trains(tmp_path: Path) -> None:
     fixture = {
         "steps": [one_step(seed) for seed in range(36)],
+        "packed": packed(),
         "trainings": [ten_steps(name, decay) for name in OPTIMIZERS for decay in (0.0, 0.01)],
     }
     path = tmp_path / "training.json"
