@@ -19,6 +19,7 @@ const STYLE = `
   & figcaption { font-size:0.875rem; font-weight:600; margin-bottom:0.15rem; text-align:left; color:inherit; }
   .th-buttons { margin-bottom:0.6rem; }
   .th-buttons .th-main { min-width:6rem; background:var(--cl-accent); border-color:var(--cl-accent); color:var(--cl-on-accent); font-weight:600; }
+  .th-buttons + .cl-row label, .th-buttons + .cl-row select { min-width:0; max-width:100%; }
   .th-charts { display:grid; grid-template-columns:minmax(0,1fr) minmax(0,1fr); gap:0.75rem 1.25rem; margin-top:0.85rem; }
   .th-charts canvas { image-rendering:auto; }
   .th-numbers { margin-top:0.35rem; font-size:0.875rem; color:var(--cl-muted); font-variant-numeric:tabular-nums; min-height:1.4rem; }
@@ -105,7 +106,7 @@ class Bars {
 /** The table of the layers. */
 class LayerTable {
   body = h("tbody");
-  element = h("div", { class: "th-layers" });
+  element = h("div", { class: "th-layers", tabindex: 0, role: "group", "aria-label": "The layers" });
 
   constructor() {
     const heads = ["layer", "weights", "gradient", "update / weight", "zeros after it"];
@@ -265,7 +266,7 @@ class TrainHere {
     this.heardAt = performance.now();
     this.session?.tell({ type });
     if (type !== "step") this.setRunning(type === "run");
-    if (type === "pause") this.tell(this.summary("Paused"));
+    if (type === "pause") this.tell(this.summary("Paused"), this.diverged !== null);
   }
 
   /** Fetch the digits, begin, and do what was asked for. @param {"run" | "pause" | "step"} type */
@@ -383,7 +384,7 @@ class TrainHere {
       this.setRunning(false);
       this.tell(this.summary("Done"), this.diverged !== null);
     } else if (running && this.running) this.told();
-    else if (!running && !this.running && frame.steps)
+    else if (!running && !this.running && frame.steps && !this.hiddenPause)
       this.tell(this.summary("Paused"), this.diverged !== null);
     set(this.root, { "data-steps": frame.steps });
     this.ask();

@@ -80,7 +80,7 @@ export class Controls {
     );
     const element = h(
       "select",
-      {},
+      { class: "th-preset" },
       h("option", { value: "fast" }, "The fast recipe, 192 steps"),
       h("option", { value: "0" }, "The clinic: healthy"),
       ...patients,
