@@ -46,11 +46,11 @@ function unpack(data, source) {
   const labels = data.slice(16, 16 + count);
   if (labels.some((label) => label > 9)) throw damaged("a label is not a digit");
   const pixels = new Uint8Array(count * PIXELS);
-  const scale = 255 / (shades - 1);
+  const bytes = Uint8Array.from({ length: 16 }, (_, shade) => Math.round((255 * shade) / (shades - 1)));
   for (let at = 16 + count, pair = 0; at < data.length; pair++) {
     for (let column = 0, i = 56 * pair; column < 28; column++, i++, at++) {
-      pixels[i] = Math.round((data[at] & 15) * scale);
-      pixels[i + 28] = Math.round((data[at] >> 4) * scale);
+      pixels[i] = bytes[data[at] & 15];
+      pixels[i + 28] = bytes[data[at] >> 4];
     }
   }
   return { pixels, labels, training, source };

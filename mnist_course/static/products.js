@@ -1,4 +1,5 @@
-// The products of a training: 99 of 100 multiplications are done here, four numbers at a time.
+// The products of a training: 99 of 100 multiplications are done here, four numbers at a time; and
+// max-pooling, whose choices a processor cannot foresee.
 //
 // A convolution and its two gradients are sums of products. Each is cut into tiles of 4 x 8 sums,
 // which fit into a processor's registers. Nothing is laid out anew for it: tables say where windows
@@ -12,12 +13,20 @@ import {
   addTo,
   advance,
   assemble,
+  both,
+  either,
+  equal,
   fetchInteger,
   fuseProduct,
+  larger,
   load,
+  loadAt,
   splat,
   splatAt,
+  store,
+  storeAt,
   whileBelow,
+  without,
 } from "./wasm.js";
 
 /** @import { Products } from "./types" */
@@ -30,7 +39,7 @@ const PAGE = 65536; // bytes
 const WAYS = { fused: fuseProduct, simd: addProduct };
 
 /**
- * Memory, and the two functions that compute in it. Addresses are in bytes, numbers are float32.
+ * Memory, and the functions that compute in it. Addresses are in bytes, numbers are float32.
  *
  * `tile(w, xs, x, ys, y, rows, length, skip)`: four windows times eight columns. A window is `rows`
  * rows of `length` bytes, with `skip` bytes between two of them; the four begin at `x` plus each of
@@ -41,6 +50,10 @@ const WAYS = { fused: fuseProduct, simd: addProduct };
  * at that address plus `a` (and `b`, `c`, `d`) times eight numbers at `dy`, which moves on by `pitch`.
  * The sums are added to the eight numbers at `g`, at `g + step`, and so on.
  *
+ * `largest(x, right, down, across, y, end)`: from `y` to `end` the largest of four numbers: at `x`,
+ * and `right`, `down` and `across` from there. `spread(x, right, down, across, y, dy, dx, end)`: the
+ * first of the four that is the one at `y` gets the number at `dy`, the others zero, at `dx`, and so on.
+ *
  * @param {number} bytes how much memory
  * @param {"fused" | "simd" | "plain"} [way] the fastest that is to be tried
  * @returns {Products}
@@ -50,10 +63,11 @@ export function products(bytes, way = "fused") {
   for (const name of /** @type {("fused" | "simd")[]} */ (Object.keys(WAYS))) {
     if (way !== name && way !== "fused") continue;
     try {
-      const module = new WebAssembly.Module(assemble(pages, [tileCode(WAYS[name]), outerCode(WAYS[name])]));
+      const codes = [tileCode(WAYS[name]), outerCode(WAYS[name]), largestCode(), spreadCode()];
       /** @type {any} */
-      const { memory, tile, outer } = new WebAssembly.Instance(module).exports;
-      return { way: name, buffer: memory.buffer, tile, outer };
+      const made = new WebAssembly.Instance(new WebAssembly.Module(assemble(pages, codes))).exports;
+      const { memory, tile, outer, largest, spread } = made;
+      return { way: name, buffer: memory.buffer, tile, outer, largest, spread };
     } catch (error) {
       if (error instanceof RangeError) throw error; // too little memory, and not for want of SIMD
     }
@@ -125,6 +139,36 @@ function outerCode(sumUp) {
   return { name: "outer", parameters: 10, locals: [I32, ...Array(11).fill(V128)], code };
 }
 
+function largestCode() {
+  const [x, right, down, across, y, end] = [0, 1, 2, 3, 4, 5]; // parameters
+  const [best, value] = [6, 7];
+  const code = whileBelow(
+    y,
+    end,
+    ...load(best, x, 0),
+    ...[right, down, across].flatMap((other) => [...loadAt(value, x, other), ...larger(best, best, value)]),
+    ...[...store(y, 0, best), ...advance(x, 16), ...advance(y, 16)],
+  );
+  return { name: "largest", parameters: 6, locals: [V128, V128], code };
+}
+
+function spreadCode() {
+  const [x, right, down, across, y, dy, dx, end] = [0, 1, 2, 3, 4, 5, 6, 7]; // parameters
+  const [best, slope, value, taken] = [8, 9, 10, 11];
+  const code = whileBelow(
+    y,
+    end,
+    ...[...load(best, y, 0), ...load(slope, dy, 0), ...load(value, x, 0)],
+    ...[...equal(taken, value, best), ...both(value, taken, slope), ...store(dx, 0, value)],
+    ...[right, down, across].flatMap((other) => [
+      ...[...loadAt(value, x, other), ...equal(value, value, best), ...without(value, value, taken)],
+      ...[...either(taken, taken, value), ...both(value, value, slope), ...storeAt(dx, other, value)],
+    ]),
+    ...[x, y, dy, dx].flatMap((local) => advance(local, 16)),
+  );
+  return { name: "spread", parameters: 8, locals: Array(4).fill(V128), code };
+}
+
 /**
  * What the WebAssembly computes, one number at a time.
  *
@@ -176,7 +220,37 @@ function plainProducts(buffer) {
       addEight(floats, (g + n * step) / 4, a, b, c, d, e, f, s, h);
     });
   }
-  return { buffer, tile, outer };
+  return { buffer, tile, outer, ...plainPooling(floats) };
+}
+
+/**
+ * @param {Float32Array} floats
+ * @returns {Pick<Products, "largest" | "spread">}
+ */
+function plainPooling(floats) {
+  return {
+    largest(x, right, down, across, y, end) {
+      for (let at = x / 4, to = y / 4; to < end / 4; at++, to++) {
+        floats[to] = Math.max(
+          floats[at],
+          floats[at + right / 4],
+          floats[at + down / 4],
+          floats[at + across / 4],
+        );
+      }
+    },
+    spread(x, right, down, across, y, dy, dx, end) {
+      const places = [0, right / 4, down / 4, across / 4];
+      for (let i = 0; y / 4 + i < end / 4; i++) {
+        let rest = floats[dy / 4 + i];
+        for (const place of places) {
+          const chosen = floats[x / 4 + i + place] === floats[y / 4 + i];
+          floats[dx / 4 + i + place] = chosen ? rest : 0;
+          if (chosen) rest = 0;
+        }
+      }
+    },
+  };
 }
 
 /** @param {Float32Array} floats @param {number} at @param {number[]} sums */

@@ -51,6 +51,8 @@ const STYLE = `
   @container (max-width: 34rem) {
     .th-charts, .th-pictures, .th-draw { grid-template-columns:minmax(0,1fr); }
     .th-layers :is(th,td) { padding-right:0.35rem; font-size:0.8125rem; }
+    .th-layers :is(th,td):nth-child(2) { display:none; }
+    .th-draw > div { max-width:14rem; }
   }
   @media (forced-colors: active) { .th-bars b { forced-color-adjust:none; background:Highlight !important; } }
 }

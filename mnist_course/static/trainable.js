@@ -250,12 +250,14 @@ export class Conv {
 export class MaxPool {
   /** @param {Room} room @param {{channels: number, size: number, capacity: number}} options */
   constructor(room, { channels, size, capacity }) {
+    this.products = room.products;
     this.channels = channels;
     this.inputSize = size;
     this.size = Math.floor(size / 2);
     this.y = room.floats(capacity * this.size ** 2 * channels);
-    this.from = new Int32Array(this.y.length); // where the largest was
     this.dx = room.floats(upTo(capacity * size ** 2, ROWS) * channels);
+    /** @type {Float32Array} */
+    this.x = this.y; // until there is an input
     this.batch = 0;
   }
 
@@ -266,34 +268,43 @@ export class MaxPool {
 
   /** @param {Float32Array} x @param {number} batch */
   forward(x, batch) {
-    const { channels, inputSize, size, y, from } = this;
+    const { y, products } = this;
+    this.x = x;
     this.batch = batch;
-    const down = inputSize * channels;
-    for (let n = 0, at = 0; n < batch; n++) {
-      for (let i = 0; i < size; i++) {
-        let corner = (n * inputSize + 2 * i) * down;
-        for (let j = 0; j < size; j++, corner += 2 * channels) {
-          for (let a = corner; a < corner + channels; a++, at++) {
-            let place = a;
-            if (x[a + channels] > x[place]) place = a + channels;
-            if (x[a + down] > x[place]) place = a + down;
-            if (x[a + down + channels] > x[place]) place = a + down + channels;
-            y[at] = x[place];
-            from[at] = place;
-          }
-        }
-      }
-    }
+    this.everywhere((corner, right, down, to, bytes) => {
+      const from = x.byteOffset + corner;
+      products.largest(from, right, down, right + down, y.byteOffset + to, y.byteOffset + to + bytes);
+    });
     return y;
   }
 
-  /** The gradient goes to the largest. @param {Float32Array} dy */
+  /** The gradient goes to the largest, and to the first where several are. @param {Float32Array} dy */
   backward(dy) {
-    const { dx, from, channels, batch } = this;
-    dx.fill(0, 0, batch * this.inputSize ** 2 * channels);
-    const end = batch * this.size ** 2 * channels;
-    for (let i = 0; i < end; i++) dx[from[i]] = dy[i];
+    const { x, y, dx, channels, batch, inputSize, products } = this;
+    if (inputSize % 2) dx.fill(0, 0, batch * inputSize ** 2 * channels);
+    this.everywhere((corner, right, down, to, bytes) => {
+      const [from, back, best] = [x.byteOffset + corner, dx.byteOffset + corner, y.byteOffset + to];
+      products.spread(from, right, down, right + down, best, dy.byteOffset + to, back, best + bytes);
+    });
     return dx;
+  }
+
+  /**
+   * Call a function for each place of the answer, with distances in bytes: where its four places
+   * begin in the input, from the first to the right and down, where it is, and how long.
+   *
+   * @param {(corner: number, right: number, down: number, to: number, bytes: number) => void} act
+   */
+  everywhere(act) {
+    const { channels, inputSize, size, batch } = this;
+    const right = 4 * channels;
+    const down = right * inputSize;
+    for (let n = 0, to = 0; n < batch; n++) {
+      for (let i = 0; i < size; i++) {
+        let corner = (n * inputSize + 2 * i) * down;
+        for (let j = 0; j < size; j++, corner += 2 * right, to += right) act(corner, right, down, to, right);
+      }
+    }
   }
 }
 

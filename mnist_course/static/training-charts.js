@@ -142,7 +142,10 @@ export function lossScale(losses) {
   let highest = 2.6;
   for (const loss of losses) if (Number.isFinite(loss)) highest = Math.max(highest, loss);
   const top = Math.min(HIGHEST_LOSS, highest);
-  return { top, marks: top > 6 ? [0, 4, 8, 12].filter((mark) => mark <= top) : [0, 1, 2] };
+  return {
+    top,
+    marks: [0, 1, 2, 3].map((mark) => (top > 6 ? 4 : top > 3 ? 2 : 1) * mark).filter((mark) => mark <= top),
+  };
 }
 
 /**

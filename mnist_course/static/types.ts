@@ -133,6 +133,17 @@ export interface Products {
     g: number,
     step: number,
   ) => void;
+  largest: (x: number, right: number, down: number, across: number, y: number, end: number) => void;
+  spread: (
+    x: number,
+    right: number,
+    down: number,
+    across: number,
+    y: number,
+    dy: number,
+    dx: number,
+    end: number,
+  ) => void;
 }
 
 /** Weights that are learned, and the gradient of the loss by them. */

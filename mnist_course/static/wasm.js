@@ -61,6 +61,26 @@ export const addTo = (address, offset, local) => [
   ...[...get(address), ...get(address), 0xfd, 0x00, 4, offset],
   ...[...get(local), 0xfd, 0xe4, 1, 0xfd, 0x0b, 4, offset],
 ];
+/** v128.load from a sum of two locals @param {number} local @param {number} address @param {number} other */
+export const loadAt = (local, address, other) => [
+  ...[...get(address), ...get(other), 0x6a],
+  ...[0xfd, 0x00, 4, 0, ...put(local)],
+];
+/** v128.store to a sum of two locals @param {number} address @param {number} other @param {number} local */
+export const storeAt = (address, other, local) => [
+  ...[...get(address), ...get(other), 0x6a],
+  ...[...get(local), 0xfd, 0x0b, 4, 0],
+];
+/** f32x4.max @param {number} into @param {number} a @param {number} b */
+export const larger = (into, a, b) => [...get(a), ...get(b), 0xfd, 0xe9, 1, ...put(into)];
+/** f32x4.eq @param {number} into @param {number} a @param {number} b */
+export const equal = (into, a, b) => [...get(a), ...get(b), 0xfd, 0x41, ...put(into)];
+/** v128.and @param {number} into @param {number} a @param {number} b */
+export const both = (into, a, b) => [...get(a), ...get(b), 0xfd, 0x4e, ...put(into)];
+/** v128.andnot: a and not b @param {number} into @param {number} a @param {number} b */
+export const without = (into, a, b) => [...get(a), ...get(b), 0xfd, 0x4f, ...put(into)];
+/** v128.or @param {number} into @param {number} a @param {number} b */
+export const either = (into, a, b) => [...get(a), ...get(b), 0xfd, 0x50, ...put(into)];
 /** A loop that is run again while one local is below another @param {number} low @param {number} high @param {number[]} body */
 export const whileBelow = (low, high, ...body) => [
   ...[0x03, 0x40, ...body],
