@@ -63,6 +63,7 @@ const STYLE = `
 const HINT = "Press Train: a network learns to read digits, here, in your browser, from nothing.";
 const PACES = { slow: "slow motion", watch: "to watch", full: "as fast as it can" };
 const SILENCE = 20000; // milliseconds without a word after which something is wrong
+const PATIENCE = 60000; // milliseconds in which a kernel should have sent the digits
 const CALM = 500; // milliseconds between two pictures for those who want less motion
 const KEYS =
   "Arrow keys move the pen, space sets it down and lifts it, Delete clears. The bars beside it are the network's answer.";
@@ -588,14 +589,25 @@ export function mount(el, options = {}, getDigits = null) {
 
 /** Digits from the kernel behind a widget. @param {WidgetModel} model @returns {GetDigits} */
 const fromKernel = (model) => () =>
-  new Promise((resolve) => {
+  new Promise((resolve, reject) => {
     const view = Math.random().toString(36).slice(2);
-    const receive = (/** @type {any} */ message, /** @type {ArrayBufferView[]} */ buffers) => {
+    const late = () => {
+      model.off("msg:custom", receive);
+      reject(
+        new Error(
+          "the kernel did not send the digits. If it is busy, wait; if it is gone, run the cell again.",
+        ),
+      );
+    };
+    const timer = setTimeout(late, PATIENCE);
+    /** @param {any} message @param {ArrayBufferView[]} buffers */
+    function receive(message, buffers) {
       if (message?.type !== "digits" || message.view !== view) return;
+      clearTimeout(timer);
       model.off("msg:custom", receive);
       const { buffer, byteOffset, byteLength } = buffers[0];
       resolve({ bytes: new Uint8Array(buffer, byteOffset, byteLength), source: message.source });
-    };
+    }
     model.on("msg:custom", receive);
     model.send({ type: "digits", view });
   });

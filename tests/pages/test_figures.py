@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mnist_course import figures
+from mnist_course.data import Digits
 from mnist_course.models import course_network
-from tools import page_script
+from tools import page_digits, page_script
 
 ROOT = Path(__file__).parents[2]
 NODE = shutil.which("node")
@@ -187,6 +188,40 @@ def test_the_pixels_a_unit_sees_are_those_with_a_gradient(
 def test_layers_that_cannot_be_shown_are_refused(layers, error, message: str) -> None:
     with pytest.raises(error, match=message):
         figures.receptive_field(layers)
+
+
+# --- train it here --------------------------------------------------------------------------------
+
+
+def test_a_view_that_asks_gets_the_digits_and_others_get_nothing(monkeypatch) -> None:
+    packed = figures.PackedDigits("noise", "", b"content")
+    monkeypatch.setattr(figures, "training_digits", lambda: packed)
+    widget = figures.train_here({"rate": 0.5})
+    sent: list[tuple] = []
+    monkeypatch.setattr(widget, "send", lambda *message: sent.append(message))
+    for content in ({"type": "digits", "view": "a"}, {"type": "other"}, "digits", None):
+        widget._answer(widget, content, [])
+    assert sent == [({"type": "digits", "view": "a", "source": "noise"}, [b"content"])]
+    assert widget.options == {"rate": 0.5}
+
+
+def test_the_page_names_the_digits_and_their_licence(tmp_path: Path) -> None:
+    digits = Digits(torch.zeros(12, 1, 28, 28, dtype=torch.uint8), torch.zeros(12).long(), "MNIST")
+    text = page_digits.script(figures.pack_digits(digits, 3))
+    assert text.isascii() and "CC BY-SA 3.0" in text.splitlines()[0]
+    other = Digits(digits.images, digits.labels, "noise")
+    assert "MNIST: " not in page_digits.script(figures.pack_digits(other, 3))
+
+
+def test_the_digits_of_the_book_are_small_enough_and_nothing_is_fetched(monkeypatch) -> None:
+    monkeypatch.setattr(figures.data, "available", lambda: "none")
+    monkeypatch.setattr(figures.data, "load", lambda *_: pytest.fail("this might fetch"))
+    packed = figures.training_digits()
+    assert packed.source.startswith("UCI digits")
+    monkeypatch.undo()
+    if figures.data.available() in ("folder", "cache"):
+        packed = figures.training_digits()
+        assert len(page_digits.script(packed)) <= 2.5e6
 
 
 # --- JavaScript -----------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The figure that trains, in a browser, on a page that was opened as a file."""
 
+import base64
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -304,6 +305,32 @@ def test_digits_that_are_gone_or_damaged_are_said_and_waited_for(
             expect(page.get_by_role("button", name="Train", exact=True)).to_be_visible()
     finally:
         path.write_text(whole, encoding="ascii")
+
+
+def test_in_jupyterlab_the_kernel_sends_the_digits(open_page: Open, site: Path) -> None:
+    packed = figures.pack_digits(data.uci_digits("train"), held_out=200)
+    content = base64.b64encode(packed.content).decode()
+    show = """async ([code, content]) => {
+      const address = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+      const { default: widget } = await import(address);
+      let receive = () => {};
+      const model = {
+        get: () => ({ network: "clinic", digits: 1000, pace: "full" }),
+        on: (_, react) => { receive = react; },
+        off: () => {},
+        send: ({ type, view }) => {
+          const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+          receive({ type, view, source: "the kernel" }, [new DataView(bytes.buffer)]);
+        },
+      };
+      document.body.replaceChildren(document.createElement("main"));
+      widget.render({ model, el: document.body.firstChild });
+    }"""
+    with open_page() as page:
+        page.evaluate(show, [figures.TrainHere._esm, content])
+        finish(page)
+        expect(page.locator(".th-numbers")).to_contain_text("held out (the kernel); in a worker")
+        assert page.evaluate("location.hash") == "", "a notebook's address is not ours"
 
 
 # --- how it looks ---------------------------------------------------------------------------------
