@@ -15,8 +15,7 @@ import { PATIENTS, START, checked, patientSettings, readAddress, writeAddress } 
 
 const STYLE = `
 .cl-train-here {
-  & figure { margin:0; min-width:0; }
-  & figcaption { font-size:0.875rem; font-weight:600; margin-bottom:0.15rem; text-align:left; color:inherit; }
+  & .th-caption { font-size:0.875rem; font-weight:600; margin-bottom:0.15rem; }
   .th-buttons { margin-bottom:0.6rem; }
   .th-buttons .th-main { min-width:6rem; background:var(--cl-accent); border-color:var(--cl-accent); color:var(--cl-on-accent); font-weight:600; }
   .th-buttons + .cl-row label, .th-buttons + .cl-row select { min-width:0; max-width:100%; }

@@ -18,7 +18,7 @@ export class Chart {
     this.title = title;
     this.unit = unit;
     this.canvas = h("canvas", { role: "img", "aria-label": `${title}: nothing yet` });
-    this.element = h("figure", {}, h("figcaption", {}, title), this.canvas);
+    this.element = h("div", {}, h("p", { class: "th-caption" }, title), this.canvas);
   }
 
   /**
@@ -177,7 +177,7 @@ export class Maps {
   constructor(title, label) {
     this.label = label;
     this.canvas = h("canvas", { role: "img", "aria-label": label });
-    this.element = h("figure", {}, h("figcaption", {}, title), this.canvas);
+    this.element = h("div", {}, h("p", { class: "th-caption" }, title), this.canvas);
   }
 
   /**
