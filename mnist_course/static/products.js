@@ -1,5 +1,5 @@
 // The products of a training: 99 of 100 multiplications are done here, four numbers at a time; and
-// max-pooling, whose choices a processor cannot foresee.
+// what batch norm and max-pooling do to every number of every map.
 //
 // A convolution and its two gradients are sums of products. Each is cut into tiles of 4 x 8 sums,
 // which fit into a processor's registers. Nothing is laid out anew for it: tables say where windows
@@ -21,6 +21,7 @@ import {
   larger,
   load,
   loadAt,
+  plus,
   splat,
   splatAt,
   store,
@@ -54,6 +55,11 @@ const WAYS = { fused: fuseProduct, simd: addProduct };
  * and `right`, `down` and `across` from there. `spread(x, right, down, across, y, dy, dx, end)`: the
  * first of the four that is the one at `y` gets the number at `dy`, the others zero, at `dx`, and so on.
  *
+ * `sums(a, b, end, pitch, out)`: of four columns whose rows lie `pitch` apart, from `a` to `end`, the
+ * sums of the numbers at `a`, and of their products with those at `b`: eight numbers at `out`.
+ * `blend(a, b, y, end, pitch, factors)`: the same columns at `y` become A a + B b + C, with four
+ * numbers A, four B and four C at `factors`.
+ *
  * @param {number} bytes how much memory
  * @param {"fused" | "simd" | "plain"} [way] the fastest that is to be tried
  * @returns {Products}
@@ -63,11 +69,13 @@ export function products(bytes, way = "fused") {
   for (const name of /** @type {("fused" | "simd")[]} */ (Object.keys(WAYS))) {
     if (way !== name && way !== "fused") continue;
     try {
-      const codes = [tileCode(WAYS[name]), outerCode(WAYS[name]), largestCode(), spreadCode()];
+      const sumUp = WAYS[name];
+      const products = [tileCode(sumUp), outerCode(sumUp), sumsCode(sumUp), blendCode(sumUp)];
+      const codes = [...products, largestCode(), spreadCode()];
       /** @type {any} */
       const made = new WebAssembly.Instance(new WebAssembly.Module(assemble(pages, codes))).exports;
-      const { memory, tile, outer, largest, spread } = made;
-      return { way: name, buffer: memory.buffer, tile, outer, largest, spread };
+      const { memory, ...functions } = made;
+      return { way: name, buffer: memory.buffer, ...functions };
     } catch (error) {
       if (error instanceof RangeError) throw error; // too little memory, and not for want of SIMD
     }
@@ -137,6 +145,40 @@ function outerCode(sumUp) {
     ...FOUR.flatMap((n) => [...addTo(g, 0, sum(n, 0)), ...addTo(g, 16, sum(n, 1)), ...add(g, step)]),
   ];
   return { name: "outer", parameters: 10, locals: [I32, ...Array(11).fill(V128)], code };
+}
+
+/** @param {AddProduct} sumUp */
+function sumsCode(sumUp) {
+  const [a, b, end, pitch, out] = [0, 1, 2, 3, 4]; // parameters
+  const [value, other, sum, products] = [5, 6, 7, 8];
+  const code = [
+    ...whileBelow(
+      a,
+      end,
+      ...[...load(value, a, 0), ...load(other, b, 0)],
+      ...[...plus(sum, sum, value), ...sumUp(products, value, other)],
+      ...[...add(a, pitch), ...add(b, pitch)],
+    ),
+    ...[...store(out, 0, sum), ...store(out, 16, products)],
+  ];
+  return { name: "sums", parameters: 5, locals: Array(4).fill(V128), code };
+}
+
+/** @param {AddProduct} sumUp */
+function blendCode(sumUp) {
+  const [a, b, y, end, pitch, factors] = [0, 1, 2, 3, 4, 5]; // parameters
+  const [value, sum, ofA, ofB, constant] = [6, 7, 8, 9, 10];
+  const code = [
+    ...[...load(ofA, factors, 0), ...load(ofB, factors, 16), ...load(constant, factors, 32)],
+    ...whileBelow(
+      a,
+      end,
+      ...[...load(value, a, 0), 0x20, constant, 0x21, sum, ...sumUp(sum, value, ofA)], // sum = constant
+      ...[...load(value, b, 0), ...sumUp(sum, value, ofB), ...store(y, 0, sum)],
+      ...[...add(a, pitch), ...add(b, pitch), ...add(y, pitch)],
+    ),
+  ];
+  return { name: "blend", parameters: 6, locals: Array(5).fill(V128), code };
 }
 
 function largestCode() {
@@ -220,7 +262,7 @@ function plainProducts(buffer) {
       addEight(floats, (g + n * step) / 4, a, b, c, d, e, f, s, h);
     });
   }
-  return { buffer, tile, outer, ...plainPooling(floats) };
+  return { buffer, tile, outer, ...plainPooling(floats), ...plainColumns(floats) };
 }
 
 /**
@@ -247,6 +289,35 @@ function plainPooling(floats) {
           const chosen = floats[x / 4 + i + place] === floats[y / 4 + i];
           floats[dx / 4 + i + place] = chosen ? rest : 0;
           if (chosen) rest = 0;
+        }
+      }
+    },
+  };
+}
+
+/**
+ * @param {Float32Array} floats
+ * @returns {Pick<Products, "sums" | "blend">}
+ */
+function plainColumns(floats) {
+  return {
+    sums(a, b, end, pitch, out) {
+      for (let j = 0; j < 4; j++) {
+        let [sum, products] = [0, 0];
+        for (let at = a / 4, to = b / 4; at < end / 4; at += pitch / 4, to += pitch / 4) {
+          sum += floats[at + j];
+          products += floats[at + j] * floats[to + j];
+        }
+        floats[out / 4 + j] = sum;
+        floats[out / 4 + 4 + j] = products;
+      }
+    },
+    blend(a, b, y, end, pitch, factors) {
+      for (let j = 0; j < 4; j++) {
+        const [ofA, ofB, constant] = [0, 4, 8].map((from) => floats[factors / 4 + from + j]);
+        for (let row = 0; a + row < end; row += pitch) {
+          const [first, second] = [floats[(a + row) / 4 + j], floats[(b + row) / 4 + j]];
+          floats[(y + row) / 4 + j] = first * ofA + second * ofB + constant;
         }
       }
     },

@@ -10,6 +10,8 @@ import { COLUMNS, ROWS, Room } from "./products.js";
 
 const CHUNK = 64; // windows whose gradients are summed up in one go, so that they stay in the cache
 
+const EPSILON = 1e-5; // added to a variance, as PyTorch does
+
 /** The next multiple. @param {number} value @param {number} step */
 const upTo = (value, step) => step * Math.ceil(value / step);
 
@@ -324,6 +326,7 @@ export class BatchNorm {
    * @param {boolean} [options.scale] whether a scale is learned; otherwise it is 1
    */
   constructor(room, { name, channels, size, capacity, momentum = 0.1, scale = false }) {
+    this.products = room.products;
     this.name = name;
     this.channels = channels;
     this.size = size;
@@ -335,10 +338,14 @@ export class BatchNorm {
     this.biasGradient = new Float32Array(channels);
     this.runningMean = new Float32Array(channels);
     this.runningVariance = new Float32Array(channels).fill(1);
-    this.normalized = new Float32Array(capacity * size ** 2 * channels);
-    this.inverse = new Float32Array(channels); // of the standard deviation
+    this.mean = new Float64Array(channels); // of the last batch, or the running one
+    this.inverse = new Float64Array(channels); // of the standard deviation
     this.y = room.floats(upTo(capacity * size ** 2, ROWS) * channels);
+    /** @type {Float32Array} */
+    this.x = this.y; // until there is an input
     this.batch = 0;
+    this.eight = room.floats(8); // sums of four channels
+    this.twelve = room.floats(12); // factors of four channels
   }
 
   /** @returns {Parameter[]} */
@@ -350,75 +357,106 @@ export class BatchNorm {
 
   /** @param {Float32Array} x @param {number} batch @param {boolean} training */
   forward(x, batch, training) {
-    const { channels, weight, bias, normalized, inverse, y } = this;
+    const { channels, weight, bias, mean, inverse, runningMean, runningVariance, y } = this;
+    this.x = x;
     this.batch = batch;
-    const end = batch * this.size ** 2 * channels;
-    const mean = training ? this.measure(x, end) : this.runningMean;
-    if (!training)
-      for (let c = 0; c < channels; c++) inverse[c] = 1 / Math.sqrt(this.runningVariance[c] + 1e-5);
-    for (let i = 0; i < end;) {
-      for (let c = 0; c < channels; c++, i++) {
-        const value = (x[i] - mean[c]) * inverse[c];
-        normalized[i] = value;
-        y[i] = value * weight[c] + bias[c];
-      }
+    if (training) this.measure(x);
+    else {
+      mean.set(runningMean);
+      for (let c = 0; c < channels; c++) inverse[c] = 1 / Math.sqrt(runningVariance[c] + EPSILON);
     }
+    const scale = inverse.map((value, c) => value * weight[c]);
+    const shift = scale.map((value, c) => bias[c] - value * mean[c]);
+    this.blend(x, x, y, scale, new Float64Array(channels), shift);
     return y;
   }
 
-  /**
-   * The mean of each channel of the batch; the running statistics follow.
-   *
-   * @param {Float32Array} x
-   * @param {number} end
-   */
-  measure(x, end) {
-    const { channels, inverse, runningMean, runningVariance, momentum } = this;
-    const count = end / channels;
-    const [sums, squares] = [new Float64Array(channels), new Float64Array(channels)];
-    for (let i = 0; i < end;) {
-      for (let c = 0; c < channels; c++, i++) {
-        const value = x[i];
-        sums[c] += value;
-        squares[c] += value * value;
-      }
-    }
-    const mean = sums.map((sum) => sum / count);
+  /** Mean and variance of each channel of the batch; the running statistics follow. @param {Float32Array} x */
+  measure(x) {
+    const { channels, mean, inverse, runningMean, runningVariance, momentum } = this;
+    const count = this.batch * this.size ** 2;
+    const { sums, products } = this.sumUp(x, x);
     for (let c = 0; c < channels; c++) {
-      const variance = Math.max(0, squares[c] / count - mean[c] ** 2);
-      inverse[c] = 1 / Math.sqrt(variance + 1e-5);
+      mean[c] = sums[c] / count;
+      const variance = Math.max(0, products[c] / count - mean[c] ** 2);
+      inverse[c] = 1 / Math.sqrt(variance + EPSILON);
       runningMean[c] += momentum * (mean[c] - runningMean[c]);
       runningVariance[c] += momentum * ((variance * count) / (count - 1) - runningVariance[c]);
     }
-    return mean;
   }
 
-  /** In place. @param {Float32Array} dy */
+  /**
+   * In place. With z = (x - mean) inverse, the gradient is weight inverse (dy - mean(dy) - z mean(dy z)):
+   * a multiple of dy, a multiple of x, and a number for each channel.
+   *
+   * @param {Float32Array} dy
+   */
   backward(dy) {
-    const { channels, normalized, inverse, weight, weightGradient, biasGradient } = this;
-    const end = this.batch * this.size ** 2 * channels;
-    const [sums, products] = [new Float64Array(channels), new Float64Array(channels)];
-    for (let i = 0; i < end;) {
-      for (let c = 0; c < channels; c++, i++) {
-        const slope = dy[i];
-        sums[c] += slope;
-        products[c] += slope * normalized[i];
-      }
-    }
-    biasGradient.set(sums);
-    weightGradient.set(products);
-    const count = end / channels;
+    const { channels, x, mean, inverse, weight, weightGradient, biasGradient } = this;
+    const count = this.batch * this.size ** 2;
+    const { sums, products } = this.sumUp(dy, x);
+    const [ofSlope, ofInput, constant] = [0, 1, 2].map(() => new Float64Array(channels));
     for (let c = 0; c < channels; c++) {
-      sums[c] /= count;
-      products[c] /= count;
+      biasGradient[c] = sums[c];
+      const along = (products[c] - mean[c] * sums[c]) * inverse[c];
+      weightGradient[c] = along;
+      ofSlope[c] = weight[c] * inverse[c];
+      ofInput[c] = (-ofSlope[c] * inverse[c] * along) / count;
+      constant[c] = (-ofSlope[c] * sums[c]) / count - ofInput[c] * mean[c];
     }
-    const factor = weight.map((value, c) => value * inverse[c]);
-    for (let i = 0; i < end;) {
-      for (let c = 0; c < channels; c++, i++) {
-        dy[i] = factor[c] * (dy[i] - sums[c] - normalized[i] * products[c]);
+    this.blend(dy, x, dy, ofSlope, ofInput, constant);
+    return dy;
+  }
+
+  /**
+   * For each channel the sum of `a`, and of `a` times `b`: in float32 over a few rows, which are then
+   * added up in float64, or little would be left of a variance that is small beside the mean.
+   *
+   * @param {Float32Array} a
+   * @param {Float32Array} b
+   */
+  sumUp(a, b) {
+    const { channels, eight } = this;
+    const [sums, products] = [new Float64Array(channels), new Float64Array(channels)];
+    const pitch = 4 * channels;
+    const end = this.batch * this.size ** 2 * pitch;
+    for (let start = 0; start < end; start += CHUNK * pitch) {
+      const stop = a.byteOffset + Math.min(end, start + CHUNK * pitch);
+      for (let c = 0; c < channels; c += 4) {
+        const at = start + 4 * c;
+        this.products.sums(a.byteOffset + at, b.byteOffset + at, stop, pitch, eight.byteOffset);
+        for (let j = 0; j < 4; j++) {
+          sums[c + j] += eight[j];
+          products[c + j] += eight[4 + j];
+        }
       }
     }
-    return dy;
+    return { sums, products };
+  }
+
+  /**
+   * `y` becomes A a + B b + C, with numbers for each channel.
+   *
+   * @param {Float32Array} a
+   * @param {Float32Array} b
+   * @param {Float32Array} y
+   * @param {Float64Array} ofA
+   * @param {Float64Array} ofB
+   * @param {Float64Array} constant
+   */
+  blend(a, b, y, ofA, ofB, constant) {
+    const { channels, twelve } = this;
+    const pitch = 4 * channels;
+    const end = a.byteOffset + this.batch * this.size ** 2 * pitch;
+    for (let c = 0; c < channels; c += 4) {
+      for (let j = 0; j < 4; j++) {
+        twelve[j] = ofA[c + j];
+        twelve[4 + j] = ofB[c + j];
+        twelve[8 + j] = constant[c + j];
+      }
+      const [from, other, to] = [a, b, y].map(({ byteOffset }) => byteOffset + 4 * c);
+      this.products.blend(from, other, to, end, pitch, twelve.byteOffset);
+    }
   }
 }
 

@@ -133,6 +133,8 @@ export interface Products {
     g: number,
     step: number,
   ) => void;
+  sums: (a: number, b: number, end: number, pitch: number, out: number) => void;
+  blend: (a: number, b: number, y: number, end: number, pitch: number, factors: number) => void;
   largest: (x: number, right: number, down: number, across: number, y: number, end: number) => void;
   spread: (
     x: number,

@@ -71,6 +71,8 @@ export const storeAt = (address, other, local) => [
   ...[...get(address), ...get(other), 0x6a],
   ...[...get(local), 0xfd, 0x0b, 4, 0],
 ];
+/** f32x4.add @param {number} into @param {number} a @param {number} b */
+export const plus = (into, a, b) => [...get(a), ...get(b), 0xfd, 0xe4, 1, ...put(into)];
 /** f32x4.max @param {number} into @param {number} a @param {number} b */
 export const larger = (into, a, b) => [...get(a), ...get(b), 0xfd, 0xe9, 1, ...put(into)];
 /** f32x4.eq @param {number} into @param {number} a @param {number} b */

@@ -141,13 +141,15 @@ test("all ways of multiplying compute the same", () => {
   const length = 4096;
   const numbers = Float32Array.from({ length }, () => random() - 0.5);
   const results = /** @type {const} */ (["fused", "simd", "plain"]).map((way) => {
-    const { buffer, tile, outer, largest, spread } = products(65536, way);
+    const { buffer, tile, outer, sums, blend, largest, spread } = products(65536, way);
     const floats = new Float32Array(buffer);
     floats.set(numbers);
     const tables = new Int32Array(buffer, 4 * 5000, 8);
     tables.set([0, 40, 80, 120, 0, 32, 64, 96]);
     tile(400, 20000, 8000, 20016, 24000, 3, 20, 40);
     outer(20000, 20016, 0, 4, 8, 100, 8000, 48, 28000, 32);
+    sums(2000, 4000, 2320, 32, 26000);
+    blend(2000, 4000, 31000, 2320, 32, 8000);
     floats[500] = floats[508]; // two that are the largest, perhaps
     largest(2000, 32, 64, 96, 29008, 29040);
     spread(2000, 32, 64, 96, 29008, 8000, 30000, 29040);
