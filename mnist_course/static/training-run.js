@@ -8,7 +8,7 @@ import { Trainer } from "./trainer.js";
 
 /** How long a step takes at least, in milliseconds, by pace. */
 const PACES = { slow: 1000, watch: 50, full: 0 };
-const FRAME = 40; // milliseconds from one frame to the next, at full speed
+const FRAME = 45; // milliseconds from one frame to the next, at full speed: some more than 20 a second
 const SLICE = 12; // milliseconds of work in the page before it may breathe
 const MEASURE = 20; // steps from one measurement of the accuracies to the next
 const EARLY = new Set([5, 10]); // and at these, where much happens
