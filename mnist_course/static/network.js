@@ -14,7 +14,7 @@ import {
 
 /** @import { LayerPlan, Parameter } from "./types" */
 
-const ROOM = 96 << 20; // bytes; a system gives only what is written to
+const ROOM = 40 << 20; // bytes: the largest network that the figure offers needs half of them
 
 /** @typedef {Conv | MaxPool | BatchNorm | Activation | Dropout | Softmax} Trainable */
 

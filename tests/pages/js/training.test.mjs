@@ -170,7 +170,7 @@ test("a network that does not fit is refused with a reason", () => {
   });
   assert.throws(
     () => new Network([conv(512)], { capacity: 256, random: generator(1) }),
-    /needs more than 96 MiB: take fewer channels/,
+    /needs more than 40 MiB: take fewer channels/,
   );
 });
 
