@@ -5,6 +5,7 @@
 The pad's engine (``static/engine.js``) knows a dozen layers and runs them one after the other.
 :func:`page_weights` writes a network of the course for it: batch norms folded into the
 convolutions before them, dropout left out, weights as int8, float16 or float32.
+:func:`read_page_weights` reads such a file, and those of networks that were trained in the page.
 
 The file: 8 bytes ``MNISTNET``; the length of the header and a CRC-32 of all that follows, 32 bits
 each, little-endian; the header as JSON; the tensors, which the header places by their offset.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import struct
 import warnings
 import zlib
@@ -171,6 +173,61 @@ def page_weights(
     ).encode()
     content = header + bytes(blob)
     return MAGIC + struct.pack("<II", len(header), zlib.crc32(content)) + content
+
+
+def read_page_weights(content: bytes) -> nn.Sequential:
+    """Read a network from a file of the drawing pad, such as one that was trained in the page.
+
+    Args:
+        content: what :func:`page_weights` wrote, or the figure "train it here" gave to keep.
+
+    Returns:
+        The network in evaluation mode, from pixels ``(N, 1, 28, 28)`` in [0, 1] to logits
+        ``(N, 10)``, in float32. Batch norm was folded away when the file was written.
+
+    Raises:
+        ValueError: if the file is not one of ours, is damaged, or does not fit together.
+    """
+    header, blob = _unpack(content)
+    network = nn.Sequential()
+
+    def tensor(place: dict[str, Any]) -> Tensor:
+        kind, shape = np.dtype(_STORED[place["dtype"]]), [int(size) for size in place["shape"]]
+        values = np.frombuffer(blob, kind, math.prod(shape), place["offset"])
+        numbers = torch.from_numpy(values.astype(np.float32)).reshape(shape)
+        if place["dtype"] != "int8":
+            return numbers
+        return numbers * tensor(place["steps"]).reshape(-1, *[1] * (len(shape) - 1))
+
+    try:
+        for description in header["layers"]:
+            layer = _MAKE[description["op"]](description, tensor)
+            network.add_module(str(description["name"]).replace(".", "_"), layer)
+        check_finite(network, before="reading")
+        with answering(network.eval()):
+            check_logits(network(torch.zeros(1, 1, 28, 28, dtype=torch.float32)), 1)
+    except (KeyError, TypeError, RuntimeError, IndexError, OverflowError) as error:
+        raise ValueError(
+            f"the file does not describe a network that fits together: {error}"
+        ) from error
+    return network
+
+
+def _unpack(content: bytes) -> tuple[dict[str, Any], bytes]:
+    """The header of a file, and the tensors behind it."""
+    if content[: len(MAGIC)] != MAGIC or len(content) < 16:
+        raise ValueError("expected a file that the course exported: it begins with MNISTNET")
+    length, checksum = struct.unpack("<II", content[8:16])
+    if zlib.crc32(content[16:]) != checksum or 16 + length > len(content):
+        raise ValueError("the file is damaged or cut short; export the network again")
+    try:
+        header = json.loads(content[16 : 16 + length])
+        version, layers = header["version"], header["layers"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError("the header of the file cannot be read") from error
+    if version != VERSION or not isinstance(layers, list):
+        raise ValueError(f"expected version {VERSION} of the file, got {version!r}")
+    return header, content[16 + length :]
 
 
 def to_onnx(model: nn.Module) -> bytes:
@@ -383,4 +440,59 @@ _DESCRIBE: dict[type[nn.Module], Callable[[Any, Store], dict[str, Any] | None]] 
     nn.MaxPool2d: _pool,
     nn.ReLU: _relu,
     Normalize: _normalize,
+}
+
+
+Load = Callable[[dict[str, Any]], Tensor]
+
+
+def _make_conv(description: dict[str, Any], load: Load) -> nn.Module:
+    weight, groups = load(description["weight"]), int(description["groups"])
+    layer = nn.Conv2d(
+        weight.shape[1] * groups,
+        weight.shape[0],
+        (weight.shape[2], weight.shape[3]),
+        stride=tuple(description["stride"]),
+        padding=tuple(description["padding"]),
+        dilation=tuple(description["dilation"]),
+        groups=groups,
+    )
+    return _filled(layer, weight, load(description["bias"]))
+
+
+def _make_linear(description: dict[str, Any], load: Load) -> nn.Module:
+    weight = load(description["weight"])
+    return _filled(nn.Linear(weight.shape[1], weight.shape[0]), weight, load(description["bias"]))
+
+
+def _make_affine(description: dict[str, Any], load: Load) -> nn.Module:
+    """Batch norm whose mean is 0 and whose variance is 1: a scale and a shift."""
+    scale = load(description["scale"])
+    layer = nn.BatchNorm2d(len(scale), eps=0.0)
+    return _filled(layer, scale, load(description["shift"])).eval()
+
+
+def _filled(layer: Any, weight: Tensor, bias: Tensor) -> nn.Module:
+    layer.load_state_dict({"weight": weight, "bias": bias}, strict=False)
+    return layer
+
+
+def _make_pool(kind: type[nn.Module]) -> Callable[[dict[str, Any], Load], nn.Module]:
+    def make(description: dict[str, Any], _: Load) -> nn.Module:
+        return kind(*(tuple(description[name]) for name in ("kernel", "stride", "padding")))
+
+    return make
+
+
+_MAKE: dict[str, Callable[[dict[str, Any], Load], nn.Module]] = {
+    "normalize": lambda description, _: Normalize(description["mean"], description["std"]),
+    "affine": _make_affine,
+    "conv": _make_conv,
+    "relu": lambda *_: nn.ReLU(),
+    "gelu": lambda description, _: nn.GELU("tanh" if description.get("tanh") else "none"),
+    "maxpool": _make_pool(nn.MaxPool2d),
+    "avgpool": _make_pool(nn.AvgPool2d),
+    "globalavgpool": lambda *_: nn.AdaptiveAvgPool2d(1),
+    "flatten": lambda *_: nn.Flatten(),
+    "linear": _make_linear,
 }

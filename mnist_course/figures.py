@@ -13,6 +13,8 @@ import html
 import io
 import json
 import re
+import struct
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -30,7 +32,8 @@ from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mnist_course import plots
+from mnist_course import data, plots
+from mnist_course.data import Digits
 from mnist_course.models import Normalize, course_network
 
 STATIC = Path(__file__).parent / "static"
@@ -68,7 +71,7 @@ class Module:
     body: str
 
     def scope(self) -> str:
-        """The module as an expression: a function scope that returns an object of its exports.
+        """The module as a function without arguments that returns an object of its exports.
 
         What it imports is taken from the object ``modules``, which must be in scope.
         """
@@ -76,7 +79,7 @@ class Module:
             f'const {{ {", ".join(names)} }} = modules["{module}"];\n'
             for module, names in self.imports.items()
         )
-        return f"(() => {{\n{imports}{self.body}return {{ {', '.join(self.exports)} }};\n}})()"
+        return f"() => {{\n{imports}{self.body}return {{ {', '.join(self.exports)} }};\n}}"
 
 
 def read_module(name: str, folder: Path = STATIC) -> Module:
@@ -112,6 +115,8 @@ def read_module(name: str, folder: Path = STATIC) -> Module:
 def link(names: Iterable[str], folder: Path = STATIC) -> str:
     """Modules and all that they import, as script text that fills an object ``modules``.
 
+    The object ``scopes`` holds the function that makes each.
+
     Raises:
         ValueError: if a module is not of the form that :func:`read_module` reads, imports what is
             not exported, or imports itself by way of others.
@@ -134,8 +139,12 @@ def link(names: Iterable[str], folder: Path = STATIC) -> str:
 
     for name in names:
         add(name)
-    parts = [f'modules["{name}"] = {module.scope()};\n' for name, module in done.items()]
-    return "".join(["const modules = {};\n", *parts])
+    # What a module is made of is kept, too: a worker gets a copy of it.
+    parts = [
+        f'modules["{name}"] = (scopes["{name}"] = {module.scope()})();\n'
+        for name, module in done.items()
+    ]
+    return "".join(["const modules = {}, scopes = {};\n", *parts])
 
 
 def bundle(name: str, folder: Path = STATIC) -> str:
@@ -182,6 +191,11 @@ class LiveFigure(anywidget.AnyWidget):
         self._png = buffer.getvalue()
         self._width = round(picture.get_figwidth() * mpl.rcParams["figure.dpi"])
         self._alt, self._caption = alt, caption
+
+    @property
+    def png(self) -> bytes:
+        """The picture that stands where the figure is not alive."""
+        return self._png
 
     def html(self) -> str:
         """The figure for a page: the options for ``course.js``, and the picture until it runs."""
@@ -493,4 +507,144 @@ def _draw_receptive_field(
         )  # fmt: skip
     axes.set(xlim=(-9.5, sizes[0] + 1), ylim=(-0.7, gap * len(stack) + 0.7))
     axes.set_axis_off()
+    return figure
+
+
+# --- train it here --------------------------------------------------------------------------------
+
+SHADES = 8
+"""How many shades of grey a packed pixel has. They are enough to read by."""
+
+MNIST_NOTICE = (
+    "MNIST: Yann LeCun, Corinna Cortes and Christopher J. C. Burges; licence CC BY-SA 3.0, "
+    "https://creativecommons.org/licenses/by-sa/3.0/. A selection, in eight shades of grey."
+)
+
+
+@dataclass(frozen=True)
+class PackedDigits:
+    """Digits for the training in the page, as ``static/digits.js`` reads them.
+
+    Attributes:
+        source: what they are, in a word or two.
+        notice: what their licence wants to be said.
+        content: the bytes, compressed.
+    """
+
+    source: str
+    notice: str
+    content: bytes
+
+
+def pack_digits(digits: Digits, held_out: int) -> PackedDigits:
+    """Pack digits: in :data:`SHADES` shades of grey, two pixels in a byte, compressed.
+
+    Args:
+        digits: the digits, in any order; the last ``held_out`` are not learned from.
+        held_out: how many; fewer than there are digits.
+
+    Raises:
+        ValueError: if none would be left to learn from, or none is held out.
+    """
+    if not 0 < held_out < len(digits):
+        raise ValueError(f"held_out must be 1 to {len(digits) - 1}, got {held_out}")
+    pixels = data.to_float(digits.images).flatten(0, 1).mul(SHADES - 1).round().to(torch.uint8)
+    pairs = (pixels[:, 0::2] | pixels[:, 1::2] << 4).numpy()
+    head = struct.pack("<4sIII", b"DGIT", len(digits), len(digits) - held_out, SHADES)
+    body = digits.labels.to(torch.uint8).numpy().tobytes() + pairs.tobytes()
+    notice = MNIST_NOTICE if digits.source == "MNIST" else f"Digits: {digits.source}."
+    return PackedDigits(digits.source, notice, zlib.compress(head + body, 9))
+
+
+def training_digits() -> PackedDigits:
+    """The digits that the page trains with: 24,000 of MNIST, and 1,500 that are held out.
+
+    Where MNIST is not at hand, the stand-in; nothing is fetched for it.
+    """
+    at_hand = data.available() in ("folder", "cache")
+    digits = data.load("train") if at_hand else data.uci_digits("train")
+    order = torch.randperm(len(digits), generator=torch.Generator().manual_seed(0))
+    chosen = digits[order[:25_500]]
+    return pack_digits(chosen, held_out=min(1500, len(chosen) // 5))
+
+
+class TrainHere(LiveFigure):
+    """See :func:`train_here`."""
+
+    module = "train-here"
+    _esm = bundle(module)
+
+    def __init__(self, *arguments: Any, **traits: Any) -> None:
+        super().__init__(*arguments, **traits)
+        self.on_msg(self._answer)
+
+    def _answer(self, _: Any, content: Any, buffers: list[Any]) -> None:
+        """Give the digits to a view that asks for them."""
+        if isinstance(content, dict) and content.get("type") == "digits":
+            packed = training_digits()
+            answer = {"type": "digits", "view": content.get("view"), "source": packed.source}
+            self.send(answer, [packed.content])
+
+
+def train_here(settings: Mapping[str, Any] | None = None) -> TrainHere:
+    """Train a network where you read: steer it, stop it, make it sick, draw on it.
+
+    Args:
+        settings: what to begin with, by the names in the figure's address, such as
+            ``{"rate": 0.5, "optimizer": "sgd"}`` or ``{"patient": 3}``; the recipe ``sprint``
+            otherwise.
+    """
+    losses, kernels = _short_training()
+    alt = (
+        f"The loss of a training of {len(losses)} steps falls from {losses[0]:.1f} to "
+        f"{losses[-1]:.1f}, steeply at first and then slowly. Under it the eight kernels of the "
+        "first layer, before and after: at first noise, afterwards some have a light and a dark "
+        "side."
+    )
+    caption = (
+        "Loss and first kernels of a small network in its first hundred steps. In JupyterLab and "
+        "in the book this figure is live: you train the network yourself."
+    )
+    return TrainHere(dict(settings or {}), _draw_training(losses, kernels), alt, caption)
+
+
+def _short_training() -> tuple[list[float], list[torch.Tensor]]:
+    """A hundred steps of the clinic's network: its losses; its first kernels before and after."""
+    at_hand = data.available() in ("folder", "cache")
+    digits = (data.load("train") if at_hand else data.uci_digits("train"))[:1400]
+    pixels = (data.to_float(digits.images) - data.MEAN) / data.STD
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.default_generator.manual_seed(0)
+        network = nn.Sequential(
+            nn.Conv2d(1, 8, 5, stride=2), nn.ReLU(), nn.Conv2d(8, 16, 5, stride=2), nn.ReLU(),
+            nn.Flatten(), nn.Linear(256, 10),
+        )  # fmt: skip
+        first = network[0]
+        assert isinstance(first, nn.Conv2d)
+        kernels = [first.weight.detach().clone()]
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.03, momentum=0.9)
+        losses = []
+        for step in range(100):
+            batch = torch.arange(50 * step, 50 * step + 50) % len(digits)
+            loss = F.cross_entropy(network(pixels[batch]), digits.labels[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    return losses, [*kernels, first.weight.detach()]
+
+
+def _draw_training(losses: Sequence[float], kernels: Sequence[torch.Tensor]) -> Figure:
+    figure, axes = plt.subplot_mosaic("a;b;c", figsize=(6.4, 3.6), height_ratios=[5, 1, 1])
+    axes["a"].plot(losses, color=plots.BLUE)
+    axes["a"].set(xlabel="step", ylabel="loss", xlim=(0, len(losses)), ylim=(0, None))
+    for name, weights, word in zip("bc", kernels, ("before", "after"), strict=True):
+        row = F.pad(weights[:, 0], (0, 1), value=float("nan"))
+        largest = float(weights.abs().max())
+        axes[name].imshow(
+            row.permute(1, 0, 2).flatten(1).numpy(), cmap="RdBu_r", vmin=-largest, vmax=largest
+        )
+        axes[name].set(xticks=[], yticks=[])
+        axes[name].set_ylabel(word, rotation=0, ha="right", va="center")
+        axes[name].spines[:].set_visible(False)
     return figure

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from tools import lighten, npm, page_card, page_script, page_weights
+from tools import lighten, npm, page_card, page_digits, page_script, page_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build"
@@ -88,6 +88,7 @@ def build() -> int:
         print("npm did not give MathJax: formulas on the pages will need the network.")
     page_script.write(STATIC)
     page_weights.write(STATIC)
+    page_digits.write(STATIC)
     page_card.write(STATIC)
     command = [
         str(Path(sysconfig.get_path("scripts"), "jupyter-book")), "build", str(ROOT),

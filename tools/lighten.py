@@ -38,9 +38,12 @@ def lighten_page(text: str, name: str = "") -> str:
     needless = ["_static/scripts/fontawesome.js"]
     if name != "search.html":
         needless.append("searchindex.js")
-    if "data-figure=" not in text:
+    figures = set(re.findall(r'data-figure="([\w-]+)"', text))
+    if not figures - {"train-here"}:
         needless.append("_static/course.js")
-    if 'data-figure="digitpad"' not in text:
+    if "train-here" not in figures:
+        needless.append("_static/course-train.js")
+    if "digitpad" not in figures:
         needless.append("_static/course-weights.js")
     if not re.search(r'class="(?:[^"]* )?sd-', text):  # cards, grids, drop-downs
         needless += ["_static/sphinx-design.min.css", "_static/design-tabs.js"]

@@ -1,8 +1,9 @@
-"""Write ``course.js``: the interactive figures as one classic script, for pages without a server.
+"""Write ``course.js``: the interactive figures as a classic script, for pages without a server.
 
 Browsers load no modules from ``file://``, so every module of ``mnist_course/static`` is put into a
 function scope of its own. When the page has loaded, each element with ``data-figure="<module>"``
-gets its figure, with the options in ``data-options``, in place of the picture inside it.
+gets its figure, with the options in ``data-options``, in place of the picture inside it. The figure
+that trains is as large as all others together, and has a script of its own, ``course-train.js``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ HEAD = '// Generated from mnist_course/static by tools/page_script.py.\n(() => {
 
 START = """
 function start() {
-  for (const place of document.querySelectorAll("[data-figure]")) {
+  for (const place of document.querySelectorAll(places)) {
     const picture = [...place.childNodes];
     try {
       mounts[place.dataset.figure](place, JSON.parse(place.dataset.options || "{}"));
@@ -33,12 +34,31 @@ else start();
 """
 
 
-def script(folder: Path = STATIC) -> str:
-    """The text of ``course.js``, in ASCII, so the encoding of a page cannot spoil it."""
+APART = {"course-train": "train-here"}
+"""Scripts with one figure each, which most pages do without."""
+
+
+def script(name: str = "course", folder: Path = STATIC) -> str:
+    """The text of ``<name>.js``, in ASCII, so the encoding of a page cannot spoil it.
+
+    Args:
+        name: ``"course"`` for all figures but those in :data:`APART`, or one of these.
+        folder: where the modules are.
+    """
     names = sorted(path.stem for path in folder.glob("*.js"))
-    figures = [name for name in names if "mount" in read_module(name, folder).exports]
-    mounts = ", ".join(f'"{name}": modules["{name}"].mount' for name in figures)
-    return _ascii(f"{HEAD}{link(figures, folder)}const mounts = {{ {mounts} }};\n{START}")
+    figures = [each for each in names if "mount" in read_module(each, folder).exports]
+    if name in APART:
+        chosen = [APART[name]]
+        places = f'[data-figure="{APART[name]}"]'
+    else:
+        chosen = [each for each in figures if each not in APART.values()]
+        others = "".join(f':not([data-figure="{each}"])' for each in APART.values())
+        places = f"[data-figure]{others}"
+    mounts = ", ".join(f'"{each}": modules["{each}"].mount' for each in chosen)
+    return _ascii(
+        f"{HEAD}{link(chosen, folder)}const mounts = {{ {mounts} }};\n"
+        f"const places = {json.dumps(places)};\n{START}"
+    )
 
 
 def _ascii(text: str) -> str:
@@ -48,8 +68,8 @@ def _ascii(text: str) -> str:
 
 
 def write(outdir: Path) -> Path:
-    """Write ``course.js`` into a folder, which is made if need be, and return its path."""
+    """Write the scripts into a folder, which is made if need be; return where ``course.js`` is."""
     outdir.mkdir(parents=True, exist_ok=True)
-    path = outdir / "course.js"
-    path.write_text(script(), encoding="ascii")
-    return path
+    for name in ("course", *APART):
+        (outdir / f"{name}.js").write_text(script(name), encoding="ascii")
+    return outdir / "course.js"

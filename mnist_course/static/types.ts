@@ -106,6 +106,163 @@ export interface Tiles {
   tile: (w: number, x: number, y: number, end: number) => void;
 }
 
+/** Memory, and what computes in it (see products.js). */
+export interface Products {
+  /** Who computes: WebAssembly that may round a product and a sum together, that does not, or JavaScript. */
+  way: "fused" | "simd" | "plain";
+  buffer: ArrayBufferLike;
+  tile: (
+    w: number,
+    xs: number,
+    x: number,
+    ys: number,
+    y: number,
+    rows: number,
+    length: number,
+    skip: number,
+  ) => void;
+  outer: (
+    xs: number,
+    end: number,
+    a: number,
+    b: number,
+    c: number,
+    d: number,
+    dy: number,
+    pitch: number,
+    g: number,
+    step: number,
+  ) => void;
+  sums: (a: number, b: number, end: number, pitch: number, out: number) => void;
+  blend: (a: number, b: number, y: number, end: number, pitch: number, factors: number) => void;
+  largest: (x: number, right: number, down: number, across: number, y: number, end: number) => void;
+  spread: (
+    x: number,
+    right: number,
+    down: number,
+    across: number,
+    y: number,
+    dy: number,
+    dx: number,
+    end: number,
+  ) => void;
+}
+
+/** Weights that are learned, and the gradient of the loss by them. */
+export interface Parameter {
+  /** As PyTorch names it: "conv1.weight". */
+  name: string;
+  value: Float32Array;
+  gradient: Float32Array;
+}
+
+export interface OptimizerSettings {
+  optimizer: "sgd" | "nesterov" | "adam";
+  rate: number;
+  /** Of SGD, and the first beta of Adam. */
+  momentum: number;
+  /** Of Adam, for the square of the gradient. */
+  beta2: number;
+  /** Of the weights. */
+  decay: number;
+}
+
+/** A layer of a network that learns, before it is built. */
+export type LayerPlan =
+  | { op: "conv"; name: string; outputs: number; kernel: number; stride: number; bias: boolean }
+  /** `std`: its first weights are normal. */
+  | { op: "linear"; name: string; outputs: number; bias: boolean; std?: number }
+  | { op: "norm"; name: string; momentum: number; scale: boolean }
+  | { op: "activation"; name: string; kind: string }
+  | { op: "dropout"; share: number }
+  | { op: "maxpool" | "softmax" };
+
+/** All that can be set of a training. */
+export interface Settings {
+  network: "fast" | "clinic";
+  /** Of the first convolution; each further one has twice as many. */
+  channels: number;
+  norm: boolean;
+  activation: string;
+  dropout: number;
+  optimizer: "sgd" | "nesterov" | "adam";
+  rate: number;
+  momentum: number;
+  schedule: "triangular" | "constant";
+  batch: number;
+  smoothing: number;
+  /** To learn from. */
+  digits: number;
+  steps: number;
+  seed: number;
+  pace: "slow" | "watch" | "full";
+  /** Of the clinic; 0 is none of them. */
+  patient: number;
+}
+
+/** Digits: the first `training` are to learn from, the others are held out. */
+export interface DigitSet {
+  pixels: Uint8Array;
+  labels: Uint8Array;
+  training: number;
+  source: string;
+}
+
+/** Accuracies after a step; `whole` with all digits that are held out. */
+export interface Score {
+  step: number;
+  training: number;
+  unseen: number;
+  whole: boolean;
+}
+
+/** What a layer with weights is doing. */
+export interface LayerReport {
+  name: string;
+  weights: number;
+  /** Euclid's length of its gradient. */
+  gradient: number;
+  /** By what share of themselves its weights changed in the last step. */
+  ratio: number;
+  /** The share of zeros behind it; null behind the last. */
+  zeros: number | null;
+}
+
+/** What can be seen of a training at a time. */
+export interface Frame {
+  steps: number;
+  goal: number;
+  rate: number;
+  losses: number[];
+  scores: Score[];
+  layers: LayerReport[];
+  /** Of the first layer, in PyTorch's order. */
+  kernels: Float32Array;
+  gradients: Float32Array;
+  kernel: number;
+  /** Of one digit, behind the first two activations: (size, size, channels). */
+  maps: { size: number; channels: number; values: Float32Array }[];
+  digit: Uint8Array;
+  probabilities: number[];
+  finished: boolean;
+}
+
+/** What a training is told. */
+export type Order =
+  | { type: "start"; bytes: Uint8Array; source: string; settings: Settings }
+  | { type: "change" | "reset"; settings: Settings }
+  | { type: "run" | "pause" | "step" | "save" }
+  | { type: "read"; image: Float32Array };
+
+/** What a training says. */
+export type Report =
+  | { type: "ready"; source: string; training: number; heldOut: number; way: string; worker: boolean }
+  | { type: "frame"; frame: Frame; speed: number; running: boolean; fresh: boolean }
+  | { type: "answer"; probabilities: number[] }
+  | { type: "file"; bytes: Uint8Array }
+  | { type: "refused"; reason: string }
+  | { type: "failed"; reason: string };
+
 /** What a layer made of a picture. */
 export interface Activation {
   name: string;
@@ -259,4 +416,8 @@ declare global {
   var MNIST_COURSE_WEIGHTS: string | undefined;
   /** Digits in other hands, to try a taught network on. */
   var MNIST_COURSE_TRIAL: Sample[] | undefined;
+  /** In a bundle: the code of each module, by name, in the order in which they need each other. */
+  var scopes: Record<string, () => unknown> | undefined;
+  /** Digits to train with (tools/page_digits.py); `data` is base64. */
+  var MNIST_COURSE_DIGITS: { source: string; notice: string; data: string } | undefined;
 }

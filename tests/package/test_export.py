@@ -22,10 +22,11 @@ from mnist_course.export import (
     fold_batch_norm,
     int8_steps,
     page_weights,
+    read_page_weights,
     to_onnx,
 )
 from mnist_course.models import Normalize, course_network
-from tests.networks import shaken
+from tests.networks import every_layer, shaken
 
 
 def header_of(content: bytes) -> dict:
@@ -86,6 +87,68 @@ def test_the_file_has_a_header_and_a_checksum_of_all_that_follows() -> None:
     assert [layer["op"] for layer in header["layers"]][:4] == [
         "normalize", "conv", "relu", "maxpool",
     ]  # fmt: skip
+
+
+# --- read again ---
+
+
+def rewritten(content: bytes, change) -> bytes:
+    """A file whose header was changed, with a checksum that fits."""
+    length, _ = struct.unpack("<II", content[8:16])
+    header = json.loads(content[16 : 16 + length])
+    change(header)
+    text = json.dumps(header).encode()
+    rest = text + content[16 + length :]
+    return content[:8] + struct.pack("<II", len(text), zlib.crc32(rest)) + rest
+
+
+@pytest.mark.parametrize("build", [course_network, every_layer])
+def test_a_file_is_read_as_the_network_that_was_written(build) -> None:
+    model = shaken(build())
+    images = torch.rand(3, 1, 28, 28)
+    read = read_page_weights(page_weights(model, "float32"))
+    torch.testing.assert_close(read(images), model.eval()(images), rtol=1e-4, atol=1e-4)
+    assert not read.training
+    assert page_weights(read, "float32") == page_weights(fold_batch_norm(model), "float32")
+    small = read_page_weights(page_weights(model, "int8"))
+    assert page_weights(small, "int8") == page_weights(model, "int8")
+    for one, two in zip(read.parameters(), small.parameters(), strict=True):
+        torch.testing.assert_close(one, two, rtol=0, atol=one.abs().max().item() / 253)
+
+
+def test_a_network_that_was_read_can_be_written_as_onnx() -> None:
+    read = read_page_weights(page_weights(shaken(course_network((4, 8, 16)))))
+    assert to_onnx(read)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda header: header.update(version=2), "expected version 1"),
+        (lambda header: header.update(layers=None), "expected version 1"),
+        (lambda header: header["layers"][0].update(op="magic"), "does not describe a network"),
+        (lambda header: header["layers"].pop(), "logits"),
+        (lambda header: header["layers"].pop(1), "does not fit|fits together"),
+        (lambda header: header["layers"][1]["weight"].update(offset=10**9), "offset|buffer"),
+        (lambda header: header["layers"][1]["weight"].update(shape=[10**9, 1, 3, 3]), "buffer"),
+        (lambda header: header["layers"][1]["weight"].update(dtype="int4"), "int4"),
+    ],
+)
+def test_a_file_that_does_not_fit_together_is_refused(change, message) -> None:
+    content = page_weights(shaken(course_network((4, 8, 16))), "float32")
+    with pytest.raises(ValueError, match=message):
+        read_page_weights(rewritten(content, change))
+
+
+def test_a_file_that_is_another_or_damaged_is_refused() -> None:
+    content = page_weights(course_network((4, 8, 16)), "float32")
+    with pytest.raises(ValueError, match="begins with MNISTNET"):
+        read_page_weights(b"PK" + content)
+    with pytest.raises(ValueError, match="damaged or cut short"):
+        read_page_weights(content[:-1])
+    with pytest.raises(ValueError, match="header of the file cannot be read"):
+        rest = b"{]" + content[18:]
+        read_page_weights(content[:8] + struct.pack("<II", 2, zlib.crc32(rest)) + rest)
 
 
 def test_half_precision_takes_half_the_bytes() -> None:

@@ -413,7 +413,8 @@ def test_pages_are_light(visits, site) -> None:
 def test_icons_and_scripts_that_a_page_needs_stay(tmp_path: Path) -> None:
     scripts = (
         "_static/scripts/fontawesome.js?digest=1", "searchindex.js",
-        "_static/course-weights.js?v=1", "_static/course.js?v=1", "_static/page.js?v=1",
+        "_static/course-weights.js?v=1", "_static/course.js?v=1", "_static/course-train.js?v=1",
+        "_static/page.js?v=1",
     )  # fmt: skip
     head = "".join(f'\n<script src="../{each}"></script>' for each in scripts)
 
@@ -427,6 +428,7 @@ def test_icons_and_scripts_that_a_page_needs_stay(tmp_path: Path) -> None:
     assert style in lighten.lighten_page(style + '<div class="sd-card">')
     assert left('<div data-figure="output-size">') == ["course", "page"]
     assert left('<div data-figure="digitpad">') == ["course-weights", "course", "page"]
+    assert left('<div data-figure="train-here">') == ["course-train", "page"]
 
 
 # --- without a browser ----------------------------------------------------------------------------

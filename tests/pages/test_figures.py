@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mnist_course import figures
+from mnist_course.data import Digits
 from mnist_course.models import course_network
-from tools import page_script
+from tools import page_digits, page_script
 
 ROOT = Path(__file__).parents[2]
 NODE = shutil.which("node")
@@ -28,6 +29,7 @@ MAKERS = {
     "kernel-playground": lambda: figures.kernel_playground(IMAGE),
     "output-size": figures.output_size_explorer,
     "receptive-field": figures.receptive_field,
+    "train-here": figures.train_here,
 }
 PNG = re.compile(r'src="data:image/png;base64,([^"]+)"')
 
@@ -188,6 +190,40 @@ def test_layers_that_cannot_be_shown_are_refused(layers, error, message: str) ->
         figures.receptive_field(layers)
 
 
+# --- train it here --------------------------------------------------------------------------------
+
+
+def test_a_view_that_asks_gets_the_digits_and_others_get_nothing(monkeypatch) -> None:
+    packed = figures.PackedDigits("noise", "", b"content")
+    monkeypatch.setattr(figures, "training_digits", lambda: packed)
+    widget = figures.train_here({"rate": 0.5})
+    sent: list[tuple] = []
+    monkeypatch.setattr(widget, "send", lambda *message: sent.append(message))
+    for content in ({"type": "digits", "view": "a"}, {"type": "other"}, "digits", None):
+        widget._answer(widget, content, [])
+    assert sent == [({"type": "digits", "view": "a", "source": "noise"}, [b"content"])]
+    assert widget.options == {"rate": 0.5}
+
+
+def test_the_page_names_the_digits_and_their_licence(tmp_path: Path) -> None:
+    digits = Digits(torch.zeros(12, 1, 28, 28, dtype=torch.uint8), torch.zeros(12).long(), "MNIST")
+    text = page_digits.script(figures.pack_digits(digits, 3))
+    assert text.isascii() and "CC BY-SA 3.0" in text.splitlines()[0]
+    other = Digits(digits.images, digits.labels, "noise")
+    assert "MNIST: " not in page_digits.script(figures.pack_digits(other, 3))
+
+
+def test_the_digits_of_the_book_are_small_enough_and_nothing_is_fetched(monkeypatch) -> None:
+    monkeypatch.setattr(figures.data, "available", lambda: "none")
+    monkeypatch.setattr(figures.data, "load", lambda *_: pytest.fail("this might fetch"))
+    packed = figures.training_digits()
+    assert packed.source.startswith("UCI digits")
+    monkeypatch.undo()
+    if figures.data.available() in ("folder", "cache"):
+        packed = figures.training_digits()
+        assert len(page_digits.script(packed)) <= 2.5e6
+
+
 # --- JavaScript -----------------------------------------------------------------------------------
 
 
@@ -278,19 +314,25 @@ def test_a_module_without_a_default_export_is_no_widget(folder: Path) -> None:
 
 
 @needs_node
-def test_the_page_script_is_one_classic_script_with_every_figure(tmp_path: Path) -> None:
+def test_every_figure_is_in_a_classic_script(tmp_path: Path) -> None:
     path = page_script.write(tmp_path / "new" / "folder")
-    assert path.name == "course.js" and path.read_bytes().isascii()
-    mounted = set(
-        re.findall(r'"([\w-]+)": modules\["\1"\]\.mount', path.read_text(encoding="utf-8"))
-    )
+    assert path.name == "course.js"
+    scripts = [path, path.with_name("course-train.js")]
+    mounted = set()
+    for script in scripts:
+        assert script.read_bytes().isascii()
+        text = script.read_text(encoding="utf-8")
+        found = set(re.findall(r'"([\w-]+)": modules\["\1"\]\.mount', text))
+        assert not mounted & found, "a figure is in one script only"
+        mounted |= found
+        subprocess.run([str(NODE), "--check", str(script)], check=True)
+    assert "training-run" not in path.read_text(encoding="utf-8"), "most pages do without"
     assert mounted >= set(MAKERS)
     assert mounted == {
         path.stem
         for path in figures.STATIC.glob("*.js")
-        if "export function mount(" in path.read_text(encoding="utf-8")
+        if re.search(r"^export function mount\(", path.read_text(encoding="utf-8"), re.MULTILINE)
     }
-    subprocess.run([str(NODE), "--check", str(path)], check=True)
 
 
 @needs_node
