@@ -81,7 +81,7 @@ export class Controls {
     const element = h(
       "select",
       { class: "th-preset" },
-      h("option", { value: "fast" }, "The fast recipe, 192 steps"),
+      h("option", { value: "fast" }, "The recipe “sprint”, 192 steps"),
       h("option", { value: "0" }, "The clinic: healthy"),
       ...patients,
       h("option", { value: OWN, disabled: true }, "Your own"),

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from mnist_course import figures
 from mnist_course.data import Digits
 from mnist_course.models import fast_network
+from mnist_course.recipes import RECIPES
 
 NODE = shutil.which("node")
 TEST = Path(__file__).parent / "js" / "training.test.mjs"
@@ -288,3 +289,17 @@ def test_the_page_trains_as_pytorch_trains(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "# skipped 0" in done.stdout
+
+
+@pytest.mark.skipif(NODE is None, reason="no Node.js")
+def test_the_page_begins_with_the_recipe_sprint() -> None:
+    settings = figures.STATIC / "training-settings.js"
+    code = f"console.log(JSON.stringify((await import({settings.as_uri()!r})).START))"
+    command = [str(NODE), "--input-type=module", "--eval", code]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    start, sprint = json.loads(run.stdout), RECIPES["sprint"]
+    assert (start["channels"], 2 * start["channels"], 4 * start["channels"]) == sprint.channels
+    assert start["optimizer"] == sprint.optimizer and start["schedule"] == sprint.schedule
+    assert (start["rate"], start["momentum"]) == (sprint.learning_rate, sprint.betas[0])
+    assert (start["batch"], start["smoothing"]) == (sprint.batch_size, sprint.label_smoothing)
+    assert start["steps"] == round(sprint.epochs * (60_000 // sprint.batch_size))
