@@ -39,7 +39,7 @@ def write_safetensors(function: Callable[[dict[str, Tensor]], Any]) -> str:
 def _layers(features: int, classes: int) -> tuple[Any, ...]:
     w, b = normal(classes, features), normal(classes, seed=1)
     gamma, beta, mean = normal(3, features, seed=2)
-    return w, b, gamma, beta, mean, uniform(features, seed=3) + 0.5, 0.1
+    return w, b, gamma, beta, mean, uniform(features, seed=3) + 0.5, features / 50
 
 
 def _folded(
