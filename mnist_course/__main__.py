@@ -172,7 +172,7 @@ def _train(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
             checkpoint_folder=arguments.out,
             resume=arguments.resume,
-            progress=sys.stderr.isatty(),
+            progress=sys.stderr is not None and sys.stderr.isatty(),
             mixed_precision=arguments.mixed_precision,
             cuda_graph=arguments.cuda_graph,
         )
@@ -247,7 +247,8 @@ def _finetune(arguments: argparse.Namespace) -> int:
     drawn = to_digits(read_samples(arguments.digits), source=arguments.digits.name)
     network = _network(arguments)
     old, validation = data.load("train").split()
-    _check_output(arguments.out, arguments.digits)
+    for read in (arguments.digits, arguments.weights):
+        _check_output(arguments.out, read)
     tuned = finetune(network, drawn, replay=old, learning_rate=0.0003, device=device)
     _, metadata = checkpoints.read_weights(arguments.weights or pretrained.WEIGHTS)
     checkpoints.save_weights(tuned, arguments.out, **metadata)
@@ -308,7 +309,7 @@ def _run(parsed: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         _complain("interrupted")
         return INTERRUPTED
-    except (ValueError, ArithmeticError, OSError, MemoryError, RuntimeError) as error:
+    except (ValueError, ArithmeticError, OSError, MemoryError, RuntimeError, Warning) as error:
         _complain(error)
         return FAILURE
 

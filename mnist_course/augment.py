@@ -54,6 +54,8 @@ class Shift:
         """Move each image of ``(N, C, H, W)``, of any dtype."""
         N, C, H, W = images.shape
         p = self.pixels
+        if p > max(H, W):
+            raise ValueError(f"a move of {p} pixels leaves nothing of {H} × {W} pixels")
         moves = torch.randint(0, 2 * p + 1, (2, N, 1), generator=generator, device="cpu")
         dy, dx = moves.to(images.device)
         width = W + 2 * p
@@ -132,6 +134,8 @@ class Elastic(Affine):
         super().__post_init__()
         _take_numbers(self, real, "bend")
         _take_numbers(self, whole, "cells")
+        if not 1 <= self.cells <= 100:
+            raise ValueError(f"cells must be 1 to 100, got {self.cells}")
 
     def _places(self, images: Tensor, generator: torch.Generator) -> Tensor:
         N, (H, W) = len(images), images.shape[-2:]
@@ -209,6 +213,8 @@ class Cutout:
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Change each image of ``(N, C, H, W)``, of any dtype."""
         N, _, H, W = images.shape
+        if self.pixels > min(H, W):
+            raise ValueError(f"a square of {self.pixels} pixels does not fit into {H} × {W} pixels")
         top, left = (
             torch.randint(0, side - self.pixels + 1, (N, 1), generator=generator, device="cpu").to(
                 images.device

@@ -24,7 +24,9 @@ from torch import Tensor, nn
 
 from mnist_course import models
 from mnist_course.files import PYTORCH, SAFETENSORS, kind_of_file, printable, write
+from mnist_course.modules import is_plain
 
+_LARGEST = 1e300  # of the numbers in a history
 _LONGEST_HEADER = 1 << 22  # bytes; thousands of layers fit into it
 
 
@@ -42,8 +44,10 @@ def save_weights(model: nn.Module, path: str | Path, **metadata: str) -> None:
             builder in :mod:`mnist_course.models`, so that :func:`load_network` needs only the file.
 
     Raises:
+        ValueError: if the model saves something else than plain tensors.
         OSError: if the file cannot be written; an older file of that name is then untouched.
     """
+    check_storable(model)
     state = model.state_dict()
     shared: dict[Any, str] = {}
     tensors = {
@@ -52,6 +56,16 @@ def save_weights(model: nn.Module, path: str | Path, **metadata: str) -> None:
         if shared.setdefault(_memory(name, value), name) == name
     }
     write(path, _with_metadata(save(tensors), metadata))
+
+
+def check_storable(model: nn.Module) -> None:
+    """Raise a ``ValueError`` if a network saves what a file of weights cannot hold."""
+    for name, value in model.state_dict().items():
+        if not is_plain(value):
+            raise ValueError(
+                f"{name} in the network's state_dict is a {type(value).__name__}; a file of "
+                "weights holds plain tensors only, so leave it out, or save it yourself"
+            )
 
 
 def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -130,12 +144,14 @@ def load_network(path: str | Path) -> nn.Module:
             raise ValueError(f"{len(shapes)} tensors cannot be those of {len(channels)} layers")
         with torch.device("meta"):  # without memory: the file may ask for any size
             _compare(shapes, models.build(metadata["network"], channels), path)
-        model = models.build(metadata["network"], channels)
+        with torch.device("cpu"):  # whatever the default is
+            model = models.build(metadata["network"], channels)
     except CheckpointError:
         raise
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise CheckpointError(
-            f"{path} names a network that cannot be built ({error}); train it again"
+            f"{path} names a network that cannot be built ({printable(error)[:200]}); "
+            "train it again"
         ) from error
     load_weights(model, path)
     return model.eval()
@@ -230,8 +246,7 @@ def _compare(shapes: Mapping[str, tuple[int, ...]], model: nn.Module, path: str 
 
 def _like(target: Tensor, value: Tensor, name: str) -> Tensor:
     """``value`` in the type of ``target``, if it can be a weight of it."""
-    is_plain = type(value) in (Tensor, nn.Parameter) and value.layout == torch.strided
-    if not is_plain or value.is_meta:
+    if not is_plain(value):
         raise CheckpointError(f"{name} is not a plain tensor; save the weights as plain tensors")
     if value.is_floating_point() != target.is_floating_point() or value.is_complex():
         raise CheckpointError(
@@ -289,7 +304,10 @@ def _read_header(path: str | Path) -> tuple[dict[str, tuple[int, ...]], dict[str
         shapes = {name: tuple(map(int, entry["shape"])) for name, entry in header.items()}
         if not all(isinstance(text, str) for text in metadata.values()):
             raise ValueError("its metadata are not texts")
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (
+        *(OSError, ValueError, TypeError, KeyError),
+        *(AttributeError, RecursionError, OverflowError),
+    ) as error:
         raise _incomplete(path, error) from error
     return shapes, metadata
 
@@ -349,7 +367,8 @@ def _problem_of_state(state: Any) -> str:
     steps: list[Any] = [row.get("step") if isinstance(row, dict) else None for row in rows]
     if not steps or not all(type(step) is int and step > 0 for step in steps):
         return "expected rows with a step each, from 1"
-    if not all(type(number) in (int, float) for row in rows for number in row.values()):
+    numbers = [number for row in rows for number in row.values()]
+    if not all(type(x) in (int, float) and (x != x or abs(x) < _LARGEST) for x in numbers):
         return "expected rows of numbers"
     if steps != sorted(set(steps)) or steps[-1] != len(state["losses"]):
         return f"expected a loss for each of {steps[-1]} steps, got {len(state['losses'])}"

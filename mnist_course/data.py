@@ -311,19 +311,34 @@ def check_digits(digits: Any, images: str, labels: str) -> Digits:
             f"{tuple(pixels.shape)} from {low:.3g} to {high:.3g}; "
             + (advice if shaped else _advice_on_shape(pixels.shape))
         )
-    countable = not (classes.is_floating_point() or classes.dtype == torch.bool)
-    if not countable or classes.shape != pixels.shape[:1]:
+    if not _countable(classes) or classes.shape != pixels.shape[:1]:
         raise ValueError(
             f"expected {labels} as int64 ({len(pixels)},), got {classes.dtype} "
             f"{tuple(classes.shape)}; {_advice_on_labels(classes, len(pixels))}"
         )
-    low, high = (int(e) for e in classes.aminmax()) if len(classes) else (0, 0)
+    check_labels(classes, labels)
+    return replace(digits, images=pixels.to(torch.uint8), labels=classes.long())
+
+
+def check_labels(labels: Tensor, name: str) -> None:
+    """Raise a ``ValueError`` unless all labels are whole numbers from 0 to 9.
+
+    Args:
+        labels: what was passed.
+        name: what the message calls them.
+    """
+    if not _countable(labels):
+        raise ValueError(f"expected {name} as whole numbers, got {labels.dtype}")
+    low, high = (int(e) for e in labels.aminmax()) if len(labels) else (0, 0)
     if low < 0 or high > 9:
         raise ValueError(
-            f"the {labels} reach from {low} to {high}; expected the digits 0 ... 9"
+            f"the {name} reach from {low} to {high}; expected the digits 0 ... 9"
             + ("; use labels % 10 if 10 stands for 0" if (low, high) == (1, 10) else "")
         )
-    return replace(digits, images=pixels.to(torch.uint8), labels=classes.long())
+
+
+def _countable(labels: Tensor) -> bool:
+    return not (labels.is_floating_point() or labels.dtype == torch.bool)
 
 
 def _advice_on_shape(shape: tuple[int, ...], single: bool = False) -> str:
@@ -340,7 +355,7 @@ def _advice_on_shape(shape: tuple[int, ...], single: bool = False) -> str:
         return "the axis of the channel is missing: images[:, None]"
     if shape[-1:] == (1,) and len(shape) == 4:
         return "the axis of the channel comes first: images.permute(0, 3, 1, 2)"
-    if shape[-1] == 784:
+    if shape[-1:] == (784,):
         return "rows of pixels become pictures with images.reshape(-1, 1, 28, 28)"
     if len(shape) == 4 and 3 in (shape[1], shape[3]):
         return "make colour pictures grey first: the mean of their three channels"
@@ -713,10 +728,10 @@ def _centre(images: Tensor) -> Tensor:
     """
     images = F.pad(images[:, 0], (28, 28, 28, 28))
     mass = images.sum((1, 2))
-    position = torch.arange(images.shape[-1], dtype=images.dtype)
-    window = torch.arange(28) - 14
+    position = torch.arange(images.shape[-1], dtype=images.dtype, device="cpu")
+    window = torch.arange(28, device="cpu") - 14
     rows, columns = (
         ((images.sum(axis) @ position) / mass).round().long()[:, None] + window for axis in (2, 1)
     )
-    pick = torch.arange(len(images))[:, None, None]
+    pick = torch.arange(len(images), device="cpu")[:, None, None]
     return images[pick, rows[:, :, None], columns[:, None, :]][:, None]

@@ -120,7 +120,8 @@ class DigitPad(LiveFigure):
             return
         answer = {"type": "answer", "view": content.get("view"), "number": content.get("number")}
         try:
-            image = torch.tensor(np.frombuffer(buffers[0], "<f4").reshape(1, 1, 28, 28))
+            pixels = np.frombuffer(buffers[0], "<f4").reshape(1, 1, 28, 28)
+            image = torch.tensor(pixels, device="cpu")
             logits, layers = _read(self._reader, image)
         except Exception as error:  # the pad shows what the learner's network raises
             self.send({**answer, "error": f"The network failed: {type(error).__name__}: {error}"})

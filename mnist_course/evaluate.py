@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mnist_course.arguments import real, tensor, whole
-from mnist_course.data import Digits, check_digits, check_pixels, to_float
+from mnist_course.arguments import kind_of, real, tensor, whole
+from mnist_course.data import Digits, check_digits, check_labels, check_pixels, to_float
 from mnist_course.devices import Place, advice_on_memory, choose_device, placed
 from mnist_course.modules import (
     answering,
@@ -28,11 +28,14 @@ class Result:
 
     Attributes:
         logits: float32, ``(N, 10)``, on the CPU.
-        labels: int64, ``(N,)``.
+        labels: int64, ``(N,)``, from 0 to 9.
         source: the data set, to quote beside any of these numbers.
 
+    Arrays of NumPy and lists become tensors.
+
     Raises:
-        ValueError: if there is not one label for each row of logits.
+        TypeError: if logits or labels are not numbers.
+        ValueError: if there is not one label for each row of logits, or one is no digit.
     """
 
     logits: Tensor
@@ -40,11 +43,16 @@ class Result:
     source: str
 
     def __post_init__(self) -> None:
-        if self.logits.ndim != 2 or self.labels.shape != self.logits.shape[:1]:
+        logits, labels = tensor(self.logits, "logits"), tensor(self.labels, "labels")
+        if logits.shape[1:] != (10,) or labels.shape != logits.shape[:1]:
             raise ValueError(
                 "expected logits (N, 10) and a label for each row, (N,), got "
-                f"{tuple(self.logits.shape)} and {tuple(self.labels.shape)}"
+                f"{tuple(logits.shape)} and {tuple(labels.shape)}"
             )
+        check_labels(labels, "labels")
+        # A frozen dataclass has no other way to set its own fields.
+        object.__setattr__(self, "logits", logits)
+        object.__setattr__(self, "labels", labels.long())
 
     @property
     def predictions(self) -> Tensor:
@@ -118,15 +126,15 @@ def evaluate(
     device = choose_device(device)
     with placed(model, device) as place, answering(model), advice_on_memory(batch_size):
         parts = [
-            _logits(model, to_float(images), place)
-            for images, _ in digits.to(device).batches(batch_size)
+            _logits(model, images, place) for images, _ in digits.to(device).batches(batch_size)
         ]
         logits = torch.cat(parts).float().cpu()
     return Result(check_answers(logits), digits.labels.cpu(), digits.source)
 
 
 def _logits(model: nn.Module, images: Tensor, place: Place) -> Tensor:
-    answers = place.compute(lambda: model(place.images(images)))
+    # Pixels of its own for every attempt, for the network may work in place.
+    answers = place.compute(lambda: model(place.images(to_float(images))))
     return check_logits(answers, len(images))
 
 
@@ -155,8 +163,9 @@ def predict(model: nn.Module, images: Tensor, batch_size: int = 250) -> Tensor:
     dtype = dtype_of(model)
     with answering(model), advice_on_memory(batch_size):
         parts = [
-            check_logits(model(part.to(home, dtype)), len(part))
-            for part in images.split(batch_size)
+            # A copy, for the network may work in place.
+            check_logits(model(part.to(home, dtype, copy=True)), len(part))
+            for part in images.split(min(batch_size, len(images)))
         ]
         logits = torch.cat(parts).float()
     return check_answers(logits).softmax(1).to(images.device)
@@ -175,9 +184,12 @@ def wilson_interval(right: int, total: int, z: float = 1.96) -> tuple[float, flo
 
     Raises:
         TypeError: if an argument is not a number.
-        ValueError: if the counts are not ``0 <= right <= total`` with at least one answer.
+        ValueError: if the counts are not ``0 <= right <= total`` with at least one answer, or ``z``
+            is negative.
     """
     right, total, z = whole(right, "right"), whole(total, "total"), real(z, "z")
+    if z < 0:
+        raise ValueError(f"z must not be negative, got {z}")
     if not (total > 0 and 0 <= right <= total):
         raise ValueError(f"expected 0 <= right <= total and total > 0, got {right} of {total}")
     share, weight = right / total, z**2 / total
@@ -198,8 +210,12 @@ def mcnemar(first: Result, second: Result) -> float:
         The p-value, 0 … 1; small if one of the two is better by more than luck.
 
     Raises:
+        TypeError: if one is not a :class:`Result`.
         ValueError: if the results are not on the same digits.
     """
+    for each in (first, second):
+        if not isinstance(each, Result):
+            raise TypeError(f"expected two results of evaluate(), got {kind_of(each)}")
     if not torch.equal(first.labels, second.labels):
         raise ValueError("expected two results on the same digits, got different labels")
     a, b = first.predictions == first.labels, second.predictions == second.labels
@@ -230,7 +246,7 @@ def expected_calibration_error(probabilities: Tensor, labels: Tensor, bins: int 
         ValueError: if there are no digits, not one label for each, or the numbers are not
             probabilities.
     """
-    bins = whole(bins, "bins", 1)
+    bins = whole(bins, "bins", 1, 1_000_000)
     probabilities, labels = tensor(probabilities, "probabilities"), tensor(labels, "labels")
     if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or not len(labels):
         raise ValueError(

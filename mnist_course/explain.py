@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mnist_course.arguments import kind_of, whole
+from mnist_course.arguments import kind_of, tensor, whole
 from mnist_course.data import check_pixels
 from mnist_course.modules import (
     answering,
@@ -32,10 +32,12 @@ def log_odds(logits: Tensor, digit: int) -> Tensor:
         ``(N,)``. Unlike the probability it does not saturate where the network is sure.
 
     Raises:
-        TypeError: if the digit is not a number.
-        ValueError: if the digit is not 0 … 9.
+        TypeError: if the digit or the logits are not numbers.
+        ValueError: if the digit is not 0 … 9, or the logits have another shape.
     """
-    digit = _class(digit)
+    digit, logits = _class(digit), tensor(logits, "logits")
+    if logits.shape[1:] != (10,):
+        raise ValueError(f"expected logits of shape (N, 10), got {tuple(logits.shape)}")
     others = torch.cat([logits[:, :digit], logits[:, digit + 1 :]], dim=1)
     return logits[:, digit] - others.logsumexp(1)
 
@@ -52,26 +54,27 @@ def occlusion(model: nn.Module, image: Tensor, digit: int, window: int = 6) -> T
         model: a network from pixels in [0, 1] to logits; it runs in eval mode, on its own device.
         image: ``(1, 28, 28)``, floats in [0, 1] or bytes.
         digit: the class that is asked about, 0 … 9.
-        window: side of the window in pixels, a multiple of 2.
+        window: side of the window in pixels, a multiple of 2 up to 28.
 
     Returns:
         float32 ``(28, 28)``: positive where the picture is evidence for the digit.
 
     Raises:
         TypeError: if an argument is of the wrong type, or the model does not return a tensor.
-        ValueError: if image, digit or model cannot be right, or the window is not a multiple of 2.
+        ValueError: if image, digit or model cannot be right, or the window is not such a
+            number.
     """
     image, digit = _checked(model, image, digit)
-    window = whole(window, "window")
+    window = whole(window, "window", most=28)
     if window < _STRIDE or window % _STRIDE:
         raise ValueError(f"expected a window that is a multiple of {_STRIDE}, got {window}")
     starts = range(_STRIDE - window, 28, _STRIDE)
-    masks = torch.zeros(len(starts) ** 2, 28, 28, dtype=torch.bool)
+    masks = torch.zeros(len(starts) ** 2, 28, 28, dtype=torch.bool, device="cpu")
     for number, (top, left) in enumerate((top, left) for top in starts for left in starts):
         masks[number, max(0, top) : top + window, max(0, left) : left + window] = True
     masks = masks[(masks & (image[0, 0].cpu() > 0)).any(dim=(1, 2))]  # no ink, no fall
     if not len(masks):
-        return torch.zeros(28, 28, dtype=torch.float32)
+        return torch.zeros(28, 28, dtype=torch.float32, device="cpu")
     with answering(model):
         whole_picture = log_odds(_logits(model, image), digit)
         covered = torch.cat(
@@ -166,10 +169,13 @@ def integrated_gradients(
     steps = whole(steps, "steps")
     if steps < 1:
         raise ValueError(f"expected at least one step, got {steps}")
-    share = (torch.arange(steps, dtype=image.dtype, device=image.device) + 0.5) / steps
-    way = start + share.view(-1, 1, 1, 1) * (image - start)
+    total = torch.zeros_like(image[0])
     with answering(model, gradients=True):
-        total = sum(_gradient(model, part, digit).sum(0) for part in way.split(50))
+        for first in range(0, steps, 50):
+            numbers = torch.arange(first, min(first + 50, steps), device="cpu").to(image)
+            share = (numbers + 0.5) / steps
+            way = start + share.view(-1, 1, 1, 1) * (image - start)
+            total += _gradient(model, way, digit).sum(0)
     worth: Tensor = (image - start)[0] * total / steps
     return worth[0]
 
@@ -233,14 +239,17 @@ def _class(digit: int) -> int:
 def _logits(model: nn.Module, images: Tensor) -> Tensor:
     """The logits for images of any float dtype, on any device."""
     home = next((weights.device for weights in model.parameters()), images.device)
-    return check_logits(model(images.to(home, dtype_of(model))), len(images))
+    # A copy, for the network may work in place.
+    return check_logits(model(images.to(home, dtype_of(model), copy=True)), len(images))
 
 
 def _gradient(model: nn.Module, images: Tensor, digit: int) -> Tensor:
     """The gradient of one logit with respect to the pixels; no weight gets a gradient."""
     images = images.detach().clone().requires_grad_()
     logits = _logits(model, images)
-    if not logits.requires_grad:
+    gradient = None
+    if logits.requires_grad:
+        (gradient,) = torch.autograd.grad(logits[:, digit].sum(), images, allow_unused=True)
+    if gradient is None:
         raise ValueError("the network's answer has no gradient: it does not depend on the pixels")
-    (gradient,) = torch.autograd.grad(logits[:, digit].sum(), images)
     return gradient

@@ -166,7 +166,7 @@ def page_weights(
             )
         layers.append({"name": layer_name, **description})
     with answering(folded):
-        check_logits(folded(torch.zeros(1, 1, 28, 28, dtype=torch.float32)), 1)
+        check_logits(folded(torch.zeros(1, 1, 28, 28, dtype=torch.float32, device="cpu")), 1)
     header = json.dumps(
         {"version": VERSION, "name": name, "input": [1, 28, 28], "layers": layers},
         separators=(",", ":"),
@@ -261,7 +261,7 @@ def to_onnx(model: nn.Module) -> bytes:
         ) from error
     network = copied(model).cpu().float().eval()
     # Two digits: torch.export assumes that a batch of one will always be one.
-    pixels = torch.zeros(2, 1, 28, 28, dtype=torch.float32)
+    pixels = torch.zeros(2, 1, 28, 28, dtype=torch.float32, device="cpu")
     with answering(network):
         check_logits(network(pixels), 2)
     try:

@@ -86,6 +86,8 @@ def _draft(path: str | Path) -> Iterator[tuple[Path, BinaryIO, Path]]:
     It stays locked while it is open, so no other process takes it for the leftover of a killed one.
     """
     try:
+        if "\0" in str(path):
+            raise OSError(errno.EINVAL, "a name cannot hold the character NUL")
         target = Path(os.path.realpath(path))
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")

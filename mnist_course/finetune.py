@@ -15,6 +15,7 @@ from mnist_course.devices import Place, advice_on_memory, choose_device, placed
 from mnist_course.modules import (
     answering,
     check_finite,
+    check_gradients,
     check_logits,
     check_loss,
     check_network,
@@ -104,7 +105,7 @@ class LowRank(nn.Module):
         matrix = layer.weight.flatten(1)
         self.up = nn.Parameter(matrix.new_zeros(len(matrix), rank))
         # Drawn on the CPU, whose random numbers are the same wherever the layer is.
-        down = torch.randn(matrix[:rank].shape, dtype=matrix.dtype).to(matrix.device)
+        down = torch.randn(matrix[:rank].shape, dtype=matrix.dtype, device="cpu").to(matrix.device)
         self.down = nn.Parameter(down / matrix.shape[1] ** 0.5)
         if len(self.down) != rank:
             raise ValueError(f"expected a rank from 1 to {len(matrix)}, got {rank}")
@@ -210,6 +211,7 @@ def finetune(
     learning_rate = real(learning_rate, "learning_rate")
     check_network(model)
     check_finite(model, before="training")
+    check_gradients(model)
     sources = _checked([new] if replay is None else [new, replay], steps, batch_size, learning_rate)
     counts = [batch_size] if replay is None else [batch_size - batch_size // 2, batch_size // 2]
     tuned = copied(model)
@@ -225,6 +227,7 @@ def finetune(
         torch.manual_seed(seed)
         generator = torch.default_generator
         sources = [digits.to(device) for digits in sources]
+        # Fused steps need weights without gaps in memory, and those of a copy have none.
         optimizer = torch.optim.Adam(trained, learning_rate, fused=True)
         tuned.train()
         freeze_batch_norm(tuned)
@@ -252,7 +255,7 @@ def _batch(
     """Images and labels: so many digits of each source, drawn with repetition and changed."""
     picks = []
     for digits, count in zip(sources, counts, strict=True):
-        positions = torch.randint(len(digits), (count,), generator=generator)
+        positions = torch.randint(len(digits), (count,), generator=generator, device="cpu")
         picks.append(digits[positions.to(digits.labels.device)])
     images = to_float(torch.cat([pick.images for pick in picks]))
     return AUGMENTATION(images, generator), torch.cat([pick.labels for pick in picks])
@@ -273,7 +276,8 @@ def _backward(
     before = torch.get_rng_state()
 
     def compute() -> None:
-        logits = check_logits(model(place.images(images)), len(images))
+        # A copy, for the network may work in place, and perhaps twice.
+        logits = check_logits(model(place.images(images.clone())), len(images))
         check_loss(F.cross_entropy(logits, labels)).backward(inputs=trained)
 
     place.compute(compute, lambda: torch.set_rng_state(before))

@@ -10,7 +10,7 @@ import copy
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +65,8 @@ def check_trainable(weights: Iterable[nn.Parameter]) -> list[nn.Parameter]:
     if not free:
         raise ValueError("every parameter is frozen; leave some requires_grad=True")
     for w in free:
+        if w.is_complex():
+            raise ValueError(f"weights of {w.dtype} cannot be trained here; keep two real ones")
         if w.dtype == torch.float16 or not w.is_floating_point():
             raise ValueError(
                 f"weights of {w.dtype} are too coarse to be trained; train model.float(), "
@@ -75,7 +77,33 @@ def check_trainable(weights: Iterable[nn.Parameter]) -> list[nn.Parameter]:
                 "a weight was made under torch.inference_mode() and cannot be trained; "
                 "train copy.deepcopy(model)"
             )
+        if lies(w) == "overlapping":
+            raise ValueError(
+                f"a weight of shape {tuple(w.shape)} has several of its numbers in the same "
+                "memory, as expand() makes them; give it its own with .clone()"
+            )
     return free
+
+
+def check_gradients(model: nn.Module) -> None:
+    """Raise a ``ValueError`` if a layer makes gradients that the optimisers here cannot use."""
+    for name, layer in model.named_modules():
+        if isinstance(layer, (nn.Embedding, nn.EmbeddingBag)) and layer.sparse:
+            raise ValueError(f"the gradients of {name} are sparse; build it with sparse=False")
+
+
+def lies(weights: Tensor) -> Literal["dense", "with gaps", "overlapping"]:
+    """How numbers lie in memory: each once and one beside the other, or with gaps, or not once.
+
+    Fused optimisers write to the memory from its start on, as if it had no gaps.
+    """
+    reach = 0  # from the first number to the last, along the axes so far
+    axes = zip(weights.stride(), weights.shape, strict=True)
+    for stride, size in sorted(axis for axis in axes if axis[1] != 1):
+        if stride <= reach and weights.numel():
+            return "overlapping"
+        reach += (size - 1) * stride
+    return "dense" if reach < max(1, weights.numel()) else "with gaps"
 
 
 def check_logits(logits: Any, images: int, outputs: range = range(10, 11)) -> Tensor:
@@ -87,7 +115,7 @@ def check_logits(logits: Any, images: int, outputs: range = range(10, 11)) -> Te
         outputs: how many logits there may be for each.
 
     Raises:
-        TypeError: if it is not a tensor.
+        TypeError: if it is not a tensor of real numbers.
         ValueError: if they have another shape.
     """
     expected = f"expected logits of shape ({images}, 10)"
@@ -102,7 +130,13 @@ def check_logits(logits: Any, images: int, outputs: range = range(10, 11)) -> Te
         elif logits.shape[1] in outputs:
             advice = "it must answer every image"
         raise ValueError(f"{expected}, got {tuple(logits.shape)} from the model; {advice}")
-    return logits
+    if logits.is_complex() or logits.is_meta or logits.layout != torch.strided:
+        raise TypeError(
+            f"{expected} from the model, got {kind_of(logits)} ({logits.layout}, on "
+            f"{logits.device}); it must return a plain tensor of real numbers"
+        )
+    plain = logits.as_subclass(Tensor)
+    return plain if plain.is_floating_point() else plain.float()
 
 
 def check_loss(loss: Tensor) -> Tensor:
@@ -140,6 +174,12 @@ def dtype_of(model: nn.Module) -> torch.dtype:
     return kinds.pop() if len(kinds) == 1 else torch.float32
 
 
+def is_plain(value: Any) -> bool:
+    """Whether a value is a tensor that a file of weights can hold: dense, real numbers, no more."""
+    is_tensor = type(value) in (Tensor, nn.Parameter, nn.Buffer)
+    return is_tensor and value.layout == torch.strided and not (value.is_meta or value.is_quantized)
+
+
 def numbers_of(model: nn.Module) -> dict[str, Tensor]:
     """Every parameter and buffer by name; a shared one is there once."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
@@ -150,7 +190,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
     while True:
         if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             model = model.module
-        elif isinstance(compiled := model._modules.get("_orig_mod"), nn.Module):
+        elif isinstance(compiled := getattr(model, "_orig_mod", None), nn.Module):
             model = compiled
         else:
             return model
@@ -162,12 +202,21 @@ def copied(model: nn.Module) -> nn.Module:
     PyTorch does not copy tensors that carry a graph: weights that are computed in every call
     (pruning, weight norm) and whatever a network remembers of its last one. Here they are copied
     without it.
+
+    Raises:
+        TypeError: if it holds something that cannot be copied, like a lock or an open file.
     """
     model = unwrapped(model)
+    _check_not_scripted(model)
     held = (each for module in model.modules() for each in _tensors(vars(module)))
     with torch.inference_mode(False):
         without_graph = {id(x): x.detach().clone() for x in held if not x.is_leaf}
-        return copy.deepcopy(model, without_graph)
+        try:
+            return copy.deepcopy(model, without_graph)
+        except TypeError as error:
+            raise TypeError(
+                f"the network cannot be copied: {error}; keep such an object outside of it"
+            ) from error
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
@@ -192,12 +241,34 @@ def answering(model: nn.Module, gradients: bool = False) -> Iterator[None]:
     """
     modes = {module: module.training for module in model.modules()}
     try:
-        model.eval()
+        set_mode(model, training=False)
         with torch.inference_mode(False), torch.set_grad_enabled(gradients):
             yield
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+def set_mode(model: nn.Module, training: bool) -> None:
+    """Training or eval mode.
+
+    Raises:
+        ValueError: if the network has only one, as what ``torch.export`` writes.
+    """
+    try:
+        model.train() if training else model.eval()
+    except NotImplementedError as error:
+        raise ValueError(
+            f"the network cannot change its mode ({error}); take the one that it was exported from"
+        ) from error
+
+
+def _check_not_scripted(model: nn.Module) -> None:
+    if isinstance(model, torch.jit.ScriptModule):
+        raise TypeError(
+            f"a {type(model).__name__} of torch.jit cannot be watched or changed; "
+            "take the network that it was made from"
+        )
 
 
 def layers_of(model: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -216,6 +287,7 @@ def watching(
     handles = []
     try:
         for name, layer in layers:
+            _check_not_scripted(layer)
             handles.append(
                 layer.register_forward_hook(
                     lambda layer, _, output, name=name: note(name, layer, output)

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from mnist_course import models
 from mnist_course.arguments import kind_of, positive, real, seed_of, several, whole
 from mnist_course.augment import Affine, Augmentation, Shift
+from mnist_course.modules import lies
+
+_MOST_EPOCHS = 1_000_000  # the steps of a training are counted by a float, too
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda done: 1.0,
@@ -75,6 +78,8 @@ class Recipe:
                 raise ValueError(f"{name} must be 0 to 1, got {getattr(self, name)}")
         if self.weight_decay < 0:
             raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
+        if self.epochs > _MOST_EPOCHS:
+            raise ValueError(f"epochs must be at most {_MOST_EPOCHS:,}, got {self.epochs:g}")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas must be from 0 to below 1, got {self.betas}")
         if not (self.augmentation is None or callable(self.augmentation)):
@@ -142,7 +147,8 @@ class Recipe:
         rate: float | Tensor = self.learning_rate
         if capturable:
             rate = torch.tensor(rate, dtype=torch.float32, device=free[0].device)
-        return adam(groups, rate, betas=self.betas, fused=True, capturable=capturable)
+        fused = all(lies(weights) == "dense" for weights in free)
+        return adam(groups, rate, betas=self.betas, fused=fused, capturable=capturable)
 
 
 @functools.cache

@@ -54,7 +54,7 @@ def check_samples(digits: Any) -> list[Sample]:
         raise SamplesError("expected a list of digits")
     if len(digits) > MOST_DIGITS:
         raise SamplesError(f"expected at most {MOST_DIGITS} digits, got {len(digits)}")
-    return [_check_sample(digit, f"digit {number}") for number, digit in enumerate(digits, 1)]
+    return _check_each(digits)
 
 
 def read_samples(path: str | Path) -> list[Sample]:
@@ -86,9 +86,10 @@ def write_samples(digits: Iterable[Sample]) -> str:
     """The text of a ``my-digits.json``.
 
     Raises:
-        SamplesError: if it is too large to be read again.
+        SamplesError: if it could not be read again: one is not a digit, or they are too many.
     """
-    text = json.dumps({"version": VERSION, "digits": list(digits)}, separators=(",", ":"))
+    content = {"version": VERSION, "digits": check_samples(list(digits))}
+    text = json.dumps(content, separators=(",", ":"))
     if len(text) > MOST_BYTES:
         raise SamplesError(
             f"the digits are larger than {MOST_BYTES >> 20} MB together: write several files"
@@ -100,12 +101,13 @@ def to_dataset(digits: Sequence[Sample]) -> TensorDataset:
     """Drawn digits as a data set of images, float32 ``(N, 1, 28, 28)`` in [0, 1], and labels.
 
     Raises:
-        SamplesError: if there are none.
+        SamplesError: if there are none, or one is not a digit.
     """
+    digits = _check_each(digits)
     if not digits:
         raise SamplesError("no digit is saved yet: draw one, and press its number under the sheet")
     images = np.stack([preprocess(digit["strokes"]) for digit in digits])
-    labels = torch.tensor([digit["label"] for digit in digits])
+    labels = torch.tensor([digit["label"] for digit in digits], device="cpu")
     return TensorDataset(torch.from_numpy(images)[:, None], labels)
 
 
@@ -117,7 +119,7 @@ def to_digits(samples: Sequence[Sample], source: str = "my digits") -> Digits:
         source: whose digits they are, to quote beside any number computed from them.
 
     Raises:
-        SamplesError: if there are none.
+        SamplesError: if there are none, or one is not a digit.
     """
     images, labels = to_dataset(samples).tensors
     return Digits((images * 255).round().byte(), labels, source)
@@ -131,6 +133,10 @@ def _integer(text: str) -> int | float:
 def _refuse(word: str) -> NoReturn:
     """JSON has no NaN and no infinity, though Python would read them."""
     raise ValueError(f"{word} is not a number in JSON")
+
+
+def _check_each(digits: Iterable[Any]) -> list[Sample]:
+    return [_check_sample(digit, f"digit {number}") for number, digit in enumerate(digits, 1)]
 
 
 def _check_sample(digit: Any, name: str) -> Sample:

@@ -114,9 +114,15 @@ def _sum(values: Array) -> float:
 def _points(stroke: npt.ArrayLike) -> Array:
     """One stroke as float64 ``(n, 2)``."""
     try:
-        points = np.asarray(stroke, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError("expected a stroke to be a sequence of points (x, y)") from None
+        given = np.asarray(stroke)
+        # NumPy would read numbers in a text, count days, and drop what is imaginary or masked.
+        if given.size and (given.dtype.kind not in "iufO" or np.ma.is_masked(stroke)):
+            raise TypeError
+        points = given.astype(np.float64) if given.size else np.zeros(0)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        raise ValueError(
+            "expected a stroke to be a sequence of points (x, y), two numbers each"
+        ) from None
     if points.size == 0:
         return np.zeros((0, 2))
     if points.ndim != 2 or points.shape[1] != 2:

@@ -31,6 +31,7 @@ from mnist_course import runs
 from mnist_course.arguments import kind_of, seed_of
 from mnist_course.checkpoints import (
     CheckpointError,
+    check_storable,
     load_state,
     save_state,
     save_weights,
@@ -52,11 +53,13 @@ from mnist_course.evaluate import evaluate
 from mnist_course.files import check_writable
 from mnist_course.modules import (
     check_finite,
+    check_gradients,
     check_logits,
     check_loss,
     check_network,
     check_trainable,
     numbers_of,
+    set_mode,
     unwrapped,
 )
 from mnist_course.recipes import RECIPES, Recipe
@@ -206,6 +209,8 @@ def fit(
     training = _checked(training, "training")
     validation = None if validation is None else _checked(validation, "validation")
     _check(model, training, recipe, processes)
+    if not (after_epoch is None or callable(after_epoch)):
+        raise TypeError(f"after_epoch must be a function, got {kind_of(after_epoch)}")
     bfloat16 = _use_bfloat16(mixed_precision, device)
     recording = _use_graph(cuda_graph, device, recipe, processes)
     keep_memory()
@@ -266,6 +271,7 @@ def _check(model: nn.Module, training: Digits, recipe: Recipe, processes: Team) 
         )
     check_network(model)
     check_finite(model, before="training")
+    check_gradients(model)
     check_trainable(model.parameters())
     batch_size = min(recipe.batch_size, len(training))
     if batch_size % processes.size:
@@ -401,7 +407,7 @@ def _own_gradients(model: nn.Module) -> Iterator[None]:
 def _training_mode(model: nn.Module) -> Iterator[None]:
     """Training mode, but a frozen norm keeps and uses its statistics; then eval mode."""
     try:
-        model.train()
+        set_mode(model, training=True)
         for module in model.modules():
             weights = list(module.parameters(recurse=False))
             if isinstance(module, _NormBase) and weights:
@@ -655,6 +661,7 @@ class _Checkpoints:
     ) -> None:
         """Note what this training is, so that no other one is resumed by mistake."""
         if self.folder is not None:
+            check_storable(self.model)
             self.run = runs.describe(self.model, self.recipe, seed, training, validation)
             self.answers = partial(runs.answers_of, self.model, training[:16], place)
 
@@ -754,12 +761,14 @@ class _Checkpoints:
             problem = "was written while other parameters were frozen; freeze the same ones"
         elif runs.shapes_of(model) != runs.shapes_of(self.model.state_dict()):
             problem = "holds damaged weights; move it away and train again"
-        elif not runs.is_state_of(optimizer["state"], self.recipe, self.model):
+        elif not runs.is_state_of(optimizer["state"], self.recipe, self.model, len(losses)):
             problem = "holds a damaged state of the optimiser; move it away and train again"
         elif (
-            steps != self.history.steps
+            type(steps) is not int
+            or steps != self.history.steps
             or len(losses) > steps
             or any(row.keys() != Row.__dataclass_fields__.keys() for row in rows)
+            or any(row["validation_accuracy"] > 1 for row in rows)
         ):
             problem = "holds a damaged history; move it away and train again"
         else:

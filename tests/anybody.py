@@ -132,6 +132,31 @@ class Remembering(nn.Module):
         return self.head(x.flatten(1) + self.scale * self.code)
 
 
+class InPlace(nn.Module):
+    """Normalises its pixels where they lie, and fails on numbers that lie channels-last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(1, 4, 3, padding=1), nn.Linear(SIDE, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x.sub_(0.13).div_(0.31)
+        x = F.max_pool2d(self.conv(x), 2)
+        return self.head(x.view(len(x), -1))
+
+
+class WithGaps(nn.Module):
+    """Every second column of a larger matrix: between its numbers lie others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter((0.05 * torch.randn(784, 20))[:, ::2])
+        self.head = nn.Linear(10, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(x.flatten(1) @ self.weight)
+
+
 class KeepingItsLast(nn.Module):
     """Keeps its last features with the graph that made them, which cannot be copied."""
 
@@ -243,6 +268,8 @@ WORK: dict[str, Callable[[], nn.Module]] = {
     "aside": Aside,
     "remembering": Remembering,
     "keeping its last": keeping_its_last,
+    "in place": InPlace,
+    "weight with gaps": WithGaps,
     "pruned": pruned,
     "weight norm": weight_normed,
     "weight norm by a hook": weight_normed_by_a_hook,

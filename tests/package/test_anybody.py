@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +18,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mnist_course import data, devices, digitpad, explain, export, finetune, train
+from mnist_course import data, devices, digitpad, explain, export, finetune, models, train
 from mnist_course.augment import Affine, Cutout, Elastic, Shift, Stroke
+from mnist_course.checkpoints import load_network, save_weights
 from mnist_course.digitpad import DigitPad
 from mnist_course.evaluate import evaluate, predict
 from mnist_course.modules import unwrapped
+from mnist_course.samples import to_digits
 from tests.anybody import REFUSED, WORK, Fails, Recurrent, View, plain
 from tests.made_up import digits
 
@@ -138,7 +141,7 @@ def test_every_function_lets_a_network_answer_what_it_answers(network) -> None:
     model = WORK[network]().eval()
     pixels = data.to_float(FEW.images).to(next(model.parameters()).dtype)
     with torch.no_grad():
-        expected = copy.copy(model)(pixels).float()
+        expected = copy.copy(model)(pixels.clone()).float()
     close = {"rtol": 0, "atol": 0.05 if network == "bfloat16" else 1e-5}
     torch.testing.assert_close(evaluate(model, FEW, "cpu").logits, expected, **close)
     torch.testing.assert_close(predict(model, FEW.images), expected.softmax(1), **close)
@@ -327,6 +330,111 @@ def test_gradients_are_recorded_wherever_they_are_needed(function, around) -> No
         (fit if function == "fit" else READS[function])(model)
 
 
+def test_nobodys_pixels_are_changed() -> None:
+    pixels, image = data.to_float(FEW.images), IMAGE.clone()
+    before = pixels.clone()
+    predict(WORK["in place"](), pixels)
+    for name in ("occlusion", "activations", "input_gradient", "integrated_gradients"):
+        READS[name](WORK["in place"]())
+    assert torch.equal(pixels, before)
+    assert torch.equal(IMAGE, image)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_a_weight_with_gaps_is_trained_as_one_without(optimizer) -> None:
+    recipe = replace(RECIPE, optimizer=optimizer, betas=(0.9, 0.99))
+    with_gaps, without = WORK["weight with gaps"](), WORK["weight with gaps"]()
+    without.load_state_dict(with_gaps.state_dict())
+    without.weight = nn.Parameter(without.weight.detach().contiguous())
+    assert with_gaps.weight.stride() != without.weight.stride()
+    for model in (with_gaps, without):
+        fit(model, recipe=recipe)
+    torch.testing.assert_close(with_gaps.weight, without.weight, rtol=1e-4, atol=1e-5)
+    tuned = [finetune.finetune(m, FEW, steps=2, device="cpu") for m in (with_gaps, without)]
+    torch.testing.assert_close(tuned[0].weight, tuned[1].weight, rtol=1e-4, atol=1e-5)
+
+
+class Returning(nn.Module):
+    def __init__(self, change: Any) -> None:
+        super().__init__()
+        self.head, self.change = nn.Linear(784, 10), change
+
+    def forward(self, x: Tensor) -> Any:
+        return self.change(self.head(x.flatten(1)))
+
+
+@pytest.mark.parametrize("function", ["fit", *(name for name in READS if name not in COPIES)])
+@pytest.mark.parametrize(
+    "change",
+    [lambda x: x * 1j, Tensor.to_sparse, lambda x: x.to("meta")],
+    ids=["1j", "sparse", "meta"],
+)
+def test_logits_are_plain_real_numbers(function, change) -> None:
+    if function == "page_weights":
+        pytest.skip("it takes sequential networks only")
+    with pytest.raises(TypeError, match="it must return a plain tensor of real numbers"):
+        {**READS, "fit": fit}[function](Returning(change))
+
+
+class Special(Tensor):
+    """A tensor of a type of its own."""
+
+
+def test_logits_of_a_type_of_their_own_are_resumed(tmp_path) -> None:
+    model = Returning(lambda x: x.as_subclass(Special))
+    history = fit(model, checkpoint_folder=tmp_path)
+    assert fit(model, checkpoint_folder=tmp_path, resume=True).losses == history.losses
+
+
+class Extra(nn.Linear):
+    def get_extra_state(self) -> Any:
+        return {"calls": 3}
+
+    def set_extra_state(self, state: Any) -> None:
+        pass
+
+
+def test_what_no_file_can_hold_is_named_before_the_first_step(tmp_path) -> None:
+    model = nn.Sequential(nn.Flatten(), Extra(784, 10))
+    before = fingerprint(model)
+    with pytest.raises(ValueError, match=r"1\._extra_state in the network's state_dict is a dict"):
+        fit(model, checkpoint_folder=tmp_path)
+    assert [d for d in differences(before, fingerprint(model)) if "mode" not in d] == []
+    fit(model)
+
+
+@pytest.mark.parametrize(
+    "function", ["activations", "finetune", "finetune the head", "with_adapters", "DigitPad"]
+)
+def test_a_network_of_torch_jit_is_read_and_else_refused(function) -> None:
+    model = torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)))
+    assert evaluate(model, FEW, "cpu")
+    with pytest.raises(TypeError, match="take the network that it was made from"):
+        READS[function](model)
+
+
+@pytest.mark.parametrize("function", ["finetune", "with_adapters", "DigitPad"])
+def test_what_cannot_be_copied_is_said(function) -> None:
+    model = WORK["plain"]()
+    model.lock = threading.Lock()
+    with pytest.raises(TypeError, match=r"cannot be copied: .*lock.*; keep such an object outside"):
+        READS[function](model)
+
+
+@pytest.mark.parametrize("function", ["input_gradient", "integrated_gradients"])
+def test_an_answer_that_does_not_depend_on_the_pixels_has_no_gradient(function) -> None:
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bag = nn.EmbeddingBag(256, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.bag((x.flatten(1) * 255).long())
+
+    with pytest.raises(ValueError, match="does not depend on the pixels"):
+        READS[function](Counting())
+
+
 def test_weights_that_cannot_be_trained_are_named() -> None:
     for model, message in (
         (plain().half(), "float16 are too coarse"),
@@ -335,10 +443,36 @@ def test_weights_that_cannot_be_trained_are_named() -> None:
             nn.Sequential(nn.Flatten(), nn.Linear(784, 10), Detached()),
             "does not depend on any weight",
         ),
+        (with_weight(torch.randn(10, 784, dtype=torch.complex64)), "complex64 cannot be trained"),
+        (nn.Sequential(Sparse()), "gradients of 0.bag are sparse; build it with sparse=False"),
     ):
         for use in (fit, READS["finetune"]):
             with pytest.raises(ValueError, match=message):
                 use(model)
+
+
+def test_weights_that_share_their_memory_with_themselves_are_not_trained() -> None:
+    row, flat = torch.randn(10, 1), torch.randn(8000)
+    for weight in (row.expand(10, 784), flat.as_strided((10, 784), (1, 1))):
+        model = with_weight(weight)
+        with pytest.raises(ValueError, match="in the same memory"):
+            fit(model)
+        assert finetune.finetune(model, FEW, steps=2, device="cpu")  # a copy has its own
+
+
+def with_weight(weight: Tensor) -> nn.Module:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    model[1].weight = nn.Parameter(weight)
+    return model
+
+
+class Sparse(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bag = nn.EmbeddingBag(256, 10, sparse=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bag((x.flatten(1) * 255).long())
 
 
 class Detached(nn.Module):
@@ -356,6 +490,22 @@ def test_a_default_dtype_of_float64_changes_nothing(function) -> None:
         assert explain.occlusion(plain(), torch.zeros(1, 28, 28), 3).dtype == torch.float32
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("function", [*READS, "fit"])
+def test_a_default_device_changes_nothing(function) -> None:
+    use, model = (fit if function == "fit" else READS[function]), plain()
+    with torch.device("meta"):  # where nothing that is made by mistake holds numbers
+        use(model)
+
+
+def test_digits_and_networks_come_on_the_cpu_whatever_the_default_is(tmp_path) -> None:
+    small = models.course_network((2, 2, 2))
+    save_weights(small, tmp_path / "w", network="course_network", channels="2,2,2")
+    with torch.device("meta"):
+        drawn = to_digits([{"label": 3, "strokes": [[[1, 2], [30, 40]]], "time": 1}])
+        for digits_ in (drawn, data.uci_digits("test")[:4]):
+            assert len(evaluate(load_network(tmp_path / "w"), digits_, "cpu").labels)
 
 
 def test_augmentations_draw_the_same_under_any_default() -> None:

@@ -24,6 +24,7 @@ from mnist_course.evaluate import (
     Result,
     evaluate,
     expected_calibration_error,
+    mcnemar,
     predict,
     wilson_interval,
 )
@@ -177,6 +178,58 @@ def test_a_number_that_cannot_be_is_refused(use, value) -> None:
 SIGNED = {name for name in NUMBERS if "seed" in name} | {"wilson: z"}
 
 
+@pytest.mark.parametrize("use", NUMBERS)
+@pytest.mark.parametrize(
+    "value",
+    [
+        10**400,
+        10**5000,
+        Fraction(10**400, 3),
+        Decimal("sNaN"),
+        np.timedelta64(4, "ns"),
+        np.datetime64(4, "ns"),
+        np.ma.masked,
+        torch.tensor(4.0, device="meta"),
+        pd.NA,
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_only_looks_like_a_number_is_refused(use, value) -> None:
+    with pytest.raises((TypeError, ValueError), match="must be"):
+        NUMBERS[use][0](value)
+
+
+SIZES = {
+    "predict", "evaluate", "split", "batches", "adapters: rank", "finetune: batch_size",
+    "occlusion: window", "integrated", "calibration", "Elastic: cells", "wilson: total",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("use", sorted(SIZES))
+def test_a_size_beyond_what_can_be_counted_is_refused(use) -> None:
+    with pytest.raises((ValueError, MemoryError), match=r"must be|does not fit"):
+        NUMBERS[use][0](10**25)
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda: replace(RECIPE, epochs=1e308), "epochs must be at most 1,000,000"),
+        (lambda: explain.occlusion(network(), IMAGE, 3, 30), "window must be at most 28"),
+        (lambda: wilson_interval(3, 9, -2), "z must not be negative"),
+        (lambda: augment.Elastic(cells=0), "cells must be 1 to 100"),
+        (lambda: augment.Shift(99)(FLOATS, torch.Generator()), "leaves nothing of 28 × 28"),
+        (lambda: augment.Cutout(29)(FLOATS, torch.Generator()), "does not fit into 28 × 28"),
+        (lambda: fit(after_epoch=3), "after_epoch must be a function, got int"),
+        (lambda: mcnemar(network(), None), "two results of evaluate.*, got Sequential"),
+        (lambda: explain.log_odds(PROBABILITIES[0], 3), r"\(N, 10\), got \(10,\)"),
+    ],
+)
+def test_a_setting_beyond_its_limits_is_named(act, message) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        act()
+
+
 @pytest.mark.parametrize("seed", [2**64, -(2**63) - 1, 10**30])
 def test_a_seed_has_64_bits(seed) -> None:
     for use in (name for name in NUMBERS if "seed" in name):
@@ -311,6 +364,19 @@ def test_the_same_digits_in_another_type_are_the_same(use) -> None:
 
 
 FLOATS = data.to_float(BYTES)
+
+
+@pytest.mark.parametrize("use", ["fit", "evaluate", "finetune"])
+def test_tensors_of_any_layout_hold_the_same_digits(use) -> None:
+    expected = plain(USES[use](DIGITS))
+    for same in (
+        Digits(BYTES.to_sparse(), CLASSES.to_sparse(), "x"),
+        Digits(np.ma.masked_array(BYTES.numpy()), pd.Series(CLASSES, dtype="Int64"), "x"),
+        Digits(list(BYTES), list(CLASSES), "x"),
+    ):
+        assert plain(USES[use](same)) == expected
+
+
 WRONG_IMAGES: dict[str, tuple[Any, str]] = {
     "floats": (FLOATS, r"uint8 .*torch.float32 .*\(images \* 255\).round\(\).byte\(\)"),
     "float64": (FLOATS.double(), r"torch.float64 .*\* 255"),
@@ -366,6 +432,13 @@ def test_digits_that_could_mean_something_else_are_refused(use) -> None:
         (BYTES, ["5", "7"], "labels as numbers, got list of length 2; .*astype"),
         (BYTES, pd.Series(["5", "7"]), r"labels as numbers, got Series of .* \(2,\)"),
         (BYTES, None, "labels as numbers, got NoneType"),
+        (BYTES.to("meta"), CLASSES, "got Tensor .*; it is on the device 'meta'"),
+        (BYTES, CLASSES.to("meta"), "labels as a plain tensor, .*'meta'"),
+        (torch.quantize_per_tensor(FLOATS, 0.1, 0, torch.quint8), CLASSES, "use .dequantize"),
+        (torch.nested.nested_tensor(list(FLOATS)), CLASSES, "nested Tensor .*; torch.stack"),
+        (np.ma.masked_greater(BYTES.numpy(), 99), CLASSES, "some are masked; .*filled"),
+        (BYTES, np.ma.masked_greater(CLASSES.numpy(), 7), "labels .*some are masked"),
+        (BYTES, CLASSES.numpy().astype("m8[s]"), "labels as numbers"),
         (torch.tensor([1j]), CLASSES, "images as real numbers, got Tensor of torch.complex64"),
     ],
 )
@@ -421,6 +494,9 @@ def test_a_picture_that_could_mean_something_else_is_refused(look) -> None:
         (PICTURE.convert("RGB"), r"mode 'RGB'; use image\.convert"),
         (PICTURE.convert("P"), "mode 'P'"),
         ("seven.png", "got str"),
+        (FLOATS[0, 0, 0, 0], r"got \(\)"),
+        (FLOATS[0].to("meta"), "'meta'"),
+        ((FLOATS[0] * 99).to(torch.float8_e4m3fn), "divide bytes by 255"),
         (None, "got NoneType" if look != "baseline" else ""),
         ({"image": 1}, "got dict"),
     ):
@@ -441,6 +517,23 @@ def test_bytes_are_divided_once() -> None:
 def test_a_result_has_a_label_for_each_row() -> None:
     with pytest.raises(ValueError, match=r"got \(4, 10\) and \(4, 1\)"):
         Result(PROBABILITIES, LABELS[:, None], "x")
+
+
+def test_a_result_may_come_from_anywhere() -> None:
+    expected = Result(PROBABILITIES, LABELS, "x")
+    for logits, labels in (
+        (PROBABILITIES.numpy(), LABELS.numpy()),
+        (PROBABILITIES.tolist(), LABELS.tolist()),
+        (PROBABILITIES, LABELS.byte()),
+    ):
+        found = Result(logits, labels, "x")
+        assert (found.loss, found.accuracy) == (expected.loss, expected.accuracy)
+        assert torch.equal(found.confusion, expected.confusion)
+    for labels in (LABELS + 10, LABELS - 10, LABELS.float(), LABELS > 1, None, list("3125")):
+        with pytest.raises((TypeError, ValueError), match="labels"):
+            Result(PROBABILITIES, labels, "x")
+    with pytest.raises(ValueError, match=r"expected logits \(N, 10\)"):
+        Result(PROBABILITIES[:, :7], LABELS, "x")
 
 
 def test_a_network_that_answers_nan_has_no_accuracy() -> None:

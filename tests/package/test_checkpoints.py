@@ -271,6 +271,8 @@ HEADERS = {
     "an entry that is none": with_header({"weight": 5}),
     "no shape": with_header({"weight": {"dtype": "F32"}}),
     "a shape of text": with_header({"weight": entry(["a", "b"])}),
+    "a shape beyond floats": with_header(b'{"weight":{"dtype":"F32","shape":[1e400,2]}}'),
+    "an infinite shape": with_header(b'{"weight":{"dtype":"F32","shape":[Infinity]}}'),
     "a shape that is a number": with_header({"weight": entry(6)}),
     "metadata that are none": with_header({"__metadata__": 5}),
     "metadata that are no texts": with_header({"__metadata__": {"network": 5}}),
@@ -320,6 +322,15 @@ def test_a_network_of_any_size_can_be_named_but_is_not_built(path, channels, mon
     with pytest.raises(CheckpointError, match=r"another network|cannot be built"):
         load_network(path)
     assert all(weights.is_meta for model in built for weights in model.parameters())
+
+
+@pytest.mark.parametrize("network", ["x" * 100_000, "\x1b[2J\n"])
+def test_a_name_of_a_network_is_quoted_in_one_short_line(path, network) -> None:
+    save_weights(small(), path, network=network, channels="9" * 9999)
+    with pytest.raises(CheckpointError, match="cannot be built") as error:
+        load_network(path)
+    assert len(str(error.value)) < 1000
+    assert str(error.value).isprintable()
 
 
 def test_loading_draws_the_random_numbers_of_one_network(path) -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -317,6 +318,8 @@ def test_the_file_that_is_read_is_not_written_over(tmp_path, capsys, drawn) -> N
     common = ["--weights", str(weights), "--out"]
     assert cli.main(["finetune", "--digits", str(drawn), *common, str(drawn)]) == 1
     assert "is the file that is read" in error_of(capsys)
+    assert cli.main(["finetune", "--digits", str(drawn), *common, str(weights)]) == 1
+    assert "is the file that is read" in error_of(capsys)
     assert cli.main(["export", *common, str(weights)]) == 1
     assert "is the file that is read" in error_of(capsys)
     assert {path: path.read_bytes() for path in before} == before
@@ -405,6 +408,24 @@ def test_the_number_of_a_process_is_believed_only_from_torchrun(capsys, monkeypa
         assert error_of(capsys).startswith("mnist_course: process 3: ") == is_torchrun
         cli._warn("a note")
         assert ("a note" in capsys.readouterr().err) != is_torchrun
+
+
+def test_a_warning_that_is_an_error_is_one_in_one_line(tmp_path, capsys, monkeypatch) -> None:
+    def load(*_) -> None:
+        warnings.warn("these are others", data.DataWarning, stacklevel=2)
+
+    monkeypatch.setattr(data, "load", load)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert cli.main(["train", "--out", str(tmp_path), "--device", "cpu"]) == 1
+    assert "these are others" in error_of(capsys)
+
+
+def test_a_program_without_a_terminal_trains(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    out = ["--out", str(tmp_path), "--device", "cpu"]
+    assert cli.main(["train", "--recipe", "sprint", "--epochs", "0.1", *out]) == 0
 
 
 def test_a_training_that_diverges_is_an_error_in_one_line(tmp_path, capsys, monkeypatch) -> None:

@@ -70,6 +70,11 @@ def test_any_name_that_a_file_may_have_will_do(tmp_path) -> None:
 
 
 @on_posix
+def test_a_name_that_no_file_may_have_is_refused() -> None:
+    with pytest.raises(WriteError, match="cannot hold the character NUL"):
+        write("a\0b", b"new")
+
+
 def test_a_link_stays_a_link(old) -> None:
     link = old.with_name("link")
     link.symlink_to(old)

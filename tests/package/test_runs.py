@@ -125,6 +125,25 @@ def test_a_network_that_fails_with_the_weights_of_another_keeps_its_own(tmp_path
     assert_same(before, weights_of(model))
 
 
+def test_a_network_that_never_answers_some_digit_is_resumed(tmp_path) -> None:
+    never = torch.zeros(10).index_fill(0, torch.tensor([7]), -math.inf)
+    without = DIGITS[DIGITS.labels != 7]
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10), Adding(never))
+    history = fit(model, tmp_path, training=without, validation=None)
+    again = nn.Sequential(nn.Flatten(), nn.Linear(784, 10), Adding(never))
+    options = {"training": without, "validation": None, "resume": True}
+    assert fit(again, tmp_path, **options).losses == history.losses
+
+
+class Adding(nn.Module):
+    def __init__(self, offset: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("offset", offset)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.offset
+
+
 def test_numbers_of_another_type_are_the_same_training(tmp_path) -> None:
     begin(RECIPE.build(), tmp_path)
     same = replace(RECIPE, epochs=3.0, batch_size=torch.tensor(16), channels=[4, 4, 4])
@@ -184,6 +203,24 @@ DAMAGED: dict[str, Callable[[State], Any]] = {
     "a loss that is nan": lambda state: state["losses"].__setitem__(0, math.nan),
     "a loss too many": lambda state: state["losses"].append(0.5),
     "10,000 losses": replaced(losses=[1.0] * 10_000),
+    "an accuracy of 7": row_with(validation_accuracy=7.0),
+    "an infinite accuracy": row_with(validation_accuracy=math.inf),
+    "seconds beyond floats": row_with(seconds=10**400),
+    "momenta of no step": change_momenta(lambda m: m["step"].fill_(0)),
+    "momenta of too many steps": change_momenta(lambda m: m["step"].fill_(1e9)),
+    "negative squares": change_momenta(lambda m: m["exp_avg_sq"].fill_(-1)),
+    "sparse momentum": change_momenta(lambda m: m.update(exp_avg=m["exp_avg"].to_sparse())),
+    "momentum on meta": change_momenta(lambda m: m.update(exp_avg=m["exp_avg"].to("meta"))),
+    "answers that are a text": replaced(answers="7"),
+    "answers that are none": replaced(answers=None),
+    "answers that are complex": lambda s: s.update(answers=s["answers"] + 0j),
+    "answers that are truth values": lambda s: s.update(answers=s["answers"] > 0),
+    "sparse answers": lambda s: s.update(answers=s["answers"].to_sparse()),
+    "answers on meta": lambda s: s.update(answers=s["answers"].to("meta")),
+    "infinite answers": lambda s: s["answers"].fill_(math.inf),
+    "answers that are nan": lambda s: s["answers"].fill_(math.nan),
+    "steps that are several": replaced(steps=torch.ones(3)),
+    "a run without end": replaced(run="[" * 100_000),
     "no answers": lambda state: state.pop("answers"),
     "answers of another shape": replaced(answers=torch.zeros(3)),
     "no run": lambda state: state.pop("run"),

@@ -77,6 +77,20 @@ def test_what_is_written_can_be_read_again_or_is_not_written(tmp_path) -> None:
         write_samples(samples)
 
 
+@pytest.mark.parametrize("use", [write_samples, to_dataset, to_digits])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label": 12}, "label of digit 1"),
+        ({"strokes": [[[float("nan"), 2]]]}, "point of digit 1"),
+        ({"strokes": None}, "strokes"),
+    ],
+)
+def test_digits_that_are_none_are_found_wherever_they_are_used(use, change, message) -> None:
+    with pytest.raises(SamplesError, match=message):
+        use([SAMPLES[0] | change])
+
+
 def test_no_digits_are_an_error() -> None:
     with pytest.raises(SamplesError, match="no digit is saved yet"):
         to_digits([])
