@@ -91,9 +91,11 @@ class Digits:
     source: str
 
     def __post_init__(self) -> None:
-        # A frozen dataclass has no other way to set its own fields.
-        object.__setattr__(self, "images", tensor(self.images, "images"))
-        object.__setattr__(self, "labels", tensor(self.labels, "labels"))
+        for name in ("images", "labels"):
+            values = getattr(self, name)
+            if not (isinstance(values, Tensor) and values.is_meta):  # shapes, without numbers
+                # A frozen dataclass has no other way to set its own fields.
+                object.__setattr__(self, name, tensor(values, name))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -300,7 +302,7 @@ def check_digits(digits: Any, images: str, labels: str) -> Digits:
             f"expected Digits, got {kind_of(digits)}; make them with "
             "data.Digits(images, labels, source)"
         )
-    pixels, classes = digits.images, digits.labels
+    pixels, classes = tensor(digits.images, images), tensor(digits.labels, labels)
     low, high = (e.item() for e in pixels.aminmax()) if pixels.numel() else (0, 0)
     shaped = pixels.ndim == 4 and pixels.shape[1:] == (1, 28, 28)
     whole_numbers = not (pixels.is_floating_point() or pixels.dtype == torch.bool)

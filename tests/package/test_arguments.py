@@ -432,8 +432,6 @@ def test_digits_that_could_mean_something_else_are_refused(use) -> None:
         (BYTES, ["5", "7"], "labels as numbers, got list of length 2; .*astype"),
         (BYTES, pd.Series(["5", "7"]), r"labels as numbers, got Series of .* \(2,\)"),
         (BYTES, None, "labels as numbers, got NoneType"),
-        (BYTES.to("meta"), CLASSES, "got Tensor .*; it is on the device 'meta'"),
-        (BYTES, CLASSES.to("meta"), "labels as a plain tensor, .*'meta'"),
         (torch.quantize_per_tensor(FLOATS, 0.1, 0, torch.quint8), CLASSES, "use .dequantize"),
         (torch.nested.nested_tensor(list(FLOATS)), CLASSES, "nested Tensor .*; torch.stack"),
         (np.ma.masked_greater(BYTES.numpy(), 99), CLASSES, "some are masked; .*filled"),

@@ -884,6 +884,11 @@ def test_digits_move_to_a_device() -> None:
     assert moved.source == "numbers"
 
 
+def test_digits_without_numbers_are_not_used() -> None:
+    with pytest.raises(TypeError, match="images as a plain tensor, .* on the device 'meta'"):
+        data.check_digits(some_digits(3).to("meta"), "images", "labels")
+
+
 def test_bytes_become_pixels_from_0_to_1() -> None:
     pixels = data.to_float(torch.tensor([[0, 51, 255]], dtype=torch.uint8))
     assert pixels.dtype == torch.float32
