@@ -885,7 +885,7 @@ def test_digits_move_to_a_device() -> None:
 
 
 def test_digits_without_numbers_are_not_used() -> None:
-    with pytest.raises(TypeError, match="images as a plain tensor, .* on the device 'meta'"):
+    with pytest.raises(TypeError, match=r"images as a plain tensor, .* on the device 'meta'"):
         data.check_digits(some_digits(3).to("meta"), "images", "labels")
 
 
