@@ -514,7 +514,8 @@ class _Watch:
         self.every = self.EVERY if device.type == "cpu" else self.EVERY_ON_GPU
         self.first = len(history.losses)
         self.recent: list[Tensor] = []
-        self.seconds, self.quickest = 0.0, math.inf  # since the last look, and for one step
+        self.times: list[float] = []  # of the steps since the last look, without the very first
+        self.quickest = math.inf  # seconds a step, on average over such a stretch
         self.told = False
         before = history.rows[-1].seconds if history.rows else 0.0
         self.started = time.perf_counter() - before
@@ -547,7 +548,7 @@ class _Watch:
         if step > self.first:
             start = time.perf_counter()
             loss = update(*batch_of(step))
-            self.seconds += time.perf_counter() - start
+            self.times.append(time.perf_counter() - start)
             return loss
 
         def undo() -> None:
@@ -574,9 +575,9 @@ class _Watch:
         """
         losses = self.processes.mean(torch.stack(self.recent)).tolist() if self.recent else []
         self.recent.clear()
-        if losses:
-            self._compare_pace(self.seconds / len(losses))
-        self.seconds = 0.0
+        if self.times:
+            self._compare_pace(sum(self.times) / len(self.times))
+            self.times.clear()
         for loss in losses:
             if not math.isfinite(loss):
                 self._stop(f"the loss is {loss}")

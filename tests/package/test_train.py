@@ -770,3 +770,10 @@ def test_steps_that_become_much_slower_are_named_once(
     told = [str(each.message) for each in caught if "times as long" in str(each.message)]
     assert len(told) == warnings_wanted
     assert all("torch.set_num_threads(1)" in words for words in told)
+
+
+def test_epochs_of_one_step_may_have_several_threads(monkeypatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    recipe = replace(SMALL, batch_size=20, epochs=3)
+    history = train.fit(recipe.build(), digits(20), None, recipe, progress=False)
+    assert len(history.rows) == 3
