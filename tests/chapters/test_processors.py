@@ -45,7 +45,7 @@ def test_a_tolerance_is_what_was_measured_or_more(source: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.mnist
 @pytest.mark.parametrize(
-    "source", filter(is_close, chapters.sources()), ids=lambda source: source.stem
+    "source", [*filter(is_close, chapters.sources())], ids=lambda source: source.stem
 )
 def test_a_chapter_close_to_a_limit_stays_within_it_on_another_processor(source: Path) -> None:
     notebook = nbformat.read(chapters.notebook_path(source), as_version=4)
