@@ -196,10 +196,10 @@ def is_blob(part: Part) -> bool:
 
 def is_frame(part: Part) -> bool:
     """Whether a part is a rectangle, drawn or filled: it follows all four sides of its box."""
-    rims = (part.mask[:2].any(0), part.mask[-2:].any(0))
-    rims += (part.mask[:, :2].any(1), part.mask[:, -2:].any(1))
+    mask = part.mask
+    rims = [mask[:2].any(0), mask[-2:].any(0), mask[:, :2].any(1), mask[:, -2:].any(1)]
     slim = min(part.mask.shape) < 0.3 * part.side  # a 1 is a rectangle, too
-    return not slim and min(float(rim.mean()) for rim in rims) > 0.85
+    return not slim and min(float(np.mean(rim)) for rim in rims) > 0.85
 
 
 def sharpness(part: Part, swallowed: Array, grey: Array) -> float:

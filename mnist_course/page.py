@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +75,16 @@ class Digit:
     def middle(self) -> tuple[float, float]:
         """Row and column of its middle."""
         return (self.top + self.bottom) / 2, (self.left + self.right) / 2
+
+    @property
+    def may_be_two(self) -> bool:
+        """Whether two of its parts are tall, and stand side by side."""
+        tall = [part for part in self.parts if part.height > 0.55 * self.height]
+        rows = [part.box[0] for part in tall]
+        return any(
+            min(one.stop, two.stop) - max(one.start, two.start) > 0.45 * self.height
+            for one, two in combinations(rows, 2)
+        )
 
 
 def without_rules(grey: Array) -> Array:

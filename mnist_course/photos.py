@@ -340,6 +340,8 @@ def _doubt(digit: page.Digit, drawn: Array) -> str:
         return "it is too small: take the picture closer"
     if digit.width > WIDEST * digit.height:
         return "it is wider than a digit: two that touch, or none"
+    if digit.may_be_two:
+        return "it is in two pieces: one digit, or two"
     if drawn.sum() > MOST_INK:
         return "there is more ink than in a digit"
     return ""
