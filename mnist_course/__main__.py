@@ -37,12 +37,17 @@ def _parser() -> argparse.ArgumentParser:
 
     train = command("train", _train, "Train a network and write its weights.")
     evaluate = command("evaluate", _evaluate, "Measure a network on the test digits.")
-    predict = command("predict", _predict, "Read pictures of one digit each.")
+    predict = command("predict", _predict, "Read pictures of digits, and say what is not sure.")
     finetune = command("finetune", _finetune, "Teach a network the digits that you drew.")
     export = command("export", _export, "Write a network for programs without PyTorch.")
 
     _add_training(train)
-    predict.add_argument("images", nargs="+", metavar="IMAGE", help="a PNG or JPEG of one digit")
+    predict.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="a PNG or JPEG of a digit, or of several"
+    )
+    predict.add_argument(
+        "--show", type=Path, metavar="FILE", help="a PNG to write: what the network saw"
+    )
     finetune.add_argument(
         "--digits",
         type=Path,
@@ -216,24 +221,25 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    from mnist_course.evaluate import predict
-    from mnist_course.photos import read_digit
+    from mnist_course import photos, reading
 
     network = _network(arguments)
-    code = OK
+    if arguments.show:
+        _check_output(arguments.show, None)
+    code, pages = OK, []
     for path in arguments.images:
         try:
-            probabilities = predict(network, read_digit(path))[0]
+            page = photos.find_digits(photos.open_picture(path))
+            answers = reading.read(network, page)
         except (ValueError, OSError) as error:
             # The other pictures are still read.
             _complain(error)
             code = FAILURE
             continue
-        best = probabilities.argsort(descending=True)[:3].tolist()
-        print(
-            f"{printable(path)}: {best[0]}  ",
-            *(f"{digit} {probabilities[digit]:.1%}" for digit in best),
-        )
+        pages.append(page)
+        print(f"{printable(path)}: {reading.told(answers, page.lines)}")
+    if arguments.show and pages:
+        files.write(arguments.show, reading.shown(pages))
     return code
 
 

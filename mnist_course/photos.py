@@ -1,15 +1,18 @@
-"""Photographs and scans of one digit, made to look like MNIST.
+"""Photographs and scans of digits, made to look like MNIST.
 
 A network that has only seen MNIST reads a photograph well only if the photograph looks like MNIST:
 white ink on black, nothing else in the picture, the longer side of the digit 20 pixels, its centre
 of mass in the middle of 28 × 28. LeCun et al. (1998, section III.A) made their pictures so, and
-:func:`read_digit` does the same to a picture of yours.
+:func:`find_digits` does the same to a picture of yours. :mod:`mnist_course.ink` tells ink from
+paper, and :mod:`mnist_course.page` one digit from the next.
 """
 
 from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +20,47 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from torch.nn import functional
+from scipy import ndimage
 
-__all__ = ["ImageError", "digit_from_image", "read_digit"]
+from mnist_course import ink, page
+from mnist_course.ink import Array
+
+__all__ = ["ImageError", "Page", "digit_from_image", "find_digits", "open_picture", "read_digit"]
 
 SIZE, BOX, CENTER = 28, 20, 14.5
 """Sides of the picture and of the digit in pixels; the centre of mass, from the picture's edge."""
 
 MAX_PIXELS = 50_000_000
 MIN_SIDE = 8
-WORKING_SIDE = 512  # enough for a digit that fills a tenth of a photograph
-PAPER_SIDE = 256
+WORKING_SIDE = 448  # enough for a digit that fills a tenth of a photograph
+FINEST_SIDE = 1600  # where a digit is smaller, this much of the picture is looked at closely
+SMALLEST = 14  # pixels; a smaller digit is a guess
+MOST_PARTS = 150
+WIDEST = 1.5  # of a digit's height
+MOST_INK = 260.0  # in MNIST's pixels
 STROKE = 2.0  # MNIST's strokes are two to three pixels wide; thinner ones are thickened to this
-
-Array = NDArray[np.float32]
 
 
 class ImageError(ValueError):
     """A picture from which no digit can be read; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """The digits that were found on a picture, in reading order.
+
+    Attributes:
+        digits: float32, ``(N, 1, 28, 28)``, in [0, 1], white ink on black.
+        lines: how many digits stand on each line, from top to bottom; they add up to ``N``.
+        doubts: for each digit why it may be read wrongly, or an empty text.
+    """
+
+    digits: torch.Tensor
+    lines: tuple[int, ...]
+    doubts: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.digits)
 
 
 def read_digit(path: str | os.PathLike[str]) -> torch.Tensor:
@@ -47,7 +73,19 @@ def read_digit(path: str | os.PathLike[str]) -> torch.Tensor:
         float32, ``(1, 1, 28, 28)``, in [0, 1], white ink on black.
 
     Raises:
-        ImageError: if the file is missing, damaged, no picture, too large, too small or blank.
+        ImageError: as :func:`open_picture` and :func:`digit_from_image`.
+    """
+    return digit_from_image(open_picture(path))
+
+
+def open_picture(path: str | os.PathLike[str]) -> Image.Image:
+    """Open a picture, and decode it no finer than is needed to find digits.
+
+    Args:
+        path: a PNG, JPEG or other picture that Pillow reads.
+
+    Raises:
+        ImageError: if the file is missing, damaged, no picture, too large or too small.
     """
     path = Path(path)
     if not path.is_file():
@@ -60,9 +98,9 @@ def read_digit(path: str | os.PathLike[str]) -> torch.Tensor:
             with Image.open(path) as image:
                 _check_size(*image.size)
                 # Lets a large JPEG be decoded at a half, a quarter or an eighth of its size.
-                image.draft(None, (2 * WORKING_SIDE, 2 * WORKING_SIDE))
+                image.draft(None, (FINEST_SIDE, FINEST_SIDE))
                 image.load()
-                return digit_from_image(image)
+                return image
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -81,17 +119,36 @@ def read_digit(path: str | os.PathLike[str]) -> torch.Tensor:
 def digit_from_image(image: Image.Image | NDArray[Any] | torch.Tensor) -> torch.Tensor:
     """Bring the picture of one digit to the form of MNIST.
 
-    Grey values are divided by the paper's, which is estimated around every pixel, so that shadows
-    and uneven light vanish; what is darker than Otsu's threshold is ink, specks left out. (Light
-    ink on dark is turned round first: the picture's border says which it is.) The longer side of
-    the ink becomes 20 pixels, its centre of mass goes to (14.5, 14.5).
-
     Args:
-        image: a Pillow image of any mode and size, or an array ``(H, W)``, ``(H, W, 3)`` or
-            ``(H, W, 4)``: uint8 in 0 … 255 or floats in [0, 1].
+        image: as :func:`find_digits` takes it.
 
     Returns:
         float32, ``(1, 1, 28, 28)``, in [0, 1], white ink on black.
+
+    Raises:
+        ImageError: as :func:`find_digits`, and if there are several digits.
+    """
+    found = find_digits(image)
+    if len(found) > 1:
+        raise ImageError(
+            f"there are {len(found)} digits on the picture, expected one; "
+            "crop it to one digit, or take them all with find_digits"
+        )
+    return found.digits
+
+
+def find_digits(image: Image.Image | NDArray[Any] | torch.Tensor) -> Page:
+    """Find the digits on a picture and bring each to the form of MNIST.
+
+    Grey values are divided by the paper's, which is estimated around every pixel, so that shadows
+    and uneven light vanish. Rules, reflections, frames, and what surrounds the page are left out.
+    A page that lies turned is straightened. The longer side of each digit becomes 20 pixels, its
+    centre of mass goes to (14.5, 14.5).
+
+    Args:
+        image: a Pillow image of any mode and size, or an array ``(H, W)``, ``(H, W, 3)`` or
+            ``(H, W, 4)``: uint8 in 0 … 255 or floats in [0, 1]. Dark ink on light, or light on
+            dark, in any colour.
 
     Raises:
         ImageError: if the picture is too large, too small or blank, or the array is no picture.
@@ -99,8 +156,15 @@ def digit_from_image(image: Image.Image | NDArray[Any] | torch.Tensor) -> torch.
     if not isinstance(image, Image.Image):
         image = _image_from_array(np.asarray(image))
     _check_size(*image.size)
-    digit = _place(_thicken(_ink(_grey(image))))
-    return torch.from_numpy(digit)[None, None]
+    picture = _rgb(image)
+    swallowed, lines = _look(picture)
+    if (closer := _closer(picture, swallowed.shape, lines)) is not None:
+        swallowed, lines = _look(closer)
+    found = [digit for line in lines for digit in line]
+    pictures = [_place(_thicken(_soft(swallowed, digit))) for digit in found]
+    doubts = tuple(_doubt(digit, drawn) for digit, drawn in zip(found, pictures, strict=True))
+    digits = torch.from_numpy(np.stack(pictures))[:, None]
+    return Page(digits, tuple(len(line) for line in lines), doubts)
 
 
 _TOO_LARGE = (
@@ -138,82 +202,149 @@ def _image_from_array(array: NDArray[Any]) -> Image.Image:
     return Image.fromarray((array * 255).round().astype(np.uint8))
 
 
-def _grey(image: Image.Image) -> Array:
-    """The picture as it is seen, grey in [0, 1], at most ``WORKING_SIDE`` pixels a side."""
+GREY = np.array([0.299, 0.587, 0.114], np.float32)
+"""How much red, green and blue make of grey (ITU-R BT.601)."""
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """The picture as it is seen, in colour, at most ``FINEST_SIDE`` pixels a side."""
     image = ImageOps.exif_transpose(image)
     if image.mode in ("F", "I") or image.mode.startswith("I;16"):
         deep = np.asarray(image, np.float32)
         deep = (deep - deep.min()) / max(float(np.ptp(deep)), 1e-6)
         image = Image.fromarray((deep * 255).round().astype(np.uint8))
     if image.has_transparency_data:
-        image = image.convert("LA")
-        grey, alpha = (np.asarray(band, np.float32) / 255 for band in image.split())
-        # Ink on glass: hold it against what it stands out from.
-        paper = 1.0 if (grey * alpha).sum() < 0.5 * alpha.sum() else 0.0
-        image = Image.fromarray((255 * (grey * alpha + paper * (1 - alpha))).astype(np.uint8))
-    image = image.convert("L")
-    image.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.BOX, reducing_gap=None)
-    grey = np.asarray(image, np.float32) / 255
-    return np.clip(grey, 0.01, 0.99)  # so that neither it nor its negative is divided by 0
+        image = _on_paper(image.convert("RGBA"))
+    image = image.convert("RGB")
+    image.thumbnail((FINEST_SIDE, FINEST_SIDE), Image.Resampling.BOX, reducing_gap=None)
+    return image
 
 
-def _ink(grey: Array) -> Array:
-    """How much ink covers each pixel, from 0 (paper) to 1; specks left out."""
-    backdrop = _backdrop(grey)
-    if _is_light_on_dark(grey, backdrop):
-        grey, backdrop = 1 - grey, 1 - backdrop
-    grey = _smooth(grey, max(grey.shape) // 100 | 1)  # the grain of paper and camera
-    # Near the border a closing errs on slopes of light, and on the plane's where light jumps:
-    # ink is what is darker than both.
-    cover = 1 - grey / np.minimum(_paper(grey), backdrop * _paper(grey / backdrop))
-    bare = cover[cover <= _otsu(cover)]
-    # A closing follows the lightest grains of the paper; its average lies a little lower.
-    cover = (cover - np.median(bare)) / (1 - np.median(bare))
-    noise = 1.4826 * float(np.median(np.abs(bare - np.median(bare))))  # a standard deviation
-    threshold = _otsu(cover)
-    if threshold < max(0.05, 4 * noise) or cover.max() < threshold:
+def _on_paper(image: Image.Image) -> Image.Image:
+    """Ink on glass, held against what it stands out from."""
+    alpha = np.asarray(image.getchannel("A"), np.float32)
+    grey = np.asarray(image.convert("RGB").convert("L"), np.float32)
+    light = (grey * alpha).sum() < 127.5 * alpha.sum()
+    paper = Image.new("RGBA", image.size, (255, 255, 255, 255) if light else (0, 0, 0, 255))
+    return Image.alpha_composite(paper, image)
+
+
+def _scaled(image: Image.Image, side: int) -> Array:
+    """The picture in colour, ``(H, W, 3)`` in [0, 1], its longer side at most ``side`` pixels."""
+    small = image.copy()
+    small.thumbnail((side, side), Image.Resampling.BOX, reducing_gap=None)
+    # So that neither it nor its negative is divided by 0.
+    return np.clip(np.asarray(small, np.float32) / 255, 0.01, 0.99)
+
+
+def _how_to_look(image: Image.Image) -> tuple[Array, bool]:
+    """In which light the ink stands out, and whether it is lighter than the paper.
+
+    Returns:
+        Weights of red, green and blue, and the answer: of all, those with the most evidence.
+    """
+    colour = _scaled(image, ink.COARSE)
+    shades = [GREY]
+    if np.quantile(np.ptp(colour, axis=2), 0.99) > 0.08:
+        shades += list(np.eye(3, dtype=np.float32))
+    best, most = (GREY, False), -1.0
+    for weights in shades:
+        shade = page.without_rules(colour @ weights)
+        for light in (False, True):
+            grey = 1 - shade if light else shade
+            much = max(
+                ink.evidence(ink.cover(grey), grey),
+                0.7 * ink.evidence(ink.cover(grey, beyond=False), grey),
+            )
+            much *= (1 if weights is GREY else 0.8) * (0.75 if light else 1)  # as most are
+            if much > most:
+                best, most = (weights, light), much
+    return best
+
+
+def _look(image: Image.Image) -> tuple[Array, list[list[page.Digit]]]:
+    """What swallows light on the picture, and the digits among it in reading order."""
+    weights, light = _how_to_look(image)
+    grey = _scaled(image, WORKING_SIDE) @ weights
+    grey = ndimage.uniform_filter(grey, 3 if max(grey.shape) > 100 else 1)  # the camera's grain
+    grey = page.without_rules(1 - grey if light else grey)
+    swallowed = ink.cover(grey)
+    kept = ink.written(swallowed, grey)
+    if not kept or any(ink.may_be_eaten(part, grey.shape) for part in kept):
+        whole = ink.cover(grey, beyond=False)
+        if ink.evidence(whole, grey) > 0.85 * ink.evidence(swallowed, grey):
+            swallowed, kept = whole, ink.written(whole, grey)
+    found = _digits(kept)
+    if angle := page.turn(found):
+        swallowed, grey = page.turned(swallowed, angle), page.turned(grey, angle)
+        found = _digits(ink.written(swallowed, grey))
+    return swallowed, page.lines(found)
+
+
+def _digits(kept: list[ink.Part]) -> list[page.Digit]:
+    if not kept:
         raise ImageError(
-            "no digit found: the picture is blank or its ink too faint; "
-            "write with a darker pen, or take the picture closer and in better light"
+            "no digit found: the picture is blank, its ink too faint, or nothing on it is a "
+            "digit; write with a darker pen, or take the picture closer and in better light"
         )
-    mask = _without_specks(cover > threshold)
-    full = float(np.quantile(cover[mask], 0.75))
-    soft = np.clip((cover - 2 * noise) / (full - 2 * noise), 0, 1).astype(np.float32)
-    edge = round(_side(mask) / BOX)  # the soft edge of a stroke: one pixel of MNIST
-    return soft * _widen(mask.astype(np.float32), 2 * edge + 1)
+    if len(kept) > MOST_PARTS:
+        raise ImageError(
+            f"no digit found among {len(kept)} pieces of ink, expected at most {MOST_PARTS}; "
+            "crop the picture to the digits"
+        )
+    return page.digits(kept)
 
 
-def _backdrop(grey: Array) -> Array:
-    """The plane of light through the border of the picture, where there is mostly paper."""
-    height, width = grey.shape
-    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
-    surface = np.stack([np.ones_like(x), x, y, x * y], axis=-1)
-    border = np.maximum(abs(x), abs(y)) > 0.9
-    points, values = surface[border], grey[border]
-    for _ in range(3):  # ink that reaches the border must not bend the plane
-        fit = np.linalg.lstsq(points, values, rcond=None)[0]
-        error = np.abs(points @ fit - values)
-        keep = error <= np.quantile(error, 0.9)
-        points, values = points[keep], values[keep]
-    return np.clip(surface @ fit, 0.01, 0.99).astype(np.float32)
+def _closer(
+    image: Image.Image, shape: tuple[int, ...], lines: Sequence[Sequence[page.Digit]]
+) -> Image.Image | None:
+    """The part of the picture around small digits, if there is more to be seen there."""
+    finer = max(image.size) / max(shape)
+    found = [digit for line in lines for digit in line]
+    top, left = min(d.top for d in found), min(d.left for d in found)
+    bottom, right = max(d.bottom for d in found), max(d.right for d in found)
+    side = max(bottom - top, right - left)
+    if finer < 1.2 or side > 0.4 * max(shape):
+        return None
+    room = 0.7 * side
+    box = (left - room, top - room, right + room, bottom + room)
+    x0, y0, x1, y1 = (round(each * finer) for each in box)
+    return image.crop((max(x0, 0), max(y0, 0), min(x1, image.width), min(y1, image.height)))
 
 
-def _is_light_on_dark(grey: Array, backdrop: Array) -> bool:
-    """Whether what stands out most from the backdrop is lighter than it."""
-    rest = np.sort((grey - backdrop).ravel())
-    few = max(len(rest) // 200, 1)
-    return bool(rest[-few:].mean() > -rest[:few].mean())
+def _soft(swallowed: Array, digit: page.Digit) -> Array:
+    """How much ink of this digit covers each pixel around it, from 0 to 1."""
+    edge = max(1, round(digit.side / BOX))  # the soft edge of a stroke: one pixel of MNIST
+    mask = np.zeros((digit.height + 2 * edge, digit.width + 2 * edge), np.float32)
+    around = np.zeros_like(mask)
+    top, left = digit.top - edge, digit.left - edge
+    for part in digit.parts:
+        rows, columns = part.box
+        mask[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] += (
+            part.mask
+        )
+    y0, x0 = max(-top, 0), max(-left, 0)
+    seen = swallowed[max(top, 0) : top + mask.shape[0], max(left, 0) : left + mask.shape[1]]
+    around[y0 : y0 + seen.shape[0], x0 : x0 + seen.shape[1]] = seen
+    full = float(np.quantile(around[mask > 0], 0.75))
+    noise = 2 * ink.bare(swallowed)[1]
+    soft = np.clip((around - noise) / max(full - noise, 1e-3), 0, 1)
+    return soft * ndimage.maximum_filter(mask, 2 * edge + 1)
 
 
-def _paper(grey: Array) -> Array:
-    """The light that the paper would send without the ink: a closing wider than any stroke."""
-    x = torch.from_numpy(grey)[None, None]
-    if max(grey.shape) > PAPER_SIDE:
-        x = functional.interpolate(x, scale_factor=PAPER_SIDE / max(grey.shape), mode="area")
-    width = max(x.shape) // 3 | 1
-    closed = _smooth(1 - _widen(1 - _widen(x[0, 0].numpy(), width), width), max(x.shape) // 100 | 1)
-    x = functional.interpolate(torch.from_numpy(closed)[None, None], grey.shape, mode="bilinear")
-    return x[0, 0].numpy()
+def _doubt(digit: page.Digit, drawn: Array) -> str:
+    """Why a digit may be read wrongly, or an empty text."""
+    if any(part.cut for part in digit.parts):
+        return "it reaches the edge of the picture"
+    if digit.side < SMALLEST:
+        return "it is too small: take the picture closer"
+    if digit.width > WIDEST * digit.height:
+        return "it is wider than a digit: two that touch, or none"
+    if digit.may_be_two:
+        return "it is in two pieces: one digit, or two"
+    if drawn.sum() > MOST_INK:
+        return "there is more ink than in a digit"
+    return ""
 
 
 def _side(mask: NDArray[np.bool_]) -> int:
@@ -222,57 +353,17 @@ def _side(mask: NDArray[np.bool_]) -> int:
     return int(max(np.ptp(rows), np.ptp(columns))) + 1
 
 
-def _smooth(picture: Array, width: int) -> Array:
-    """The mean of the square of ``width`` (odd) around each pixel."""
-    x = functional.pad(torch.from_numpy(picture)[None, None], (width // 2,) * 4, mode="replicate")
-    return functional.avg_pool2d(x, width, 1)[0, 0].numpy()
-
-
-def _widen(picture: Array, width: int) -> Array:
-    """The largest value in the square of ``width`` (odd) around each pixel."""
-    x = torch.from_numpy(np.ascontiguousarray(picture))[None, None]
-    x = functional.max_pool2d(x, (width, 1), 1, (width // 2, 0))
-    return functional.max_pool2d(x, (1, width), 1, (0, width // 2))[0, 0].numpy()
-
-
-def _otsu(values: Array, bins: int = 256) -> float:
-    """The threshold that leaves the least variance within the two classes (Otsu, 1979)."""
-    count, edges = np.histogram(values, bins, (0, 1))
-    middle = (edges[:-1] + edges[1:]) / 2
-    below, above = np.cumsum(count), np.cumsum(count[::-1])[::-1]
-    mean_below = np.cumsum(count * middle) / np.maximum(below, 1)
-    mean_above = np.cumsum((count * middle)[::-1])[::-1] / np.maximum(above, 1)
-    between = below[:-1] * above[1:] * (mean_below[:-1] - mean_above[1:]) ** 2
-    return float(edges[1:-1][between >= between.max()].mean())
-
-
-def _without_specks(mask: NDArray[np.bool_], share: float = 0.08) -> NDArray[np.bool_]:
-    """Only the connected parts that have at least ``share`` of the largest one's area."""
-    cell = max(max(mask.shape) // 128, 1)  # coarser, so that small gaps in a stroke close
-    fine = torch.from_numpy(mask).float()[None, None]
-    area = functional.avg_pool2d(fine, cell, ceil_mode=True, count_include_pad=False)
-    part = (area > 0).float()
-    # Every cell takes the largest number among its neighbours until nothing changes.
-    number = part * torch.arange(1, part.numel() + 1).view_as(part)
-    while not torch.equal(spread := functional.max_pool2d(number, 3, 1, 1) * part, number):
-        number = spread
-    areas = torch.bincount(number.long().flatten(), weights=area.flatten())
-    keep = (areas >= share * areas.max())[number.long()] & (number > 0)
-    large = keep.repeat_interleave(cell, 2).repeat_interleave(cell, 3)
-    return mask & large[0, 0, : mask.shape[0], : mask.shape[1]].numpy()
-
-
-def _thicken(ink: Array) -> Array:
+def _thicken(soft: Array) -> Array:
     """Widen the strokes of a thin pen until they would be ``STROKE`` pixels wide in MNIST."""
-    mask = (ink > 0.5).astype(np.float32)
-    scale = _side(ink > 0.5) / BOX  # pixels of the picture for one of MNIST
+    mask = (soft > 0.5).astype(np.float32)
+    scale = _side(soft > 0.5) / BOX  # pixels of the picture for one of MNIST
     edge = np.abs(np.diff(mask, axis=0)).sum() + np.abs(np.diff(mask, axis=1)).sum()
     # A long stroke has two edges. Counted along the axes they are 4/pi too long on average.
     width = 2 * mask.sum() / max(edge * np.pi / 4, 1)
     missing = round((STROKE * scale - width) / 2)
     if missing < 1:
-        return ink
-    return _widen(np.pad(ink, missing), 2 * missing + 1)
+        return soft
+    return ndimage.maximum_filter(np.pad(soft, missing), 2 * missing + 1)
 
 
 def _place(ink: Array) -> Array:

@@ -95,6 +95,22 @@ def test_predict_reads_the_digit_with_the_network_of_the_course(picture, capsys)
     assert all(line.startswith(f"{picture}: 1 ") for line in lines)
 
 
+def test_predict_shows_what_the_network_saw(picture, tmp_path, capsys) -> None:
+    shown = tmp_path / "shown.png"
+    assert cli.main(["predict", str(picture), str(picture), "--show", str(shown)]) == 0
+    with Image.open(shown) as image:
+        assert image.size == (28 * 8, 2 * 30 * 8)
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_what_cannot_be_shown_is_said_before_anything_is_read(picture, tmp_path, capsys) -> None:
+    (tmp_path / "file").touch()
+    assert cli.main(["predict", str(picture), "--show", str(tmp_path / "file" / "x.png")]) == 1
+    answer = capsys.readouterr()
+    assert not answer.out
+    assert answer.err.count("\n") == 1
+
+
 def test_evaluate_measures_the_network_of_the_course_by_default(capsys) -> None:
     assert cli.main(["evaluate", "--device", "cpu"]) == 0
     assert "300 digits: accuracy" in capsys.readouterr().out
