@@ -21,7 +21,7 @@ Box = tuple[slice, slice]
 
 WINDOW = 0.3  # of the picture's longer side: wider than any stroke
 MARGIN = 3  # per cent of the longer side that the window at least sees of the picture
-COARSE = 128  # pixels a side; enough to tell ink from paper, and light from dark
+COARSE = 192  # pixels a side; enough to tell ink from paper, and light from dark
 FAINTEST = 0.05  # of the paper's light; what swallows less cannot be told from the paper
 NOISE = 4.5  # standard deviations that ink lies above the paper's grain
 BLOB = 0.5  # of a part's longer side: strokes are thinner
@@ -244,7 +244,7 @@ def written(swallowed: Array, grey: Array) -> list[Part]:
     if longest < SMALLEST * max(grey.shape):
         return []
     inside = [part for part in inside if part.side > 0.12 * longest]
-    clear = 2 * faintest(swallowed)
+    clear = 1.5 * faintest(swallowed)
     inside = [part for part in inside if np.median(swallowed[part.box][part.mask]) > clear]
     thin = [part for part in inside if not (is_blob(part) or is_frame(part))]
     # What is much fainter than most of the ink came from no pen: wood, noise, a shadow's rim.

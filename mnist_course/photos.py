@@ -266,7 +266,7 @@ def _look(image: Image.Image) -> tuple[Array, list[list[page.Digit]]]:
     """What swallows light on the picture, and the digits among it in reading order."""
     weights, light = _how_to_look(image)
     grey = _scaled(image, WORKING_SIDE) @ weights
-    grey = ndimage.uniform_filter(grey, 3 if max(grey.shape) > 100 else 1)  # the camera's grain
+    grey = ndimage.uniform_filter(grey, 3 if max(grey.shape) > 60 else 1)  # the camera's grain
     grey = page.without_rules(1 - grey if light else grey)
     swallowed = ink.cover(grey)
     kept = ink.written(swallowed, grey)
