@@ -135,6 +135,7 @@ def centre_of_mass(digit: torch.Tensor) -> tuple[float, float]:
     return float(mass.sum(1) @ middle), float(mass.sum(0) @ middle)
 
 
+@pytest.mark.mnist  # the stand-in has digits in two pieces
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_kind_of_picture_gives_back_the_digit(
     digits: data.Digits, plain: torch.Tensor, variant: str
@@ -145,12 +146,14 @@ def test_every_kind_of_picture_gives_back_the_digit(
         assert likeness(digit, expected) > (0.94 if variant == "one bit" else 0.97)
 
 
+@pytest.mark.mnist
 def test_photographs_give_back_the_digit(digits: data.Digits) -> None:
     for seed, image in enumerate(digits.images):
         digit = digit_from_image(as_jpeg(photograph(image, seed)))
         assert likeness(digit, data.to_float(image)) > 0.9
 
 
+@pytest.mark.mnist
 def test_the_result_has_the_form_of_mnist(digits: data.Digits) -> None:
     for seed, image in enumerate(digits.images):
         digit = digit_from_image(photograph(image, seed))
@@ -204,6 +207,7 @@ def test_arrays_and_pictures_are_read_alike(digits: data.Digits) -> None:
     assert torch.equal(digit_from_image(as_bytes / 255), expected)
 
 
+@pytest.mark.mnist
 def test_the_same_picture_gives_the_same_digit_twice(digits: data.Digits) -> None:
     picture = photograph(digits.images[2])
     assert torch.equal(digit_from_image(picture), digit_from_image(picture))

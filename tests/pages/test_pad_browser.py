@@ -812,6 +812,7 @@ def test_saved_digits_survive_and_download_as_python_reads_them(open_page: Open,
         open_part(page, "My digits")
         save(page, 4)
         save(page, 8)
+        expect(pad(page).locator(".dp-told")).to_contain_text("Saved as an 8")
         page.reload()
         expect(pad(page).get_by_text("2 saved in this browser")).to_be_visible()
         open_part(page, "My digits")
@@ -899,6 +900,7 @@ def test_what_cannot_be_read_is_kept_aside_and_offered_as_a_file(open_page: Open
         ).to_be_visible()
         assert page.evaluate("localStorage['mnist-course-digits']") == text
         save(page, 4)
+        expect(pad(page).locator(".dp-told")).to_contain_text("Saved as a 4")
         page.reload()
         expect(pad(page).get_by_text("3 saved in this browser")).to_be_visible()
         open_part(page, "My digits")
