@@ -4,31 +4,25 @@ import json
 import struct
 
 import numpy as np
-import pytest
 import safetensors.torch
 import torch
 
 from mnist_course.checks import export as check
 from tests.chapters.definitions import definitions
-from tests.checks.verdicts import assert_not_begun, assert_right, assert_wrong, cases
+from tests.checks.verdicts import judged, of_the_chapter
 
 chapter = definitions("export")
 NAMES = {
-    "write_safetensors": ["safetensors"],
-    "fold_before": ["fold_before"],
-    "packing": ["pack", "unpack"],
-    "mended_service": ["service"],
-    "best_scale": ["scale"],
+    "write_safetensors": "safetensors",
+    "fold_before": "fold_before",
+    "packing": "pack unpack",
+    "mended_service": "service",
+    "best_scale": "scale",
 }
 fold, pack, unpack, scale = (
     chapter[f"solution_{name}"] for name in ("fold_before", "pack", "unpack", "scale")
 )
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_stub_is_not_yet_and_the_solution_right(name):
-    assert_not_begun(getattr(check, name)(*(chapter[f"my_{part}"] for part in NAMES[name])))
-    assert_right(getattr(check, name)(*(chapter[f"solution_{part}"] for part in NAMES[name])))
+test_the_chapter = of_the_chapter(check, chapter, NAMES)
 
 
 def file(length="<Q", dtype="F32", extra=0, tail=b"", shape=list, place=lambda a, b: [a, b]):
@@ -126,42 +120,42 @@ def one_by_one(session, pictures):
 
 
 RIGHT = {
-    "write_safetensors": [(file(),), (lambda tensors: bytearray(file()(tensors)),)],
-    "fold_before": [(fold_by_asking,), (lambda *a: list(fold(*a)),)],
+    "write_safetensors": [file(), lambda tensors: bytearray(file()(tensors))],
+    "fold_before": [fold_by_asking, lambda *a: list(fold(*a))],
     "packing": [(pack_signed, unpack_signed)],
-    "mended_service": [(one_by_one,), (service(lambda p: (255 - p) / np.float32(255)),)],
+    "mended_service": [one_by_one, service(lambda p: (255 - p) / np.float32(255))],
     "best_scale": [
-        (scale_by(np.linspace(0.02, 1, 99)),), (scale_by(np.geomspace(0.02, 1, 100)),),
-        (lambda w, bits: torch.tensor(scale_by(torch.linspace(0.1, 1, 100))(w, bits)),),
+        scale_by(np.linspace(0.02, 1, 99)), scale_by(np.geomspace(0.02, 1, 100)),
+        lambda w, bits: torch.tensor(scale_by(torch.linspace(0.1, 1, 100))(w, bits)),
     ],
 }  # fmt: skip
 
 WRONG = {
     "write_safetensors": [
-        ((file(length=">Q"),), "big-endian"),
-        ((file(length="<I"),), "takes eight bytes"),
-        ((file(extra=8),), "are no JSON"),
-        ((file(dtype="float32"),), "F32"),
-        ((file(shape=lambda s: [s.numel()]),), "has shape (6,), expected (2, 3)"),
-        ((file(place=lambda a, b: [a, b - a]),), 'data_offsets": [begin, end]'),
-        ((file(place=lambda a, b: [a // 4, b // 4]),), "count bytes"),
-        ((file(place=lambda a, b: [a + 100, b + 100]),), "begin at 0 after the header"),
-        ((file(tail=b"\0"),), "refuses the file"),
-        ((numbers_big_endian,), "numbers are not"),
-        ((lambda tensors: file()(dict([*tensors.items()][:1])),), "expected ['b', 'w']"),
-        ((lambda tensors: "text",), "expected bytes, got str"),
-        ((lambda tensors: b"",), "does the file begin with the length, in 8 bytes?"),
-        ((safetensors.torch.save,), "write its bytes yourself"),
+        (file(length=">Q"), "big-endian"),
+        (file(length="<I"), "takes eight bytes"),
+        (file(extra=8), "are no JSON"),
+        (file(dtype="float32"), "F32"),
+        (file(shape=lambda s: [s.numel()]), "has shape (6,), expected (2, 3)"),
+        (file(place=lambda a, b: [a, b - a]), 'data_offsets": [begin, end]'),
+        (file(place=lambda a, b: [a // 4, b // 4]), "count bytes"),
+        (file(place=lambda a, b: [a + 100, b + 100]), "begin at 0 after the header"),
+        (file(tail=b"\0"), "refuses the file"),
+        (numbers_big_endian, "numbers are not"),
+        (lambda tensors: file()(dict([*tensors.items()][:1])), "expected ['b', 'w']"),
+        (lambda tensors: "text", "expected bytes, got str"),
+        (lambda tensors: b"", "does the file begin with the length, in 8 bytes?"),
+        (safetensors.torch.save, "write its bytes yourself"),
     ],
     "fold_before": [
-        ((fold_twice,), "result 2, the shape is right"),
-        ((lambda w, b, *rest: w,), "return 2 things, got Tensor"),
-        ((lambda *a: [part.numpy() for part in fold(*a)],), "asks for a tensor"),
-        ((lambda *a: [part[None] for part in fold(*a)],), "result 1, the result has shape"),
-        ((lambda *a: (fold(*a)[0], fold(*a)[1].nan_to_num(nan=0) / 0),), "nan or infinity"),
-        ((lambda w, *a: fold(w.mul_(2) / 2, *a),), "changes `w` in place"),
-        ((lambda *a: fold(*a[:-1], 1e-5),), "numbers are not"),
-        ((lambda *a: tuple(part.float() for part in fold(*a)),), "float64 became float32"),
+        (fold_twice, "result 2, the shape is right"),
+        (lambda w, b, *rest: w, "return 2 things, got Tensor"),
+        (lambda *a: [part.numpy() for part in fold(*a)], "asks for a tensor"),
+        (lambda *a: [part[None] for part in fold(*a)], "result 1, the result has shape"),
+        (lambda *a: (fold(*a)[0], fold(*a)[1].nan_to_num(nan=0) / 0), "nan or infinity"),
+        (lambda w, *a: fold(w.mul_(2) / 2, *a), "changes `w` in place"),
+        (lambda *a: fold(*a[:-1], 1e-5), "numbers are not"),
+        (lambda *a: tuple(part.float() for part in fold(*a)), "float64 became float32"),
     ],
     "packing": [
         ((lambda q: q + 8, unpack), "dtype torch.uint8"),
@@ -182,40 +176,31 @@ WRONG = {
         ((lambda q: pack(q.add_(8) - 8), unpack), "changes `q` in place"),
     ],
     "mended_service": [
-        ((chapter["suspicious_service"],), "Two bugs are left"),
-        ((chapter["normalised_twice"],), "Light and dark are right"),
-        ((service(lambda p: floats(p) / 255),), "Normalised once only"),
-        ((service(lambda p: 255 - floats(p)),), "not to 255"),
-        ((service(lambda p: 1 - floats(p)),), "white is 255"),
-        ((service(lambda p: (1 - p) / np.float32(255)),), "wraps round"),
-        ((service(lambda p: 1 - floats(p) / p.max()),), "numbers are not"),
-        ((service(lambda p: 1 - floats(p).transpose(0, 2, 1) / 255),), "numbers are not"),
-        ((service(lambda p: 1 - floats(p) / 255, axis=False),), "expected (3, 1, 28, 28)"),
-        ((service(lambda p: 1 - p / 255.0),), "expected float32"),
-        ((service(lambda p: 1 - floats(p) / 255, first=False),), "Return the logits"),
-        ((service(lambda p: torch.from_numpy(1 - floats(p) / 255)),), "takes NumPy arrays"),
-        ((lambda s, p: chapter["solution_service"](s, p)[::-1],), "the logits: the shape is right"),
-        ((lambda s, p: chapter["solution_service"](s, p).argmax(1),), "Return the logits"),
-        ((lambda session, pictures: np.zeros((len(pictures), 10)),), "never asked"),
+        (chapter["suspicious_service"], "Two bugs are left"),
+        (chapter["normalised_twice"], "Light and dark are right"),
+        (service(lambda p: floats(p) / 255), "Normalised once only"),
+        (service(lambda p: 255 - floats(p)), "not to 255"),
+        (service(lambda p: 1 - floats(p)), "white is 255"),
+        (service(lambda p: (1 - p) / np.float32(255)), "wraps round"),
+        (service(lambda p: 1 - floats(p) / p.max()), "numbers are not"),
+        (service(lambda p: 1 - floats(p).transpose(0, 2, 1) / 255), "numbers are not"),
+        (service(lambda p: 1 - floats(p) / 255, axis=False), "expected (3, 1, 28, 28)"),
+        (service(lambda p: 1 - p / 255.0), "expected float32"),
+        (service(lambda p: 1 - floats(p) / 255, first=False), "Return the logits"),
+        (service(lambda p: torch.from_numpy(1 - floats(p) / 255)), "takes NumPy arrays"),
+        (lambda s, p: chapter["solution_service"](s, p)[::-1], "the logits: the shape is right"),
+        (lambda s, p: chapter["solution_service"](s, p).argmax(1), "Return the logits"),
+        (lambda session, pictures: np.zeros((len(pictures), 10)), "never asked"),
     ],
     "best_scale": [
-        ((lambda w, bits: w.abs().max() / (2 ** (bits - 1) - 1),), "reaches the largest weight"),
-        ((lambda w, bits: w.abs().max(),), "that is the largest value"),
-        ((scale_by(np.arange(1, 11) / 10),), "there is one with"),
-        ((lambda w, bits: scale(w, 4),), "For 8 bits your step"),
-        ((lambda w, bits: scale(w.abs().sort().values[:-50], bits),), "there is one with"),
-        ((lambda w, bits: -scale(w, bits),), "expected one above 0"),
-        ((lambda w, bits: float("nan"),), "a finite number, got nan"),
-        ((lambda w, bits: "small",), "The step: I expected one number, got str"),
+        (lambda w, bits: w.abs().max() / (2 ** (bits - 1) - 1), "reaches the largest weight"),
+        (lambda w, bits: w.abs().max(), "that is the largest value"),
+        (scale_by(np.arange(1, 11) / 10), "there is one with"),
+        (lambda w, bits: scale(w, 4), "For 8 bits your step"),
+        (lambda w, bits: scale(w.abs().sort().values[:-50], bits), "there is one with"),
+        (lambda w, bits: -scale(w, bits), "expected one above 0"),
+        (lambda w, bits: float("nan"), "a finite number, got nan"),
+        (lambda w, bits: "small", "The step: I expected one number, got str"),
     ],
 }
-
-
-@pytest.mark.parametrize(("name", "answers"), [(n, a) for n in RIGHT for a in RIGHT[n]])
-def test_right_answers_are_accepted(name, answers):
-    assert_right(getattr(check, name)(*answers))
-
-
-@pytest.mark.parametrize(("name", "answers", "message"), cases(WRONG))
-def test_mistakes_are_named(name, answers, message):
-    assert_wrong(getattr(check, name)(*answers), message)
+test_verdicts = judged(check, RIGHT, WRONG)

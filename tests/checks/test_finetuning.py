@@ -11,21 +11,17 @@ from mnist_course import models
 from mnist_course.checks import finetuning as check
 from mnist_course.data import Digits
 from tests.chapters.definitions import definitions
-from tests.checks.verdicts import assert_not_begun, assert_right, assert_wrong, cases, said
+from tests.checks.verdicts import assert_wrong, judged, of_the_chapter, said
 from tests.made_up import digits
 
 chapter = definitions("finetuning")
-NAMES = ["frozen_copy", "load_what_fits", "new_head", "two_kernels"]
+NAMES = {name: name for name in ("frozen_copy", "load_what_fits", "new_head", "two_kernels")}
 frozen, loads, new_head, kernels = (chapter[f"solution_{name}"] for name in NAMES)
+test_the_chapter = of_the_chapter(check, chapter, NAMES, begun="new_head")
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_stub_is_not_yet_and_the_solution_right(name):
-    if name == "new_head":
-        assert_wrong(check.new_head(chapter["my_new_head"]), "Which head does the optimiser hold?")
-    else:
-        assert_not_begun(getattr(check, name)(chapter[f"my_{name}"]))
-    assert_right(getattr(check, name)(chapter[f"solution_{name}"]))
+def test_the_head_of_the_chapter_is_another_than_the_optimiser_holds():
+    assert_wrong(check.new_head(chapter["my_new_head"]), "Which head does the optimiser hold?")
 
 
 def by_names(network, head, fits=lambda name, head: name.partition(".")[0] == head):
@@ -201,16 +197,7 @@ WRONG = {
         (lambda *a: [k * float("nan") for k in kernels(*a)], "by up to nan"),
     ],
 }  # fmt: skip
-
-
-@pytest.mark.parametrize(("name", "answer"), [(n, a) for n in RIGHT for a in RIGHT[n]])
-def test_right_answers_are_accepted(name, answer):
-    assert_right(getattr(check, name)(answer))
-
-
-@pytest.mark.parametrize(("name", "answer", "message"), cases(WRONG))
-def test_mistakes_are_named(name, answer, message):
-    assert_wrong(getattr(check, name)(answer), message)
+test_verdicts = judged(check, RIGHT, WRONG)
 
 
 class Reader(nn.Module):

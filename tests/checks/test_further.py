@@ -1,23 +1,17 @@
 """Each check of chapter 22 accepts what is right and names mistakes beyond those of its table."""
 
 import numpy as np
-import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from mnist_course.checks import further as check
 from tests.chapters.definitions import definitions
-from tests.checks.verdicts import assert_not_begun, assert_right, assert_wrong, cases
+from tests.checks.verdicts import judged, of_the_chapter
 
 chapter = definitions("further")
-NAMES = ["for_the_network", "residual", "score_maps", "patches"]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_stub_is_not_yet_and_the_solution_right(name):
-    assert_not_begun(getattr(check, name)(chapter[f"my_{name}"]))
-    assert_right(getattr(check, name)(chapter[f"solution_{name}"]))
+NAMES = {name: name for name in ("for_the_network", "residual", "score_maps", "patches")}
+test_the_chapter = of_the_chapter(check, chapter, NAMES)
 
 
 def block(x, w1, w2, skip, stride, second=1, around=None, padding=0):
@@ -100,13 +94,4 @@ WRONG = {
         (lambda x, s: F.unfold(x, s, stride=2).mT, "patches of 3×3 the result has shape"),
     ],
 }
-
-
-@pytest.mark.parametrize(("name", "answer"), [(n, a) for n in RIGHT for a in RIGHT[n]])
-def test_right_answers_are_accepted(name, answer):
-    assert_right(getattr(check, name)(answer))
-
-
-@pytest.mark.parametrize(("name", "answer", "message"), cases(WRONG))
-def test_mistakes_are_named(name, answer, message):
-    assert_wrong(getattr(check, name)(answer), message)
+test_verdicts = judged(check, RIGHT, WRONG)

@@ -1,26 +1,21 @@
 """The checks of chapter 20 accept right answers and name mistakes beyond those of their tables."""
 
 import numpy as np
-import pytest
 import torch
 import torch.nn.functional as F
 
 from mnist_course.checks import handwriting as check
 from tests.chapters.definitions import definitions
-from tests.checks.verdicts import assert_not_begun, assert_right, assert_wrong, cases
+from tests.checks.verdicts import assert_wrong, judged, of_the_chapter
 
 chapter = definitions("handwriting")
-NAMES = ["slant", "place", "spring_gradient", "threshold"]
+NAMES = {name: name for name in ("slant", "place", "spring_gradient", "threshold")}
 slant, place, gradient, threshold = (chapter[f"solution_{name}"] for name in NAMES)
+test_the_chapter = of_the_chapter(check, chapter, NAMES, begun="place")
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_stub_is_not_yet_and_the_solution_right(name):
-    if name == "place":
-        assert_wrong(check.place(chapter["my_place"]), "exchanged (and the picture is nearly black")
-    else:
-        assert_not_begun(getattr(check, name)(chapter[f"my_{name}"]))
-    assert_right(getattr(check, name)(chapter[f"solution_{name}"]))
+def test_the_place_of_the_chapter_has_its_axes_exchanged():
+    assert_wrong(check.place(chapter["my_place"]), "exchanged (and the picture is nearly black")
 
 
 def slant_by_covariance(image):
@@ -150,13 +145,4 @@ WRONG = {
         (lambda d, o, r: ("high", 1), "result 1: I expected one number, got str"),
     ],
 }
-
-
-@pytest.mark.parametrize(("name", "answer"), [(n, a) for n in RIGHT for a in RIGHT[n]])
-def test_right_answers_are_accepted(name, answer):
-    assert_right(getattr(check, name)(answer))
-
-
-@pytest.mark.parametrize(("name", "answer", "message"), cases(WRONG))
-def test_mistakes_are_named(name, answer, message):
-    assert_wrong(getattr(check, name)(answer), message)
+test_verdicts = judged(check, RIGHT, WRONG)

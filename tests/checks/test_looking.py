@@ -1,22 +1,16 @@
 """The checks of chapter 18 accept right answers and name mistakes beyond those of their tables."""
 
-import pytest
 import torch
 from torch.nn import functional as F
 
 from mnist_course.checks import looking as check
 from tests.chapters.definitions import definitions
-from tests.checks.verdicts import assert_not_begun, assert_right, assert_wrong, cases
+from tests.checks.verdicts import judged, of_the_chapter
 
 chapter = definitions("looking")
-NAMES = ["outputs", "cam", "saliency", "integrated", "towards", "attack"]
+NAMES = {name: name for name in ("outputs", "cam", "saliency", "integrated", "towards", "attack")}
 loss_gradient = chapter["loss_gradient"]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_stub_is_not_yet_and_the_solution_right(name):
-    assert_not_begun(getattr(check, name)(chapter[f"my_{name}"]))
-    assert_right(getattr(check, name)(chapter[f"solution_{name}"]))
+test_the_chapter = of_the_chapter(check, chapter, NAMES)
 
 
 def outputs(model, names, x, *, copy=True, remove=True, bind=True, first=False, keep_mode=True):
@@ -223,13 +217,4 @@ WRONG = {
         (attack_in_train_mode, "does not leave `model` in the mode"),
     ],
 }
-
-
-@pytest.mark.parametrize(("name", "answer"), [(n, a) for n in RIGHT for a in RIGHT[n]])
-def test_right_answers_are_accepted(name, answer):
-    assert_right(getattr(check, name)(answer))
-
-
-@pytest.mark.parametrize(("name", "answer", "message"), cases(WRONG))
-def test_mistakes_are_named(name, answer, message):
-    assert_wrong(getattr(check, name)(answer), message)
+test_verdicts = judged(check, RIGHT, WRONG)
