@@ -1,6 +1,7 @@
 """How well a small network reads digits after minutes of training, alone and in an ensemble.
 
     OMP_NUM_THREADS=1 python -m benchmarks.accuracy choose --jobs 2   # half an hour on two cores
+    OMP_NUM_THREADS=1 python -m benchmarks.accuracy ladder --jobs 2   # half an hour
     … choose --jobs 2 --seeds 2 --only "as it was chosen" "Adam, no weight decay"   # 10 minutes
     OMP_NUM_THREADS=1 python -m benchmarks.accuracy test --jobs 2     # five seeds: 45 minutes
 
@@ -8,8 +9,11 @@
 50,000 training digits and tries each on the other 10,000; the recipe was chosen by this. ``test``
 trains with each recipe of the course on all 60,000 from several seeds, and reads the test digits
 once for each network when it is done, and once for all networks of a recipe together: the mean of
-their probabilities is the answer of the ensemble. Both save after each run, and resume where they
-ended; the weights are in ``build/accuracy``.
+their probabilities is the answer of the ensemble. ``ladder`` asks how much a few weights can do:
+on each rung, of some 2,000 to 60,000 weights, two networks of that size are tried on held-out
+digits, and the better one is trained on all and reads the test digits once a seed; ``accurate`` is
+the top. All three save after each run, and resume where they ended; the weights are in
+``build/accuracy``.
 """
 
 from __future__ import annotations
@@ -60,6 +64,18 @@ CANDIDATES: dict[str, train.Recipe] = {
 }
 """What was tried, each in the same number of steps."""
 
+LADDER: dict[str, train.Recipe] = {
+    f"{rung}, {network}": replace(SHORTER, network=network, channels=channels, augmentation=changes)
+    for rung, changes, sizes in [
+        ("2k", Affine(5, 0.05, 0.05, 1), [(6, 8, 14), (4, 6, 8, 8)]),
+        ("8k", Affine(7, 0.07, 0.07, 1), [(12, 20, 30), (8, 12, 16, 24)]),
+        ("20k", Affine(8, 0.08, 0.08, 1), [(20, 30, 50), (12, 16, 32, 36)]),
+        ("60k", Affine(10, 0.1, 0.1, 1.5), [(28, 56, 88), (20, 28, 52, 72)]),
+    ]
+    for network, channels in zip(("fast_network", "accurate_network"), sizes, strict=True)
+}
+"""Two networks of each size; those of few weights get digits that are changed less."""
+
 
 def fitted(
     recipe: train.Recipe, digits: data.Digits, seed: int
@@ -75,7 +91,7 @@ def fitted(
 def train_and_try(name: str, seed: int) -> dict[str, Any]:
     """Train with a candidate, and try it on digits held out of the training set."""
     training, held_out = data.load("train").split(HELD_OUT)
-    network, seconds = fitted(CANDIDATES[name], training, seed)
+    network, seconds = fitted((CANDIDATES | LADDER)[name], training, seed)
     result = evaluate.evaluate(network, held_out, "cpu")
     # Smoothed labels make networks underconfident: each gets the temperature that suits it best.
     losses = [
@@ -92,7 +108,7 @@ def weights_of(name: str, seed: int) -> Path:
 
 def train_and_test(name: str, seed: int) -> dict[str, Any]:
     """Train with a recipe on all training digits, keep the weights, and read the test digits."""
-    recipe = train.RECIPES[name]
+    recipe = (train.RECIPES | LADDER)[name]
     network, seconds = fitted(recipe, data.load("train"), seed)
     checkpoints.save_weights(network, weights_of(name, seed), **train.name_of(network, recipe))
     accuracy = evaluate.evaluate(network, data.load("test"), "cpu").accuracy
@@ -140,9 +156,25 @@ def together(found: dict[str, Any], names: list[str], seeds: int) -> None:
         print(name, "together", found["test"][name]["ensemble"])
 
 
+def climb(found: dict[str, Any], seeds: int, jobs: int) -> None:
+    """Choose a network for each rung of the ladder, and test it with several seeds."""
+    run(found, "rungs", train_and_try, LADDER, 1, jobs)
+    best: dict[str, str] = {}
+    for name in LADDER:
+        rung = name.split(",")[0]
+        rival = best.setdefault(rung, name)
+        if found["rungs"][name]["runs"][0]["loss"] < found["rungs"][rival]["runs"][0]["loss"]:
+            best[rung] = name
+    run(found, "ladder", train_and_test, {n: LADDER[n] for n in best.values()}, seeds, jobs)
+    for name in best.values():
+        free = [p.numel() for p in LADDER[name].build().parameters() if p.requires_grad]
+        found["ladder"][name]["weights"] = sum(free)
+    measurements.save(NAME, found)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=["choose", "test"])
+    parser.add_argument("part", choices=["choose", "test", "ladder"])
     parser.add_argument("--only", nargs="+", default=[], help="these candidates or recipes")
     parser.add_argument("--seeds", type=int, help="seeds of each (default: one, tested five)")
     parser.add_argument("--jobs", type=int, default=1, help="networks trained at a time")
@@ -157,7 +189,9 @@ def main() -> None:
         found = measurements.load(NAME)
     except FileNotFoundError:
         found = {}
-    if options.part == "choose":
+    if options.part == "ladder":
+        climb(found, options.seeds or 5, options.jobs)
+    elif options.part == "choose":
         found["held_out"] = HELD_OUT
         run(found, "choice", train_and_try, recipes, options.seeds or 1, options.jobs)
     else:
