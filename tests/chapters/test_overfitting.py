@@ -10,7 +10,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks import regularisation as benchmark
-from mnist_course import export
 from mnist_course.train import History, Row
 from tests.chapters.definitions import definitions
 
@@ -68,71 +67,14 @@ def test_dropout_is_that_of_pytorch_given_its_mask(p: float, seed: int) -> None:
 
 
 @settings(deadline=None)
-@given(
-    size=sizes,
-    momentum=st.floats(0.01, 1),
-    eps=st.floats(1e-6, 0.1),
-    seed=st.integers(0, 1000),
-)
-def test_batch_norm_is_that_of_pytorch_in_both_modes(
-    size: tuple[int, ...], momentum: float, eps: float, seed: int
-) -> None:
-    channels = size[1]
-    layer = nn.BatchNorm2d(channels, eps=eps, momentum=momentum).double()
-    with torch.no_grad():
-        layer.weight.copy_(normal(channels, seed=seed + 1))
-        layer.bias.copy_(normal(channels, seed=seed + 2))
-    gamma, beta = layer.weight.detach(), layer.bias.detach()
-    running = (torch.zeros(channels).double(), torch.ones(channels).double())
-    for step in range(3):
-        x = 2 + normal(*size, seed=seed + 10 + step)
-        y, running = chapter["batch_norm_train"](x, gamma, beta, running, momentum, eps)
-        torch.testing.assert_close(y, layer(x).detach())
-    torch.testing.assert_close(running[0], layer.running_mean)
-    torch.testing.assert_close(running[1], layer.running_var)
-    answer = chapter["normalised"](x, *running, gamma, beta, eps)
-    torch.testing.assert_close(answer, layer.eval()(x).detach())
-
-
-@settings(deadline=None)
-@given(
-    channels=st.tuples(st.integers(1, 3), st.integers(1, 4)),
-    kernel=st.integers(1, 3),
-    stride=st.integers(1, 2),
-    padding=st.integers(0, 1),
-    seed=st.integers(0, 1000),
-)
-@torch.no_grad()
-def test_folding_changes_no_number_and_is_that_of_the_package(
-    channels: tuple[int, int], kernel: int, stride: int, padding: int, seed: int
-) -> None:
-    torch.manual_seed(seed)
-    conv = nn.Conv2d(*channels, kernel, stride=stride, padding=padding).double()
-    norm = nn.BatchNorm2d(channels[1]).double()
-    norm.weight.normal_()
-    norm.bias.normal_()
-    x = normal(2, channels[0], 6, 7, seed=seed)
-    norm(conv(x))  # running statistics that are not 0 and 1
-    norm.eval()
-    weight, bias = chapter["fold"](conv, norm)
-    y = F.conv2d(x, weight, bias, stride=stride, padding=padding)
-    torch.testing.assert_close(y, norm(conv(x)))
-    package = export.fold_batch_norm(nn.Sequential(conv, norm))[0]
-    torch.testing.assert_close(package.weight, weight.float(), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(package.bias, bias.float(), rtol=1e-4, atol=1e-5)
-
-
-@settings(deadline=None)
 @given(epsilon=st.floats(0.01, 0.9), seed=st.integers(0, 1000))
 def test_label_smoothing_is_that_of_pytorch_and_has_a_floor(epsilon: float, seed: int) -> None:
     logits, labels = 3 * normal(6, 10, seed=seed), torch.arange(6)
     loss = chapter["smooth_loss"](logits, labels, epsilon)
     expected = F.cross_entropy(logits, labels, label_smoothing=epsilon)
     torch.testing.assert_close(loss, expected)
-    floor = chapter["lowest_loss"](epsilon)
-    assert loss >= floor
     best = chapter["smoothed"](labels, epsilon).log()
-    torch.testing.assert_close(chapter["smooth_loss"](best, labels, epsilon), floor)
+    assert loss >= chapter["smooth_loss"](best, labels, epsilon) > 0
 
 
 def test_early_stopping_stops_and_keeps_a_copy_of_the_best() -> None:
