@@ -35,7 +35,7 @@ APART = ("Exercises", "Quiz")
 # What is no prose: code, formulas on lines of their own, fences of boxes and their options,
 # comments. What stands for a word: a formula in a sentence, a role or a link.
 _NO_PROSE = re.compile(
-    r"^(`{3,}).*?^\1|\$\$.*?\$\$|^:{3,}.*$|^:[\w-]+:.*$|^%.*$|^\(.*\)=$|<[^>]+>",
+    r"^(`{3,}).*?^\1|\$\$.*?\$\$|<[^>]+>|^(?::{3,}|:[\w-]+:|%|\([^\n]*\)=$)[^\n]*",
     re.MULTILINE | re.DOTALL,
 )
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")

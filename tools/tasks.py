@@ -124,7 +124,7 @@ def sections(source: Path, level: int = 2) -> list[Section]:
 
 
 def pieces(notebook: NotebookNode) -> Iterator[tuple[str, int, NotebookNode]]:
-    """The cells of a notebook, cut at each heading: its text and level, or nothing, and the cell."""
+    """The cells of a notebook, cut at headings: heading and its level, or nothing, and the cell."""
     for cell in notebook.cells:
         if cell.cell_type != "markdown":
             yield "", 0, cell
