@@ -258,7 +258,7 @@ def _list_choices(content: Tag) -> None:
         replies = new("div", **{"class": "open titled"})
         replies.append(new("p", "Answer", **{"class": "open-title"}))
         for letter, fold in zip("ABCDEFGH", folds, strict=False):
-            text, reply = fold.select_one(".sd-summary-text"), fold.select_one(".sd-summary-content")
+            text, reply = fold.select_one(".choice-text"), fold.select_one(".choice-reply")
             assert text is not None and reply is not None
             choice = new("p")
             choice.extend([new("b", letter), " ", *list(text.children)])

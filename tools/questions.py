@@ -15,7 +15,7 @@ from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
-from sphinx_design.dropdown import DropdownDirective
+from sphinx_design.dropdown import DropdownDirective, dropdown_main
 
 from tools import tasks
 
@@ -38,7 +38,8 @@ class QuestionTitle(nodes.title):
     def astext(self) -> str:
         """Title and question, in at most 100 characters."""
         asked = next(self.parent.findall(nodes.paragraph), None)
-        text = f"{super().astext()}: {asked.astext() if asked else ''}"
+        own = "".join(part.astext() for part in self.children if not isinstance(part, nodes.raw))
+        text = f"{own}: {asked.astext() if asked else ''}"
         return textwrap.shorten(text, 100, placeholder=" …")
 
 
@@ -59,6 +60,24 @@ class AddressQuestions(SphinxPostTransform):
             box.replace(title, new)
 
 
+class PlainChoices(SphinxPostTransform):
+    """Take the look of drop-downs from the choices: they have one of their own."""
+
+    default_priority = 200  # sphinx-design makes the drop-downs at 199
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        """Leave each choice its text and its reply."""
+        for choice in self.document.findall(dropdown_main):
+            if "choice" in choice["classes"]:
+                summary, reply = choice.children
+                choice["classes"] = [name for name in choice["classes"] if "sd-" not in name]
+                summary["classes"], reply["classes"] = [], ["choice-reply"]
+                text = summary.children[0]
+                text["classes"] = ["choice-text"]
+                summary.children = [text]
+
+
 def progress(chapters: Sequence[Path]) -> list[nodes.Node]:
     """A place where the page says how many questions of these chapters have been answered."""
     names = " ".join(tasks.ids(chapters))
@@ -70,3 +89,4 @@ def setup(app: Sphinx) -> None:
     """Register this with Sphinx."""
     app.add_directive("dropdown", Dropdown, override=True)
     app.add_post_transform(AddressQuestions)
+    app.add_post_transform(PlainChoices)

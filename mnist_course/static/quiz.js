@@ -7,7 +7,7 @@ import { button, h } from "./dom.js";
 /** @typedef {{name: string, choices: HTMLDetailsElement[]}} Question */
 
 /** @param {HTMLDetailsElement} choice */
-const textOf = (choice) => choice.querySelector(".sd-summary-text")?.textContent?.trim() ?? "";
+const textOf = (choice) => choice.querySelector(".choice-text")?.textContent?.trim() ?? "";
 
 /** The questions of a page that have choices. @returns {Question[]} */
 function questionsOf(/** @type {Document} */ page) {
@@ -75,8 +75,8 @@ function remember(questions, answers) {
       });
     }
   }
-  const last = questions[questions.length - 1].choices[0].closest(".question");
-  last?.after(h("div", { class: "quiz-score" }, line, reset, save));
+  const boxes = document.querySelectorAll(".admonition.question");
+  boxes[boxes.length - 1].after(h("div", { class: "quiz-score" }, line, reset, save));
   return show;
 }
 
