@@ -23,6 +23,7 @@ HIDDEN = ("hide-input", "hide-cell", "remove-input", "remove-cell")
 _HEADING = re.compile(r"^(#{1,6}) (.+)$", re.MULTILINE)
 _CODE = re.compile(r"^(`{3,}).*?^\1", re.MULTILINE | re.DOTALL)
 _EXERCISE = re.compile(r"Exercise (\d+\.\d+): (.+)")
+_CHECK = re.compile(r"\bcheck\.(\w+)\(")
 _QUESTION = re.compile(
     r"^(?P<fence>:{3,})\{admonition\} (?P<title>Question[^\n]*)\n(?P<body>.*?)^(?P=fence)[ \t]*$",
     re.MULTILINE | re.DOTALL,
@@ -64,6 +65,8 @@ class Exercise:
         title: what follows the number.
         level: one of :data:`LEVELS`; empty where the text does not say it.
         minutes: how long it takes; 0 where the text does not say it.
+        checks: the checks that are called in it, by the names under which a learner's desk
+            remembers them: ``"pooling.blur_pool"``.
         section: all of it.
     """
 
@@ -71,6 +74,7 @@ class Exercise:
     title: str
     level: str
     minutes: int
+    checks: tuple[str, ...]
     section: Section
 
 
@@ -147,7 +151,10 @@ def exercises(source: Path) -> list[Exercise]:
             first = section.text.partition("\n")[0]
             level = LEVEL.match(first)
             kind, minutes = level.groups() if level else ("", 0)
-            found.append(Exercise(match[1], match[2], kind, int(minutes), section))
+            code = "\n".join(cell.source for cell in section.cells if cell.cell_type == "code")
+            called = dict.fromkeys(_CHECK.findall(code))
+            checks = tuple(f"{source.stem.split('-')[1]}.{name}" for name in called)
+            found.append(Exercise(match[1], match[2], kind, int(minutes), checks, section))
     return found
 
 

@@ -147,12 +147,8 @@ def exercise(check: Callable[P, str]) -> Callable[P, Verdict]:
     return judged
 
 
-SOLUTION = re.compile(r"# (?:A )?[Ss]olution")
-"""How the first line of a cell begins that shows the book's answer."""
-
-
 def _remember(exercise: str, right: bool) -> None:
-    """Write on the learner's desk how an exercise went; what the book answers does not count.
+    """Write on the learner's desk, where there is one, how an exercise went.
 
     Args:
         exercise: word of the chapter and name of the check, ``"pooling.blur_pool"``: this stays
@@ -160,16 +156,7 @@ def _remember(exercise: str, right: bool) -> None:
         right: whether it is solved.
     """
     with suppress(Exception):  # no desk, a full disk: a verdict never fails for that
-        if not SOLUTION.match(_running_cell()):
-            importlib.import_module("mnist_course.desk").record(exercise, right)
-
-
-def _running_cell() -> str:
-    """The code of the notebook's cell that is running; empty where there is none."""
-    from IPython import get_ipython
-
-    shell = get_ipython()
-    return str(shell.user_ns["In"][-1]).lstrip() if shell else ""
+        importlib.import_module("mnist_course.desk").record(exercise, right)
 
 
 def time_is_up() -> str:
