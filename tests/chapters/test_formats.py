@@ -98,7 +98,7 @@ def faults_of_exercise(exercise: tasks.Exercise) -> list[str]:
 
 
 def _other(line: str, exercise: tasks.Exercise) -> bool:
-    numbered = re.match(r"# (?:Solution|Going further) (\S+)", line)
+    numbered = re.match(r"# (?:Solution|Going further) (\d+\.\d+)", line)
     return bool(numbered) and numbered[1] != exercise.number
 
 
