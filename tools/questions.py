@@ -32,15 +32,19 @@ class Dropdown(DropdownDirective):
         return super().run_with_defaults()
 
 
+def asked(box: nodes.admonition) -> str:
+    """Title and text of a question, in at most 100 characters: what the search shows."""
+    title = "".join(part.astext() for part in box[0] if not isinstance(part, nodes.raw))
+    text = next(box.findall(nodes.paragraph), nodes.paragraph()).astext()
+    return textwrap.shorten(f"{title}: {text}", 100, placeholder=" …")
+
+
 class QuestionTitle(nodes.title):
     """The title of a question, which the search index reads together with the question."""
 
     def astext(self) -> str:
-        """Title and question, in at most 100 characters."""
-        asked = next(self.parent.findall(nodes.paragraph), None)
-        own = "".join(part.astext() for part in self.children if not isinstance(part, nodes.raw))
-        text = f"{own}: {asked.astext() if asked else ''}"
-        return textwrap.shorten(text, 100, placeholder=" …")
+        """What is asked."""
+        return asked(self.parent)
 
 
 class AddressQuestions(SphinxPostTransform):
