@@ -28,6 +28,7 @@ from nbformat import NotebookNode
 
 from mnist_course import data, files
 from mnist_course.gluing import ROLE, glued_values
+from tools import tasks
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK, NOTEBOOKS = ROOT / "book", ROOT / "notebooks"
@@ -89,7 +90,8 @@ def colab_cell() -> NotebookNode:
 def read(source: Path) -> NotebookNode:
     """The unexecuted notebook of a text, with stable cell ids and no pairing metadata.
 
-    Before its first code cell stands one more, :func:`colab_cell`.
+    Before its first code cell stands one more, :func:`colab_cell`, and the replies to the choices
+    of a question say whether they are right.
     """
     notebook = jupytext.read(source)
     code = [n for n, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
@@ -98,6 +100,8 @@ def read(source: Path) -> NotebookNode:
     kernel = notebook.metadata.get("kernelspec")
     notebook.metadata = NotebookNode({"kernelspec": kernel} if kernel else {})
     for number, cell in enumerate(notebook.cells):
+        if cell.cell_type == "markdown":
+            cell.source = tasks.marked(cell.source)
         cell.id = f"{number:03d}-{hashlib.sha1(cell.source.encode()).hexdigest()[:8]}"
     return notebook
 

@@ -163,6 +163,7 @@ def pages(site: Path, address: Address, home: str = "") -> list[Page]:
     for page in found:
         for place in _live(page):
             _still(place, pictures, f"{home}{page.name}.html" if home else "")
+        _list_choices(page.content)
         _unfold(page.content)
         _card_links(page.content)
         for tag in page.content.select("dt dl, dt dd"):  # a long signature; XHTML wants no dd there
@@ -247,28 +248,44 @@ def _still(place: Tag, pictures: Mapping[str, Tag], address: str) -> None:
     place.append(line)
 
 
+def _list_choices(content: Tag) -> None:
+    """List the choices of a question, each with its letter, and the replies after all of them."""
+    for question in content.select(".question"):
+        folds = question.select("details.choice")
+        if not folds:
+            continue
+        choices = new("div", **{"class": "choices"})
+        replies = new("div", **{"class": "open titled"})
+        replies.append(new("p", "Answer", **{"class": "open-title"}))
+        for letter, fold in zip("ABCDEFGH", folds, strict=False):
+            text, reply = fold.select_one(".choice-text"), fold.select_one(".choice-reply")
+            assert text is not None and reply is not None
+            choice = new("p")
+            choice.extend([new("b", letter), " ", *list(text.children)])
+            choices.append(choice)
+            first = reply.find("p")
+            assert isinstance(first, Tag)
+            first.insert(0, f"{letter} ")
+            replies.extend(list(reply.children))
+        folds[0].insert_before(choices)
+        folds[-1].insert_after(replies)
+        for fold in folds:
+            fold.decompose()
+
+
 def _unfold(content: Tag) -> None:
-    """Open everything that folds; a solution and an answer say what they are."""
+    """Open everything that folds; what is more than code says what it is."""
     for fold in content.find_all("details"):
         summary = fold.find("summary", recursive=False)
         title = ""
         if summary is not None:
-            text = summary.find(class_="sd-summary-text")
+            text = summary.find(class_=["sd-summary-text", "collapsed"])
             title = text.get_text(strip=True) if text else ""
             summary.decompose()
-        if not title and _is_solution(fold):
-            title = "Solution"
         fold.name, fold.attrs = "div", {"class": "open"}
-        if title:
+        if title and not title.startswith("Show "):
             fold.attrs = {"class": "open titled"}
             fold.insert(0, new("p", title, **{"class": "open-title"}))
-
-
-def _is_solution(fold: Tag) -> bool:
-    section = fold.find_parent("section")
-    if section is None or not fold.find(class_="cell_input"):  # but folded output
-        return False
-    return str(section.get("id", "")).startswith("exercise-")
 
 
 def _card_links(content: Tag) -> None:

@@ -4,6 +4,7 @@ Browsers load no modules from ``file://``, so every module of ``mnist_course/sta
 function scope of its own. When the page has loaded, each element with ``data-figure="<module>"``
 gets its figure, with the options in ``data-options``, in place of the picture inside it. The figure
 that trains is as large as all others together, and has a script of its own, ``course-train.js``.
+The questions of a page, which are no figure, have ``course-quiz.js``.
 """
 
 from __future__ import annotations
@@ -61,6 +62,19 @@ def script(name: str = "course", folder: Path = STATIC) -> str:
     )
 
 
+QUIZ = """
+const begin = () => modules["quiz"].start(document);
+if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin);
+else begin();
+})();
+"""
+
+
+def quiz_script() -> str:
+    """The text of ``course-quiz.js``, in ASCII."""
+    return _ascii(f"{HEAD}{link(['quiz'], STATIC)}{QUIZ}")
+
+
 def _ascii(text: str) -> str:
     """Escape what is not ASCII, as JavaScript strings and templates read it."""
     units = re.compile(r"[^\x00-\x7f]")
@@ -72,4 +86,5 @@ def write(outdir: Path) -> Path:
     outdir.mkdir(parents=True, exist_ok=True)
     for name in ("course", *APART):
         (outdir / f"{name}.js").write_text(script(name), encoding="ascii")
+    (outdir / "course-quiz.js").write_text(quiz_script(), encoding="ascii")
     return outdir / "course.js"

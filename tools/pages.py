@@ -1,7 +1,10 @@
 """What the project adds to the pages: an extension of Sphinx, loaded by ``_config.yml``.
 
 - the directive ``chapters`` and the role ``time`` say how long the chapters of a part take, from
-  the chapters' own "About 40 minutes";
+  the chapters' own "About 35 minutes to read, 80 with the exercises", and how many of their
+  questions have been answered here;
+- folds are called what they are, and exercises say where they can be done (:mod:`tools.folds`);
+- questions take an answer and have an address (:mod:`tools.questions`);
 - code in a sentence that names something of the package leads to its entry in the reference,
   which autodoc makes from docstrings;
 - the download menu of a chapter has its text beside its notebook;
@@ -38,6 +41,8 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 from sphinx.util.nodes import make_refnode
 from traitlets import MetaHasTraits
 
+from tools import folds, minutes, questions
+
 PACKAGE = "mnist_course"
 
 # --- the time that chapters take ------------------------------------------------------------------
@@ -65,7 +70,7 @@ class Chapter:
 
     @property
     def minutes(self) -> int:
-        """How long it takes, as its text says.
+        """How long it takes to read, as its text says.
 
         Raises:
             ValueError: if the text does not say it, or says it twice.
@@ -76,6 +81,12 @@ class Chapter:
                 f'{self.source.name} says "About … minutes" {len(found)} times, expected once'
             )
         return int(found[0])
+
+    @property
+    def whole(self) -> int | None:
+        """How long it takes with its exercises, as its text says; None if it does not."""
+        said = minutes.printed(self.source)
+        return said[1] if said else None
 
 
 def part(name: str, root: Path) -> list[Chapter]:
@@ -107,10 +118,14 @@ def duration(minutes: int) -> str:
 
 
 def summary(chapters: list[Chapter]) -> str:
-    """``"Seven chapters, about 5 h 20 min"``."""
+    """``"Seven chapters, about 5 h 20 min to read, 10 h with the exercises"``."""
     count = _WORDS[len(chapters)] if len(chapters) < len(_WORDS) else str(len(chapters))
     noun = "chapter" if len(chapters) == 1 else "chapters"
-    return f"{count} {noun}, about {duration(sum(c.minutes for c in chapters))}"
+    said = f"{count} {noun}, about {duration(sum(c.minutes for c in chapters))}"
+    whole = [chapter.whole for chapter in chapters]
+    if None in whole:
+        return said
+    return f"{said} to read, {duration(sum(filter(None, whole)))} with the exercises"
 
 
 def _noted(name: str, env: BuildEnvironment) -> list[Chapter]:
@@ -127,7 +142,9 @@ class TimeRole(SphinxRole):
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         """The text; an error of the build if there is no such part."""
         try:
-            return [nodes.Text(summary(_noted(self.text, self.env)))], []
+            chapters = _noted(self.text, self.env)
+            sources = [chapter.source for chapter in chapters]
+            return [nodes.Text(summary(chapters)), *questions.progress(sources)], []
         except ValueError as error:
             return [], [self.inliner.reporter.error(str(error), line=self.lineno)]
 
@@ -146,7 +163,7 @@ class ChaptersDirective(SphinxDirective):
         """The table; an error of the build if its lines are not the chapters of the part."""
         try:
             chapters = _noted(self.arguments[0], self.env)
-            rows = [(chapter, chapter.minutes) for chapter in chapters]
+            rows = [(c, str(c.minutes), str(c.whole or "–")) for c in chapters]
         except ValueError as error:
             raise self.error(str(error)) from error
         lines = {line[:2]: line[2:].strip() for line in self.content if line}
@@ -154,13 +171,15 @@ class ChaptersDirective(SphinxDirective):
             expected = ", ".join(chapter.number for chapter in chapters)
             raise self.error(f"expected a line for each of the chapters {expected}")
         body = nodes.tbody()
-        for chapter, minutes in rows:
+        for chapter, *times in rows:
             about, _ = self.state.inline_text(lines[chapter.number], self.lineno)
-            body += _row([_link(chapter.page)], [nodes.Text(str(minutes))], about)
-        group = nodes.tgroup(cols=3)
-        group += [nodes.colspec(colwidth=width) for width in (4, 1, 6)]
+            link = [_link(chapter.page), *questions.progress([chapter.source])]
+            body += _row(link, *([nodes.Text(time)] for time in times), about)
+        group = nodes.tgroup(cols=4)
+        group += [nodes.colspec(colwidth=width) for width in (4, 1, 1, 6)]
         head = nodes.thead()
-        head += _row(*([nodes.Text(title)] for title in ("chapter", "minutes", "what it is about")))
+        titles = ("chapter", "minutes", "with exercises", "what it is about")
+        head += _row(*([nodes.Text(title)] for title in titles))
         group += [head, body]
         table = nodes.table(classes=["chapters"])
         table += group
@@ -451,6 +470,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("chapters", ChaptersDirective)
     app.add_transform(IndexInContents)
     app.add_post_transform(LinkNames)
+    folds.setup(app)
+    questions.setup(app)
     app.connect("autodoc-process-signature", signature_of)
     app.connect("html-page-context", add_downloads, priority=502)  # the theme makes the menu at 501
     app.connect("html-page-context", add_metadata, priority=502)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import html
+import importlib
 import random
+import re
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import ParamSpec
@@ -25,6 +28,15 @@ SECONDS = 60
 
 PATIENCE = 5
 """How many times as long it may take on a busy machine."""
+
+# A translucent green or amber suits a light page and a dark one. Written into the element, because
+# a notebook has no style sheet of ours.
+BOX = """\
+<div class="course-verdict" role="status" style="background: rgba({colour}, 0.13); \
+border-left: 4px solid rgb({colour}); border-radius: 4px; padding: 0.5em 0.9em; \
+max-width: 46rem; font-family: inherit; line-height: 1.45; white-space: pre-wrap; \
+overflow-wrap: anywhere"><strong>{mark}</strong> {message}</div>"""
+GREEN, AMBER = "0, 158, 115", "230, 159, 0"
 
 
 @dataclass(frozen=True)
@@ -43,8 +55,18 @@ class Verdict:
     def __bool__(self) -> bool:
         return self.ok
 
+    @property
+    def mark(self) -> str:
+        """What it begins with."""
+        return "✓ Right." if self.ok else "✗ Not yet."
+
     def __repr__(self) -> str:
-        return f"{'✓ Right.' if self.ok else '✗ Not yet.'} {self.message}"
+        return f"{self.mark} {self.message}"
+
+    def _repr_html_(self) -> str:
+        """A box that wraps: green when the exercise is solved, amber when it is not."""
+        message = re.sub(r"`([^`\n]+)`", r"<code>\1</code>", html.escape(self.message))
+        return BOX.format(colour=GREEN if self.ok else AMBER, mark=self.mark, message=message)
 
 
 class NotSolvedError(Exception):
@@ -105,20 +127,36 @@ def exercise(check: Callable[P, str]) -> Callable[P, Verdict]:
     def judged(*args: P.args, **kwargs: P.kwargs) -> Verdict:
         try:
             with _own_state(), _interruptible(), _limited():
-                return Verdict(True, check(*args, **kwargs))
+                verdict = Verdict(True, check(*args, **kwargs))
+        except NotBegunError as error:
+            return Verdict(False, str(error))  # nothing to remember
         except NotSolvedError as error:
-            return Verdict(False, str(error))
+            verdict = Verdict(False, str(error))
         except StoppedError:
             raise
         except TimeUpError:
-            return Verdict(False, time_is_up())
+            verdict = Verdict(False, time_is_up())
         except BaseException as error:  # from the learner's code, or from what it returned
-            return Verdict(False, blame_answer(error))
+            verdict = Verdict(False, blame_answer(error))
+        _remember(f"{check.__module__.rpartition('.')[2]}.{check.__name__}", verdict.ok)
+        return verdict
 
     # For the reference: a check returns a verdict, although inside it returns a string.
     judged.__annotations__ = check.__annotations__ | {"return": Verdict}
     CHECKS.append(judged)
     return judged
+
+
+def _remember(exercise: str, right: bool) -> None:
+    """Write on the learner's desk, where there is one, how an exercise went.
+
+    Args:
+        exercise: word of the chapter and name of the check, ``"pooling.blur_pool"``: this stays
+            when chapters get other numbers.
+        right: whether it is solved.
+    """
+    with suppress(Exception):  # no desk, a full disk: a verdict never fails for that
+        importlib.import_module("mnist_course.desk").record(exercise, right)
 
 
 def time_is_up() -> str:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from mnist_course.checks import Verdict
 from tools.outputs import comparable, deviation, snap
 
 
@@ -21,6 +22,17 @@ from tools.outputs import comparable, deviation, snap
 )
 def test_snap(fresh: str, committed: str, tolerance: float, equal: bool) -> None:
     assert (snap(fresh, committed, tolerance) == committed) is equal
+
+
+def test_of_a_verdict_the_words_are_compared_and_not_the_box() -> None:
+    def shown(message: str, box: bool = True) -> list[dict]:
+        verdict = Verdict(True, message)
+        html = {"text/html": verdict._repr_html_()} if box else {}
+        return [{"output_type": "execute_result", "data": {"text/plain": repr(verdict)} | html}]
+
+    committed = shown("It is 3.", box=False)
+    assert comparable(shown("It is 3."), committed, 0) == committed
+    assert comparable(shown("It is 4."), committed, 0) != committed
 
 
 def test_pictures_are_not_compared_but_their_alternative_text_is() -> None:

@@ -4,8 +4,10 @@ import contextlib
 import copy
 import random
 import signal
+import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from torch.nn import functional as F
 
 from mnist_course.checks import (
     NotSolvedError,
+    Verdict,
     _verdicts,
     call,
     compare,
@@ -64,6 +67,33 @@ def test_what_a_check_returns_holds_and_what_it_raises_does_not():
     assert_right(runs(lambda: 1))
     assert repr(runs(lambda: 1)) == "✓ Right. It is right."
     assert_wrong(checking(lambda answer: compare(answer, 2.0, "one"))(lambda: 1), "For one")
+
+
+def test_a_verdict_is_a_box_that_says_its_words_and_nothing_else():
+    box = Verdict(False, "In `x < 1` I got\na <b>bold</b> one.")._repr_html_()
+    assert "✗ Not yet." in box and 'role="status"' in box
+    assert "<code>x &lt; 1</code> I got\na &lt;b&gt;bold&lt;/b&gt; one." in box
+    assert "✓ Right." in Verdict(True, "")._repr_html_()
+
+
+def test_a_verdict_is_remembered_by_the_chapter_and_the_check(monkeypatch):
+    kept = []
+    desk = SimpleNamespace(record=lambda *what: kept.append(what))
+    monkeypatch.setitem(sys.modules, "mnist_course.desk", desk)
+    name = f"{__name__.rpartition('.')[2]}.check"
+    check = checking(lambda answer: compare(answer, 2.0, "one"))
+    check(lambda: 2.0)
+    check(lambda: 1.0)
+    check(stub)  # nothing was tried
+    assert kept == [(name, True), (name, False)]
+
+
+def test_a_verdict_does_not_fail_where_it_cannot_be_remembered(monkeypatch):
+    def record(exercise, right):
+        raise OSError("the disk is full")
+
+    monkeypatch.setitem(sys.modules, "mnist_course.desk", SimpleNamespace(record=record))
+    assert_right(runs(lambda: 1))
 
 
 def test_the_words_of_several_saying_come_from_outside_to_inside():

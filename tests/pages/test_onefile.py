@@ -250,8 +250,10 @@ one <a href="../genindex.html">elsewhere</a>, one <a href="https://example.org/"
 <div data-figure="pad" data-options="{{}}"><figure>
 <img alt="A pad with a digit" src="data:image/png;base64,AAAA"></figure></div>
 <section id="exercise-1-1"><h3>Exercise 1.1</h3>
-<details class="hide"><summary>Show output</summary><pre>3</pre></details>
-<details class="hide"><summary>Show code</summary><div class="cell_input"><pre><span></span>\
+<details class="hide"><summary><p class="collapsed">Show the output</p>
+<p class="expanded">Hide the output</p></summary><pre>3</pre></details>
+<details class="hide"><summary><p class="collapsed">Solution</p><p class="expanded">Solution</p>
+</summary><div class="cell_input"><pre><span></span>\
 <span class="k">if</span> <span class="n">a</span>:</pre></div></details></section>
 <details class="sd-dropdown"><summary><span class="sd-summary-text">Answer</span></summary>
 <p>Yes.</p></details>{more}</section></article></html>"""

@@ -54,6 +54,17 @@ def test_a_sum_of_minutes_reads_well(tmp_path, minutes: list[int], said: str) ->
     assert pages.summary(written) == said
 
 
+def test_both_sums_are_said_where_all_chapters_say_both(tmp_path) -> None:
+    boxes = ["About 30 minutes to read, 50 with the exercises.", "About 40 minutes."]
+    for number, box in enumerate(boxes):
+        (tmp_path / f"0{number}-x.md").write_text(box, encoding="utf-8")
+    both, one = (pages.Chapter("", tmp_path / f"0{n}-x.md") for n in (0, 1))
+    assert (both.minutes, both.whole, one.whole) == (30, 50, None)
+    said = "Two chapters, about 1 h to read, 1 h 40 min with the exercises"
+    assert pages.summary([both, both]) == said
+    assert pages.summary([both, one]) == "Two chapters, about 1 h 10 min"
+
+
 def test_a_chapter_without_minutes_and_a_part_that_is_none_are_errors(tmp_path) -> None:
     silent = tmp_path / "07-x.md"
     silent.write_text("# A chapter\n", encoding="utf-8")
@@ -328,6 +339,7 @@ def test_a_part_begins_with_its_chapters_and_their_minutes(site) -> None:
         for row, chapter in zip(rows, pages.part(name, ROOT), strict=True):
             assert f"{chapter.page.split('/')[1]}.html" in row
             assert f">{chapter.minutes}<" in row
+            assert f">{chapter.whole or '–'}<" in row
     front = html.unescape(article(read(site, "book/index")))
     assert all(pages.summary(pages.part(name, ROOT)) in front for name in list(PARTS)[:-1])
 
