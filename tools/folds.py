@@ -25,6 +25,7 @@ ROLES = {
     r"The sick code\b": "The sick code",
     r"The cure\b": "The cure",
     r"Going further\b": "Going further",
+    r"By hand\b": "By hand",
 }
 """What a fold is called, by how the first line of its cell goes on after the ``#``."""
 
