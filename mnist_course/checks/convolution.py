@@ -25,7 +25,6 @@ __all__ = [
     "conv2d",
     "counterexample",
     "end_detector",
-    "im2col",
     "response",
     "slide",
     "true_convolution",
@@ -261,48 +260,6 @@ def true_convolution(x: Tensor, w: Tensor) -> Tensor:
     ``x`` is ``(N, C_in, H, W)``, ``w`` is ``(C_out, C_in, K_h, K_w)``.
     """
     return F.conv2d(x, w.flip(2, 3))
-
-
-def _columns(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor, tuple[int, int]], Tensor]:
-    """The columns, with the table changed: (N, C, K_h, K_w, rows, columns of places)."""
-
-    def im2col(x: Tensor, kernel_size: tuple[int, int]) -> Tensor:
-        patches = x.unfold(2, kernel_size[0], 1).unfold(3, kernel_size[1], 1)
-        table = change(patches.permute(0, 1, 4, 5, 2, 3))
-        return table.flatten(1, 3).flatten(2)
-
-    return im2col
-
-
-@compared(
-    cases={
-        f"x of shape {shape} and a {size[0]}×{size[1]} kernel": (normal(*shape), size)
-        for shape, size in (
-            ((1, 1, 4, 4), (3, 3)), ((1, 1, 4, 6), (2, 3)), ((1, 3, 5, 6), (3, 2)),
-            ((2, 3, 5, 6), (3, 2)), ((3, 2, 4, 3), (1, 3)),
-        )
-    },
-    mistakes={
-        "Patches are rows here, and should be columns: exchange the last two axes.": (
-            lambda x, kernel_size: F.unfold(x, kernel_size).mT
-        ),
-        "The order inside a column is not that of the weights: the channel comes first, then the "
-        "kernel's row, then its column.": _columns(lambda table: table.permute(0, 2, 3, 1, 4, 5)),
-        "Each patch is read column by column: read it row by row, as flatten() does.": (
-            _columns(lambda table: table.transpose(2, 3))
-        ),
-        "The patches come column by column of the image: let i be the outer loop, j the inner "
-        "one.": _columns(lambda table: table.transpose(4, 5)),
-        "The last places are missing: i takes H - K_h + 1 values, j takes W - K_w + 1.": (
-            _columns(lambda table: table[..., :-1, :-1])
-        ),
-    },
-    right="Every patch is a column, in the order that the weights have.",
-    avoiding=("F.unfold", "im2col"),
-)  # fmt: skip
-def im2col(x: Tensor, kernel_size: tuple[int, int]) -> Tensor:
-    """Check ``function(x, kernel_size)``: the patches of ``(N, C, H, W)`` as columns."""
-    return F.unfold(x, kernel_size)
 
 
 # Strokes for the end detector: corners of a polyline, open at both ends.

@@ -66,18 +66,6 @@ def by_scipys_rule(x, w):
     return F.conv_transpose2d(x, w.transpose(0, 1))[:, :, rows, columns]
 
 
-def columns_from(x, size, axis=2):
-    """im2col by cutting patches."""
-    rows, columns = range(x.shape[2] - size[0] + 1), range(x.shape[3] - size[1] + 1)
-    patches = [x[:, :, i : i + size[0], j : j + size[1]] for i in rows for j in columns]
-    return torch.stack([patch.flatten(1) for patch in patches], dim=axis)
-
-
-def strided_view(x, size):
-    windows = x.unfold(2, size[0], 1).unfold(3, size[1], 1).permute(0, 1, 4, 5, 2, 3)
-    return windows.reshape(len(x), x.shape[1] * size[0] * size[1], -1)
-
-
 ARANGE = torch.arange(16.0).view(4, 4)
 CORNER = torch.tensor([[0.0, 1.0], [0.0, 0.0]])
 # Equal along the anti-diagonals, so that exchanging rows and columns changes nothing.
@@ -118,7 +106,6 @@ RIGHT = {
     ],
     "slide": [slide],
     "true_convolution": [by_scipys_rule, lambda x, w: F.conv2d(x.flip(2, 3), w).flip(2, 3)],
-    "im2col": [chapter["im2col"], columns_from, strided_view],
     "counterexample": [
         example(ARANGE, CORNER),
         (lambda: [ARANGE.tolist(), CORNER.tolist()], buggy_slide),
@@ -178,13 +165,6 @@ WRONG = {
     "true_convolution": [
         (lambda x, w: F.conv_transpose2d(x, w.transpose(0, 1)), "has shape (1, 1, 8, 8)"),
         (lambda x, w: -F.conv2d(x, w), "numbers are not"),
-    ],
-    "im2col": [
-        (lambda x, size: columns_from(x, size, axis=1), "Patches are rows"),
-        (lambda x, size: F.unfold(x, size)[0], "has shape"),
-        (lambda x, size: columns_from(x, (size[0], size[0])), "has shape"),
-        (lambda x, size: F.unfold(x, size), "calls F.unfold"),
-        (lambda x, size: nn.Unfold(size)(x), "calls F.unfold"),
     ],
     "end_detector": [
         (detector(RING, -7.5), "finds neither end"),

@@ -275,7 +275,7 @@ def test_the_book_opens_from_a_disk(browser) -> None:
     if not (book.STATIC / "mathjax").exists():
         pytest.skip("MathJax could not be had from npm, so formulas need the network")
     page, log = opened(browser, "file://")
-    for name in ("book/index", "notebooks/05-stride-padding-dilation-groups", "book/glossary"):
+    for name in ("book/index", "notebooks/05-stride-padding", "book/glossary"):
         page.goto((SITE / f"{name}.html").as_uri())
         seen = page.evaluate(SEEN)
         assert (seen["formulas"], seen["still"], seen["pictures"]) == ([], [], []), name
@@ -313,7 +313,7 @@ FOCUSED = """() => {
 @pytest.mark.browser
 def test_a_page_is_read_and_used_by_keyboard(browser, site) -> None:
     page, log = opened(browser, site)
-    page.goto(site + "notebooks/05-stride-padding-dilation-groups.html")
+    page.goto(site + "notebooks/05-stride-padding.html")
     page.keyboard.press("Tab")
     skip = page.get_by_role("link", name="Skip to main content")
     assert skip.evaluate("link => link === document.activeElement")
