@@ -10,6 +10,7 @@ what the author knows of handwriting, and nobody's strokes. The hands of
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Iterator
 
@@ -230,12 +231,14 @@ def _spline(points: Array, corners: list[int]) -> Array:
     count = len(points)
     lengths = np.linalg.norm(np.diff(points, axis=0), axis=1)
     place = np.concatenate([[0], np.cumsum(np.sqrt(lengths))])
-    samples = [np.linspace(a, b, math.ceil(length / SPACING), endpoint=False)
-               for a, b, length in zip(place, place[1:], lengths, strict=False)]  # fmt: skip
+    samples = [
+        np.linspace(a, b, math.ceil(length / SPACING), endpoint=False)
+        for (a, b), length in zip(itertools.pairwise(place), lengths, strict=True)
+    ]
     everywhere = np.append(np.concatenate(samples), place[-1])
     matrix = np.zeros((len(everywhere), count))
     bounds = [0, *corners, count - 1]
-    for first, last in zip(bounds, bounds[1:], strict=False):
+    for first, last in itertools.pairwise(bounds):
         inside = (everywhere >= place[first]) & (everywhere <= place[last])
         units = np.eye(last - first + 1)
         spline = CubicSpline(place[first : last + 1], units, bc_type="natural")
