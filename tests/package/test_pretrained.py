@@ -61,10 +61,10 @@ def test_the_numbers_are_of_this_file_and_this_recipe(numbers) -> None:
     assert numbers["parameters"] == sum(w.numel() for w in pretrained.load().parameters())
     assert numbers["recipe"]["augmentation"] == str(train_pretrained.RECIPE.augmentation)
     assert numbers["recipe"]["epochs"] == train_pretrained.RECIPE.epochs
-    assert numbers["finish"] == json.loads(
-        json.dumps(train_pretrained.settings(train_pretrained.FINISH))
-    )
-    assert numbers["invented_digits"] == [count for _, count in train_pretrained.STAGES]
+    finishes = [train_pretrained.settings(recipe) for recipe in train_pretrained.FINISHES]
+    assert numbers["finishes"] == json.loads(json.dumps(finishes))
+    mixed_in = [train_pretrained.INVENTED, train_pretrained.FINISH_INVENTED]
+    assert numbers["invented_digits"] == mixed_in
     assert numbers["seed"] == train_pretrained.SEED
 
 
