@@ -2,12 +2,12 @@
 
     python -m benchmarks.finetuning     # about eight minutes of CPU time
 
-First, digits drawn with a pen (see :mod:`benchmarks.pad`): the network of the course is fine-tuned
-on a few of them in several ways, and measured on others, and on MNIST's validation digits, which it
-must not forget. Then the UCI digits of scikit-learn (other people, another scanner): training
-from scratch against five ways to start from the network of the course. Each setting is run from
-five seeds; a seed decides which examples are learned from, and the order. The learning rates for
-the UCI digits are chosen by another seed on digits that measure nothing.
+First, digits drawn with a pen (see :mod:`benchmarks.strokes`): the network of the course is
+fine-tuned on a few of them in several ways, and measured on others, and on MNIST's validation
+digits, which it must not forget. Then the UCI digits of scikit-learn (other people, another
+scanner): training from scratch against five ways to start from the network of the course. Each
+setting is run from five seeds; a seed decides which examples are learned from, and the order. The
+learning rates for the UCI digits are chosen by another seed on digits that measure nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.pad import pen_strokes
+from benchmarks.strokes import pen_strokes
 from mnist_course import data, measurements, pretrained, train
 from mnist_course.data import Digits, to_float
 from mnist_course.evaluate import evaluate

@@ -2,33 +2,27 @@
 
     python -m benchmarks.pad
 
-The pen strokes are 7,494 digits of 30 writers (UCI "Pen-Based Recognition of Handwritten Digits",
-Alpaydin and Alimoglu, 1998), as JSON lines in ``$MNIST_COURSE_DATA/pendigits/train.jsonl``. No
-network of the course was trained on them. Each is drawn at a random place and in a random size, and
-goes through the pad's own preprocessing. The times are measured in Chromium, on a page with the
-scripts and weights of the book that is opened from a file, and in JupyterLab with a kernel. A few
-minutes, on a machine that does nothing else.
+It reads the pen strokes that :mod:`benchmarks.strokes` reports, with the weights of the page. The
+times are measured in Chromium, on a page with the scripts and weights of the book that is opened
+from a file, and in JupyterLab with a kernel. A few minutes, on a machine that does nothing else.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 
+from benchmarks.strokes import Drawn, halves, measure, pen_strokes, read
 from mnist_course import data, measurements, pretrained
 from mnist_course.digitpad import DigitPad
-from mnist_course.export import fold_batch_norm, int8_steps
+from mnist_course.evaluate import evaluate
+from mnist_course.export import page_weights, read_page_weights
 from mnist_course.figures import bundle
-from mnist_course.strokes import preprocess
-from tools import page_script, page_weights
-
-SEED = 0
+from tools import page_script
+from tools import page_weights as page_weights_script
 
 # Runs in the page before anything else: notes when the first digit is named, how long an answer
 # takes after the pen was lifted, and how long each animation frame's work takes.
@@ -62,44 +56,22 @@ addEventListener("load", () => {
 """
 
 
-def pen_strokes() -> list[dict[str, Any]]:
-    """The digits drawn with a pen: ``label`` and ``strokes``."""
-    path = Path(os.environ.get("MNIST_COURSE_DATA", "")) / "pendigits" / "train.jsonl"
-    if not path.exists():
-        raise SystemExit("this needs pen strokes: set MNIST_COURSE_DATA to a folder with pendigits")
-    with path.open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
-
-
-def accuracy(digits: list[dict[str, Any]]) -> dict[str, float]:
+def accuracy(digits: Sequence[Drawn]) -> dict[str, float]:
     """How well the shipped network, as the page has it, reads pen strokes and MNIST."""
-    rng = np.random.default_rng(SEED)
-    network = fold_batch_norm(pretrained.load())
-    for parameter in network.parameters():
-        if parameter.dim() > 1:  # the page's weights are int8, its biases float32
-            steps = int8_steps(parameter.data)
-            parameter.data = (parameter.data / steps).round() * steps
-    drawn = []
-    for digit in digits:
-        scale, place = rng.uniform(0.15, 0.56), rng.uniform(0, 120, 2)  # 500 units to 75 ... 280
-        drawn.append(preprocess([np.array(each) * scale + place for each in digit["strokes"]]))
-    images = torch.from_numpy(np.stack(drawn))[:, None]
-    labels = torch.tensor([digit["label"] for digit in digits])
-    test = data.load("test")
-    with torch.no_grad():
-        probs = torch.cat([network(part).softmax(1) for part in images.split(500)])
-        read = torch.cat([network(data.to_float(part)).argmax(1) for part, _ in test.batches(500)])
-    sure, right = probs.amax(1) >= 0.8, probs.argmax(1) == labels
+    network = read_page_weights(page_weights(pretrained.load(), "int8"))
+    pen = measure(read(network, digits))
+    test = evaluate(network, data.load("test"), "cpu")
     return {
-        "pen_digits": len(digits),
-        "pen_accuracy": round(right.double().mean().item(), 4),
-        "pen_share_sure": round(sure.double().mean().item(), 4),
-        "pen_accuracy_where_sure": round(right[sure].double().mean().item(), 4),
-        "mnist_test_accuracy": round((read == test.labels).double().mean().item(), 4),
+        "pen_digits": pen["digits"],
+        "pen_accuracy": pen["accuracy"],
+        "pen_share_sure": pen["share_sure"],
+        "pen_accuracy_where_sure": pen["accuracy_where_sure"],
+        "pen_calibration_error": pen["calibration_error"],
+        "mnist_test_accuracy": round(test.accuracy, 4),
     }
 
 
-def in_browser(digits: list[dict[str, Any]]) -> dict[str, float]:
+def in_browser(digits: Sequence[Drawn]) -> dict[str, float]:
     """Times in milliseconds, and sizes in bytes, of a page with a pad."""
     from playwright.sync_api import sync_playwright
 
@@ -107,7 +79,7 @@ def in_browser(digits: list[dict[str, Any]]) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         folder = Path(name)
-        scripts = [page_script.write(folder), page_weights.write(folder)]
+        scripts = [page_script.write(folder), page_weights_script.write(folder)]
         tags = "".join(f'<script src="{script.name}"></script>' for script in scripts)
         page_path = folder / "pad.html"
         page_path.write_text(
@@ -181,7 +153,7 @@ def in_lab() -> dict[str, float]:
 
 
 def main() -> None:
-    digits = pen_strokes()
+    digits = halves(pen_strokes())["reporting"]
     path = measurements.save("pad", {**accuracy(digits), **in_browser(digits[:60]), **in_lab()})
     print(path.read_text(encoding="utf-8"))
 

@@ -3,11 +3,9 @@
     python -m benchmarks.photographs                 # the code as it is
     python -m benchmarks.photographs --before REV    # the code of an older revision, too
 
-The digits are pen strokes (UCI "Pen-Based Recognition of Handwritten Digits", Alpaydin and
-Alimoglu, 1998), as JSON lines in ``$MNIST_COURSE_DATA/pendigits/train.jsonl``; no network of the
-course was trained on them. A program inks them on paper, lights the paper, lays it on a desk, and
-takes the picture. Thresholds were chosen on the first half of the lines (``--tuning``); the table
-comes from the second half, which other people wrote.
+The digits are the pen strokes of :mod:`benchmarks.strokes`. A program inks them on paper, lights
+the paper, lays it on a desk, and takes the picture. Thresholds were chosen on the first half of the
+lines (``--tuning``); the table comes from the second half: other digits, by the same people.
 
 A *right* answer is sure and correct, a *wrong* one sure and false. On a page of several digits
 every digit counts; if their number is wrong and nothing says so, all of them are wrong.
@@ -17,15 +15,12 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
-import os
 import subprocess
 import sys
 import time
 import types
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +28,7 @@ import torch
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
+from benchmarks.strokes import halves, pen_strokes
 from mnist_course import measurements, pretrained
 
 SEED, PICTURES = 0, 200
@@ -40,15 +36,6 @@ OUTCOMES = ("right", "unsure", "wrong", "refused")
 Rng = np.random.Generator
 Array = np.ndarray[Any, np.dtype[Any]]
 Stroke = list[list[float]]
-
-
-def pen_strokes() -> list[dict[str, Any]]:
-    """The digits drawn with a pen: ``label`` and ``strokes``; writer after writer."""
-    path = Path(os.environ.get("MNIST_COURSE_DATA", "")) / "pendigits" / "train.jsonl"
-    if not path.exists():
-        raise SystemExit("this needs pen strokes: set MNIST_COURSE_DATA to a folder with pendigits")
-    with path.open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
 
 
 class Sheet:
@@ -408,18 +395,17 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--pictures", type=int, default=PICTURES, help="of each situation")
     parser.add_argument("--before", metavar="REV", help="measure this older revision, too")
-    parser.add_argument("--tuning", action="store_true", help="other writers; nothing is saved")
+    parser.add_argument("--tuning", action="store_true", help="the other half; nothing is saved")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    strokes = pen_strokes()
-    half = len(strokes) // 2
+    strokes = halves(pen_strokes())
     if chosen.tuning:
-        measured(reader(), strokes[:half], chosen.pictures)
+        measured(reader(), strokes["choosing"], chosen.pictures)
         return
     numbers: dict[str, Any] = {"seed": SEED, "pictures": chosen.pictures}
-    numbers["now"] = measured(reader(), strokes[half:], chosen.pictures)
+    numbers["now"] = measured(reader(), strokes["reporting"], chosen.pictures)
     if chosen.before:
-        before = measured(older_reader(chosen.before), strokes[half:], chosen.pictures)
+        before = measured(older_reader(chosen.before), strokes["reporting"], chosen.pictures)
         numbers["before"] = {"revision": chosen.before, **before}
     print(measurements.save("photographs", numbers))
 

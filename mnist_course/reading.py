@@ -20,8 +20,8 @@ from mnist_course.evaluate import predict
 from mnist_course.photos import Page
 
 SURE = 0.75
-"""From this probability on an answer is sure; chosen on pen strokes of other writers than those on
-whom ``benchmarks/photographs.py`` reports."""
+"""From this probability on an answer is sure; chosen on other pen strokes than those that
+``benchmarks/photographs.py`` reports."""
 ENLARGED = 8
 
 

@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from benchmarks import train_pretrained
+from benchmarks import strokes, train_pretrained
 from mnist_course import checkpoints, data, models, pretrained
-from mnist_course.evaluate import evaluate, predict
+from mnist_course.evaluate import evaluate, expected_calibration_error, predict
 from tests.made_up import digits
 
 
@@ -61,6 +61,10 @@ def test_the_numbers_are_of_this_file_and_this_recipe(numbers) -> None:
     assert numbers["parameters"] == sum(w.numel() for w in pretrained.load().parameters())
     assert numbers["recipe"]["augmentation"] == str(train_pretrained.RECIPE.augmentation)
     assert numbers["recipe"]["epochs"] == train_pretrained.RECIPE.epochs
+    finishes = [train_pretrained.settings(recipe) for recipe in train_pretrained.FINISHES]
+    assert numbers["finishes"] == json.loads(json.dumps(finishes))
+    mixed_in = [train_pretrained.INVENTED, train_pretrained.FINISH_INVENTED]
+    assert numbers["invented_digits"] == mixed_in
     assert numbers["seed"] == train_pretrained.SEED
 
 
@@ -69,6 +73,18 @@ def test_it_reads_the_test_digits_as_the_card_says(numbers) -> None:
     result = evaluate(pretrained.load(), data.load("test"))
     assert result.accuracy >= 0.994
     assert result.accuracy == pytest.approx(numbers["test"]["accuracy"], abs=3e-4)
+
+
+@pytest.mark.mnist
+def test_it_reads_pen_strokes_as_the_card_says_and_is_as_sure_as_it_may_be(numbers) -> None:
+    try:
+        halves = strokes.halves(strokes.pen_strokes())
+    except SystemExit:
+        pytest.skip("no pen strokes: MNIST_COURSE_DATA has no pendigits/train.jsonl")
+    result = strokes.read(pretrained.load(), halves["reporting"])
+    assert result.accuracy == pytest.approx(numbers["pen_reporting"]["accuracy"], abs=6e-4)
+    assert result.accuracy >= 0.987
+    assert expected_calibration_error(result.probabilities, result.labels) < 0.02
 
 
 def test_a_file_of_ones_own_is_loaded(tmp_path) -> None:
