@@ -265,6 +265,15 @@ def _changed(node: NotebookNode, plan: Plan) -> NotebookNode:
     return node
 
 
+def _notebook(path: Path, content: str, plan: Plan) -> str:
+    try:
+        notebook = nbformat.reads(content, as_version=4)
+    except (ValueError, nbformat.ValidationError) as error:
+        again = "run its chapter again, or delete it"
+        raise SystemExit(f"Nothing was changed.\n{path.name} is no notebook: {again}") from error
+    return nbformat.writes(_changed(notebook, plan)).rstrip("\n") + "\n"
+
+
 def _hash(source: str) -> str:
     return hashlib.sha1(source.encode()).hexdigest()[:8]  # as chapters.read makes the cells' ids
 
@@ -275,8 +284,7 @@ def changes(root: Path, plan: Plan) -> dict[Path, str]:
     for path in sources(root):
         old = path.read_text(encoding="utf-8")
         if path.suffix == ".ipynb":
-            notebook = _changed(nbformat.reads(old, as_version=4), plan)
-            new = nbformat.writes(notebook).rstrip("\n") + "\n"
+            new = _notebook(path, old, plan)
         else:
             new = rewritten(old, plan)
         if new != old:
@@ -336,15 +344,13 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
 
 def _report(root: Path, todo: Plan, renamed: dict[Path, Path], changed: dict[Path, str]) -> None:
     for path, new in renamed.items():
-        print(f"{path.relative_to(root)} → {new.name}")
+        print(f"{path.relative_to(root).as_posix()} → {new.name}")
     if changed:
-        print(
-            f"text in {len(changed)} files: {', '.join(str(p.relative_to(root)) for p in changed)}"
-        )
+        print(f"and the text of {len(changed)} files")
     for path in sources(root):
         if path.suffix not in (".ipynb", ".json"):  # made from the others
             for n, what in to_read(path.read_text(encoding="utf-8"), todo):
-                print(f"read {path.relative_to(root)}:{n}: {what}")
+                print(f"read {path.relative_to(root).as_posix()}:{n}: {what}")
     if not changed and not renamed:
         print("Every chapter and exercise has the number of its place.")
 

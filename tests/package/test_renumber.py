@@ -57,10 +57,9 @@ def book(tmp_path: Path) -> Path:
         "tests/test_pooling.py": '"""What chapter 3 says: ``03-pooling``, not 1903-pooling."""\n',
         "benchmarks/results/processors.json": '{"02-data": {"chapter": 0.3}}',
     }
+    see = "See chapter 2."
     cells = [
-        nbformat.v4.new_markdown_cell(
-            "See chapter 2.", id="000-" + renumber._hash("See chapter 2.")
-        ),
+        nbformat.v4.new_markdown_cell(see, id="000-" + renumber._hash(see)),
         nbformat.v4.new_code_cell("# Solution 3.2", id="another"),
     ]
     cells[1].outputs = [
@@ -220,6 +219,12 @@ def test_no_file_is_overwritten(book: Path) -> None:
     (book / "notebooks" / "02-reach.ipynb").write_text("{}", encoding="utf-8")
     (book / "notebooks" / "07-reach.ipynb").write_text("{}", encoding="utf-8")
     with pytest.raises(SystemExit, match="in the way, belonging to no chapter: notebooks/02-reach"):
+        renumber.main(["--write"], book)
+
+
+def test_a_file_that_is_no_notebook_is_named(book: Path) -> None:
+    (book / "notebooks" / "03-pooling.ipynb").write_text("<<<<<<< HEAD", encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"03-pooling.ipynb is no notebook: run its chapter"):
         renumber.main(["--write"], book)
 
 
