@@ -283,10 +283,7 @@ def changes(root: Path, plan: Plan) -> dict[Path, str]:
     found = {}
     for path in sources(root):
         old = path.read_text(encoding="utf-8")
-        if path.suffix == ".ipynb":
-            new = _notebook(path, old, plan)
-        else:
-            new = rewritten(old, plan)
+        new = _notebook(path, old, plan) if path.suffix == ".ipynb" else rewritten(old, plan)
         if new != old:
             found[path] = new
     return found
