@@ -45,6 +45,10 @@ def lighten_page(text: str, name: str = "") -> str:
         needless.append("_static/course-train.js")
     if "digitpad" not in figures:
         needless.append("_static/course-weights.js")
+    if 'class="simple glossary"' not in text:
+        needless.append("_static/glossary.js")
+    if not re.search(r'class="(?:[^"]* )?math ', text):
+        needless.append("_static/mathjax/")
     if not re.search(r'class="(?:[^"]* )?sd-', text):  # cards, grids, drop-downs
         needless += ["_static/sphinx-design.min.css", "_static/design-tabs.js"]
     path = rf'"(?:\.\./)*(?:{"|".join(map(re.escape, needless))})[^"]*"'
