@@ -27,7 +27,7 @@ _PAGE = re.compile(r"notebooks/(\d\d)-(\w+)[\w-]*")
 
 
 def number(page: str) -> int | None:
-    """The number of a chapter, by its page ``notebooks/04-convolution-by-hand``; None for others."""
+    """The number of a chapter, from its page ``notebooks/04-convolution-by-hand``; else None."""
     found = _PAGE.fullmatch(page)
     return int(found[1]) if found else None
 
