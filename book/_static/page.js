@@ -67,9 +67,11 @@ function followReading() {
 
 /** Scroll the sidebar around a link, and nothing else, until the link is seen. */
 function show(link) {
-  const side = link?.closest(".bd-sidebar, dialog");
-  const box = [side?.closest("dialog"), side].find((each) => each && each.scrollHeight > each.clientHeight);
-  if (!box) return;
+  let box = link?.parentElement;
+  while (box && !(box.scrollHeight > box.clientHeight + 1 && /auto|scroll/.test(getComputedStyle(box).overflowY))) {
+    box = box.parentElement;
+  }
+  if (!box?.closest(".bd-sidebar-primary, .bd-sidebar-secondary, dialog")) return;
   const { top, bottom } = link.getBoundingClientRect(), frame = box.getBoundingClientRect();
   if (top < frame.top + 80 || bottom > Math.min(frame.bottom, innerHeight) - 40) {
     box.scrollTop += top - frame.top - frame.height / 3;
@@ -109,5 +111,6 @@ function reachScrolling() {
 
 // What goes on beyond its right edge looks like it.
 function fade(box) {
-  box.classList.toggle("goes-on", box.scrollLeft + box.clientWidth < box.scrollWidth - 2);
+  const isInLine = box.matches("mjx-container:not([display])");
+  box.classList.toggle("goes-on", !isInLine && box.scrollLeft + box.clientWidth < box.scrollWidth - 2);
 }

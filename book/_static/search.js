@@ -1,7 +1,9 @@
 // The search leads to sections, terms and questions: see tools/sections.py. Sphinx shows what is found.
 
-// Before this event the search does not start.
-addEventListener("DOMContentLoaded", () => {
+// Sphinx's part comes later, and starts on the same event: this listener is there before.
+document.addEventListener("DOMContentLoaded", searchSections);
+
+function searchSections() {
   let asked = "";
   const perform = Search._performSearch;
   Search._performSearch = (query, ...words) => {
@@ -14,9 +16,7 @@ addEventListener("DOMContentLoaded", () => {
     return found.length ? found : inPages(wanted, unwanted);
   };
   Search.htmlToText = textOf;
-});
-
-const AT_MOST = 3; // of one page
+}
 
 /** The places that contain all words, in their text, their title or their page's title. */
 function inSections({ sections, docnames, titles, filenames }, asked, wanted, unwanted) {
@@ -32,10 +32,10 @@ function inSections({ sections, docnames, titles, filenames }, asked, wanted, un
     score += here.reduce((sum, each) => sum + each, 0) / Math.max(1, here.length);
     return [[page, anchor, title, score]];
   });
-  const kept = new Map();
+  const kept = new Map(); // of each page, three at most
   return found.sort((a, b) => b[3] - a[3]).flatMap(([page, anchor, title, score]) => {
     kept.set(page, (kept.get(page) ?? 0) + 1);
-    if (kept.get(page) > AT_MOST) return [];
+    if (kept.get(page) > 3) return [];
     const name = anchor ? `${titles[page]} › ${escaped(title)}` : titles[page];
     return [[docnames[page], name, anchor && `#${anchor}`, null, score, filenames[page]]];
   });
