@@ -241,3 +241,14 @@ def test_the_book_is_numbered_as_its_contents_say() -> None:
         for line, what in renumber.to_read(path.read_text(encoding="utf-8"), plan)
     }
     assert doubts == {}
+
+
+def test_the_readme_lists_the_chapters_as_they_are() -> None:
+    readme = (chapters.ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| \[(.+?)\]\(notebooks/(\S+)\.ipynb\) \|", readme, re.MULTILINE)
+    expected = [
+        (str(int(source.stem[:2])), re.search("^# (.+)$", text, re.MULTILINE)[1], source.stem)
+        for source in chapters.sources()
+        if (text := source.read_text(encoding="utf-8"))
+    ]
+    assert rows == expected
