@@ -161,9 +161,7 @@ def test_the_search_knows_sections_terms_and_questions(small) -> None:
     assert title == "Once, not twice"
     assert texts["softmax"] == [once] and once in texts["twice"]
     deeper, _ = names["notebooks/12-pooling#deeper"]
-    assert texts["underneath"] == [deeper], (
-        "found under its own heading"
-    )
+    assert texts["underneath"] == [deeper], "found under its own heading"
     assert names["glossary#term-pooling"][1] == "pooling"
     assert names["questions#why-0-1307"][1] == "Why 0.1307?"
     assert names["notebooks/12-pooling#"][1] == "12 · Pooling of maps"
