@@ -28,7 +28,7 @@ addEventListener("DOMContentLoaded", () => {
   addEventListener("hashchange", unfoldTarget);
 });
 
-// Contents that follow the reading: the last heading above the middle of the upper half is where one is.
+// Contents that follow the reading: you are under the last heading that has come to the top.
 function followReading() {
   const article = document.querySelector("article.bd-article");
   if (!article) return;
@@ -36,6 +36,7 @@ function followReading() {
   bar.className = "reading-bar";
   document.body.append(bar);
   const here = [...document.querySelectorAll("#pst-page-toc-nav a[href^='#']")];
+  const entries = document.querySelectorAll("#pst-page-toc-nav li");
   const targets = here.map((link) => document.getElementById(decodeURIComponent(link.hash.slice(1))));
   let current = null, asked = 0;
   const mark = () => {
@@ -43,21 +44,21 @@ function followReading() {
     const box = article.getBoundingClientRect();
     const read = (innerHeight - box.top) / Math.max(box.height, innerHeight);
     bar.style.transform = `scaleX(${Math.min(1, Math.max(0, scrollY && read))})`;
-    const line = innerHeight / 4;
-    const passed = targets.filter((each) => each && each.getBoundingClientRect().top < line);
+    const passed = targets.filter((each) => each && each.getBoundingClientRect().top < 120);
     const link = here[targets.indexOf(passed.at(-1))] ?? here[0];
-    if (link === current) return;
-    current = link;
     for (const each of here) {
       each.classList.toggle("active", each === link);
-      if (each === link) each.setAttribute("aria-current", "true");
-      else each.removeAttribute("aria-current");
+      if (each !== link) each.removeAttribute("aria-current");
+      else if (!each.hasAttribute("aria-current")) each.setAttribute("aria-current", "true");
     }
-    show(link);
+    for (const each of entries) each.classList.toggle("active", each.contains(link ?? null));
+    if (link !== current) show((current = link));
   };
   const ask = () => (asked ||= requestAnimationFrame(mark));
-  // After the theme's own marking, which is wrong after a jump.
-  for (const event of ["scroll", "resize", "activate.bs.scrollspy"]) addEventListener(event, ask);
+  for (const event of ["scroll", "resize"]) addEventListener(event, ask);
+  // The theme marks another one after a jump.
+  const nav = document.querySelector("#pst-page-toc-nav");
+  if (nav) new MutationObserver(ask).observe(nav, { subtree: true, attributeFilter: ["aria-current"] });
   mark();
   show(document.querySelector(".bd-sidebar-primary .current.active > a"));
   document.querySelector(".primary-toggle")?.addEventListener("click", () => {

@@ -302,6 +302,7 @@ def test_search_finds_sections_terms_questions_and_exercises(browser, site) -> N
         expect(page.locator("#search-results li a").first).to_have_attribute(
             "href", re.compile(re.escape(place))
         )
+        page.wait_for_load_state("networkidle")  # the sentences around what was found
     said = page.locator("#search-results .context").first
     expect(said).to_contain_text("How far a window moves")
     assert "Contents" not in said.inner_text(), "what is printed above a page is no part of it"
@@ -339,6 +340,7 @@ def test_the_glossary_can_be_filtered(browser, site) -> None:
 def test_contents_follow_the_reading(browser, site) -> None:
     page, log = opened(browser, site)
     page.goto(site + "notebooks/04-convolution-by-hand.html")
+    page.evaluate("async () => { await globalThis.MathJax?.startup?.promise; }")
     here = page.locator("#pst-page-toc-nav [aria-current]")
     for name in ("Exercises", "Kernels that people designed", "Quiz"):
         page.get_by_role("heading", name=name).evaluate("heading => heading.scrollIntoView()")
@@ -512,6 +514,9 @@ def test_icons_and_scripts_that_a_page_needs_stay(tmp_path: Path) -> None:
     assert lighten.lighten_page(style) == ""
     assert style in lighten.lighten_page(style + '<div class="sd-card">')
     assert left('<span class="math notranslate nohighlight">') == ["page", "startup"]
+    settings = '<script>window.MathJax = {"loader": {}}</script>'
+    assert lighten.lighten_page(settings) == ""
+    assert settings in lighten.lighten_page(settings + '<div class="math notranslate">')
     assert left('<dl class="simple glossary">') == ["page", "glossary"]
     assert left('<div data-figure="output-size">') == ["course", "page"]
     assert left('<div data-figure="digitpad">') == ["course-weights", "course", "page"]
