@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from tools import lighten, npm, page_card, page_digits, page_script, page_weights
+from tools import address, lighten, npm, page_card, page_digits, page_script, page_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build"
@@ -57,8 +57,18 @@ def fetch_mathjax() -> bool:
 
 
 def configuration(has_mathjax: bool) -> Path:
-    """Write the configuration of this build: the project's, without what could not be fetched."""
+    """Write the configuration of this build: the project's, and where it lives on the web.
+
+    Without MathJax from npm it names none; without an address no page offers Binder or Colab.
+    """
     settings = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    here = address.of(ROOT)
+    settings["html"]["extra_footer"] = footer(here)
+    if here and here.is_on_github:
+        settings["repository"]["url"] = here.url
+        settings["html"]["baseurl"] = here.pages
+    else:
+        del settings["launch_buttons"]
     # Paths in it count from the folder of the file.
     settings["sphinx"]["local_extensions"] = {"tools.pages": str(ROOT)}
     if not has_mathjax:
@@ -67,6 +77,15 @@ def configuration(has_mathjax: bool) -> Path:
     path = BUILD / "config.yml"
     path.write_text(yaml.safe_dump(settings), encoding="utf-8")
     return path
+
+
+def footer(here: address.Address | None) -> str:
+    """What stands below every page, as HTML: the licences, and the project where it has a page."""
+    licences = (
+        'Text and figures: <a href="https://creativecommons.org/licenses/by/4.0/">CC BY 4.0</a>. '
+        'Code: <a href="https://opensource.org/license/mit">MIT License</a>.'
+    )
+    return f'{licences} <a href="{here.url}">The project</a>.' if here else licences
 
 
 def is_current() -> bool:

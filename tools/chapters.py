@@ -21,14 +21,13 @@ from pathlib import Path
 
 import jupytext
 import nbformat
-import yaml
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
 from mnist_course import data, files
 from mnist_course.gluing import ROLE, glued_values
-from tools import tasks
+from tools import colab, tasks
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK, NOTEBOOKS = ROOT / "book", ROOT / "notebooks"
@@ -39,17 +38,6 @@ UNWANTED = {
     "an address": re.compile(r"\b0x[0-9a-f]{6,}\b"),
     "a path": re.compile(r"(?<![\w/.])/(?:home|root|tmp|work|Users|usr|opt|private|var)/[\w.-]"),
 }
-
-# Imports of the chapters that the package does not need and Colab does not have.
-COLAB_LACKS = ("captum", "onnx", "onnxruntime", "onnxscript")
-COLAB = """\
-# On Colab this fetches the course and what it needs; anywhere else it does nothing.
-import sys
-
-if "google.colab" in sys.modules:
-    get_ipython().system("git clone --quiet --depth 1 --branch {branch} {url} /content/course")
-    get_ipython().run_line_magic("pip", "install --quiet /content/course {packages}")
-    sys.path.insert(0, "/content/course")"""
 
 
 def sources(names: Iterable[str] = ()) -> list[Path]:
@@ -80,23 +68,16 @@ def notebook_path(source: Path) -> Path:
     return NOTEBOOKS / f"{source.stem}.ipynb"
 
 
-def colab_cell() -> NotebookNode:
-    """The cell that lets a chapter run on Colab; the page does not show it."""
-    repository = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]
-    code = COLAB.format(packages=" ".join(COLAB_LACKS), **repository)
-    return nbformat.v4.new_code_cell(code, metadata={"tags": ["remove-cell"]})
-
-
 def read(source: Path) -> NotebookNode:
     """The unexecuted notebook of a text, with stable cell ids and no pairing metadata.
 
-    Before its first code cell stands one more, :func:`colab_cell`, and the replies to the choices
-    of a question say whether they are right.
+    Before its first code cell stands one more, :func:`tools.colab.cell`, and the replies to the
+    choices of a question say whether they are right.
     """
     notebook = jupytext.read(source)
     code = [n for n, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
     if code:
-        notebook.cells.insert(code[0], colab_cell())
+        notebook.cells.insert(code[0], colab.cell())
     kernel = notebook.metadata.get("kernelspec")
     notebook.metadata = NotebookNode({"kernelspec": kernel} if kernel else {})
     for number, cell in enumerate(notebook.cells):

@@ -16,6 +16,7 @@ STYLE = "_static/styles/pydata-sphinx-theme.css"
 FONTS = "_static/vendor/fontawesome/webfonts"
 ICON_RULE = re.compile(r'((?:\.fa-[\w-]+:before,?)+)\{content:"\\[0-9a-f]+"\}')
 ICON_FONT = re.compile(r"src:url\([^)]*fa-solid-900\.\w+\)[^;}]*")
+MATHJAX_SETTINGS = re.compile(r"\s*<script>window\.MathJax = \{.*?\}</script>")
 # Characters of the private use area: written in a style sheet, or escaped in it.
 ICON = re.compile(r"[\ue000-\uf8ff]|\\([ef][0-9a-f]{3})\b")
 
@@ -47,6 +48,11 @@ def lighten_page(text: str, name: str = "") -> str:
         needless.append("_static/course-weights.js")
     if not re.search(r'class="[^"]*\bquestion\b[^"]*"|data-questions=', text):
         needless.append("_static/course-quiz.js")
+    if 'class="simple glossary"' not in text:
+        needless.append("_static/glossary.js")
+    if not re.search(r'class="(?:[^"]* )?math ', text):
+        needless.append("_static/mathjax/")
+        text = MATHJAX_SETTINGS.sub("", text)
     if not re.search(r'class="(?:[^"]* )?sd-', text):  # cards, grids, drop-downs
         needless += ["_static/sphinx-design.min.css", "_static/design-tabs.js"]
     path = rf'"(?:\.\./)*(?:{"|".join(map(re.escape, needless))})[^"]*"'

@@ -9,7 +9,9 @@
   which autodoc makes from docstrings;
 - the download menu of a chapter has its text beside its notebook;
 - every page says what it is about to search engines, and to places where people share it;
-- the index stands in the table of contents.
+- the index stands in the table of contents;
+- chapters have their numbers (:mod:`tools.wayfinding`), and the search finds sections
+  (:mod:`tools.sections`).
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 from sphinx.util.nodes import make_refnode
 from traitlets import MetaHasTraits
 
-from tools import folds, minutes, questions
+from tools import folds, minutes, questions, sections, wayfinding
 
 PACKAGE = "mnist_course"
 
@@ -92,11 +94,17 @@ class Chapter:
 def part(name: str, root: Path) -> list[Chapter]:
     """The chapters of the part called ``name`` (``"Part I"``: its caption up to the dot).
 
+    ``"the book"`` is all of them, and ``"chapters draw, pooling"`` those that are named.
+
     Raises:
-        ValueError: if the table of contents has no such part.
+        ValueError: if the table of contents has no such part, or no such chapter.
     """
     parts = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))["parts"]
     files = {each["caption"].split(" · ")[0]: each["chapters"] for each in parts}
+    files["the book"] = [entry for chapters in files.values() for entry in chapters]
+    if name.startswith("chapters "):
+        words = name.removeprefix("chapters ").split(", ")
+        files[name] = [{"file": wayfinding.page_of(word, root)} for word in words]
     if name not in files:
         raise ValueError(f"there is no part {name!r} in _toc.yml; the parts are {', '.join(files)}")
     pages = [entry["file"] for entry in files[name]]
@@ -152,7 +160,7 @@ class TimeRole(SphinxRole):
 class ChaptersDirective(SphinxDirective):
     """A table of the chapters of a part: link, minutes, and a line that stands in the directive.
 
-    The part is its argument; each line begins with the number of the chapter that it is about.
+    The part is its argument; each line begins with the word of the chapter that it is about.
     """
 
     required_arguments = 1
@@ -166,10 +174,10 @@ class ChaptersDirective(SphinxDirective):
             rows = [(c, str(c.minutes), str(c.whole or "–")) for c in chapters]
         except ValueError as error:
             raise self.error(str(error)) from error
-        lines = {line[:2]: line[2:].strip() for line in self.content if line}
-        if list(lines) != [chapter.number for chapter in chapters]:
-            expected = ", ".join(chapter.number for chapter in chapters)
-            raise self.error(f"expected a line for each of the chapters {expected}")
+        try:
+            lines = wayfinding.by_number(self.content, (chapter.page for chapter in chapters))
+        except ValueError as error:
+            raise self.error(str(error)) from error
         body = nodes.tbody()
         for chapter, *times in rows:
             about, _ = self.state.inline_text(lines[chapter.number], self.lineno)
@@ -429,8 +437,8 @@ def metadata(title: str, description: str, book: str, address: str, image: str) 
         title: of the page.
         description: a sentence or two.
         book: the title of the book.
-        address: of the published page.
-        image: the address of a picture, 1200 × 630.
+        address: of the published page; empty if it is published nowhere.
+        image: the address of a picture, 1200 × 630; empty likewise.
     """
     shared = {
         "og:type": "article",
@@ -439,13 +447,14 @@ def metadata(title: str, description: str, book: str, address: str, image: str) 
         "og:description": description,
         "og:url": address,
         "og:image": image,
-        "og:image:alt": f"{book}, and ten handwritten digits",
+        "og:image:alt": f"{book}, and ten handwritten digits" if image else "",
     }
     named = {"description": description, "twitter:card": "summary_large_image"}
     lines = [
         f'<meta {kind}="{name}" content="{html.escape(text)}">'
         for kind, pairs in (("name", named), ("property", shared))
         for name, text in pairs.items()
+        if text
     ]
     return "\n".join(lines) + "\n"
 
@@ -457,10 +466,10 @@ def add_metadata(
     book, base = app.config.html_title, app.config.html_baseurl
     titles = app.env.titles
     title = titles[pagename].astext() if pagename in titles else context.get("title") or book
-    address = f"{base}{app.builder.get_target_uri(pagename)}"
+    address = f"{base}{app.builder.get_target_uri(pagename)}" if base else ""
     text = describe(tree) or book
     context["metatags"] = context.get("metatags", "") + metadata(
-        title, text, book, address, f"{base}_static/card.png"
+        title, text, book, address, f"{base}_static/card.png" if base else ""
     )
 
 
@@ -476,4 +485,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("html-page-context", add_downloads, priority=502)  # the theme makes the menu at 501
     app.connect("html-page-context", add_metadata, priority=502)
     app.connect("build-finished", copy_texts)
+    wayfinding.setup(app)
+    sections.setup(app)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -286,13 +286,97 @@ def test_the_book_opens_from_a_disk(browser) -> None:
     assert log["visit"].faults == []
 
 
+SEARCHED = {
+    "softmax twice": "notebooks/08-classes.html#once-not-twice",
+    "should the network end with softmax": "book/questions.html#should-the-network-end-with-",
+    "exercise 7.1": "notebooks/07-pooling.html#exercise-7-1-",
+    "stride": "book/glossary.html#term-stride",
+}
+
+
 @pytest.mark.browser
-def test_search_finds_a_term(browser, site) -> None:
+def test_search_finds_sections_terms_questions_and_exercises(browser, site) -> None:
     page, log = opened(browser, site)
-    page.goto(site + "search.html?q=softmax")
-    page.wait_for_selector("#search-results li")
+    for asked, place in SEARCHED.items():
+        page.goto(f"{site}search.html?q={asked}")
+        expect(page.locator("#search-results li a").first).to_have_attribute(
+            "href", re.compile(re.escape(place))
+        )
+        page.wait_for_load_state("networkidle")  # the sentences around what was found
+    said = page.locator("#search-results .context").first
+    expect(said).to_contain_text("How far a window moves")
+    assert "Contents" not in said.inner_text(), "what is printed above a page is no part of it"
+    page.goto(f"{site}search.html?q=zzzz")
+    expect(page.locator("#search-results")).to_contain_text("did not match any documents")
     page.context.close()
     assert log["visit"].faults == []
+
+
+@pytest.mark.browser
+def test_the_glossary_can_be_filtered(browser, site) -> None:
+    page, log = opened(browser, site)
+    page.goto(site + "book/glossary.html")
+    terms, said = page.locator("dl.glossary > dt:visible"), page.locator(".glossary-bar output")
+    everything = terms.count()
+    expect(said).to_have_text(f"{everything} terms")
+    field = page.get_by_label("Find")
+    field.fill("stride")
+    expect(terms).to_have_text(re.compile("stride", re.IGNORECASE))
+    field.fill("池化")  # in Chinese, which stands in what explains the terms
+    expect(said).to_have_text(re.compile(rf"^[2-9] of {everything} terms$"))
+    field.fill("zzzz")
+    expect(said).to_have_text(f"0 of {everything} terms")
+    field.fill("")
+    expect(said).to_have_text(f"{everything} terms")
+    letters = page.get_by_role("navigation", name="Letters").get_by_role("link")
+    letters.get_by_text("K", exact=True).click()
+    expect(page.locator("dt:target")).to_have_text(re.compile("^k", re.IGNORECASE))
+    expect(page.locator("dt:target")).to_be_in_viewport()
+    page.context.close()
+    assert log["visit"].faults == []
+
+
+@pytest.mark.browser
+def test_contents_follow_the_reading(browser, site) -> None:
+    page, log = opened(browser, site)
+    page.goto(site + "notebooks/04-convolution-by-hand.html")
+    page.evaluate("async () => { await globalThis.MathJax?.startup?.promise; }")
+    here = page.locator("#pst-page-toc-nav [aria-current]")
+    for name in ("Exercises", "Kernels that people designed", "Quiz"):
+        page.get_by_role("heading", name=name).evaluate("heading => heading.scrollIntoView()")
+        expect(here).to_have_text(name)
+        expect(here).to_be_in_viewport()
+    page.context.close()
+    assert log["visit"].faults == []
+
+
+@pytest.mark.browser
+def test_a_link_to_a_folded_answer_unfolds_it(browser, site) -> None:
+    page, _ = opened(browser, site)
+    page.goto(site + "book/questions.html#why-0-1307-and-0-3081-and-must-i-use-them")
+    expect(page.locator("details:target")).to_have_attribute("open", "")
+    expect(page.locator("details:target")).to_be_in_viewport()
+    page.context.close()
+
+
+@pytest.mark.browser
+def test_text_code_and_figures_have_one_measure(browser, site) -> None:
+    page, _ = opened(browser, site)
+    page.goto(site + "notebooks/04-convolution-by-hand.html")
+    kinds = "p, div.admonition, .cell_input, .cell_output:not(:has(.course-live)), details.hide"
+    boxes = page.evaluate(
+        """kinds => [...document.querySelectorAll(`article section > :is(${kinds}), article section
+          > .cell > :is(${kinds})`)].map((each) => each.getBoundingClientRect())
+          .filter((box) => box.width).map((box) => [box.left, box.right].map(Math.round).join())""",
+        kinds,
+    )
+    assert len(boxes) > 50 and len(set(boxes)) == 1
+    page.set_viewport_size(PHONE)
+    code = page.locator(".cell_input pre").filter(has_text=re.compile(".{70}")).first
+    expect(code).to_have_class(re.compile("goes-on"))
+    code.evaluate("box => box.scrollTo(1e4, 0)")
+    expect(code).not_to_have_class(re.compile("goes-on"))
+    page.context.close()
 
 
 # --- by keyboard ----------------------------------------------------------------------------------
@@ -380,15 +464,18 @@ def test_nothing_moves_for_people_who_asked_for_that(browser, site) -> None:
 
 
 @pytest.mark.browser
-def test_the_first_screen_says_what_this_is(browser, site) -> None:
-    """A live pad, the way through the parts and the commands, without scrolling."""
+def test_the_first_screen_says_what_this_is_and_where_to_begin(browser, site) -> None:
+    """What one must know, how long it takes, a live pad and a button, without scrolling."""
     page, _ = opened(browser, site)
     page.goto(site + "book/index.html")
+    main = page.locator("main")
     sheet = page.get_by_role("application", name="Draw a digit here").bounding_box()
     assert sheet["y"] + sheet["height"] < WIDE["height"]
-    for text in ("Part I", "Part II", "Part III", "make book", "make lab"):
-        box = page.locator("main").get_by_text(text).first.bounding_box()
+    for text in ("You need some Python", "chapters, about", "Start with", "Two hours", "Six weeks"):
+        box = main.get_by_text(text).first.bounding_box()
         assert box["y"] + box["height"] < WIDE["height"], text
+    main.get_by_role("link", name="Start with chapter 1").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("1 · Draw a digit")
     page.context.close()
 
 
@@ -414,7 +501,8 @@ def test_icons_and_scripts_that_a_page_needs_stay(tmp_path: Path) -> None:
     scripts = (
         "_static/scripts/fontawesome.js?digest=1", "searchindex.js",
         "_static/course-weights.js?v=1", "_static/course.js?v=1", "_static/course-train.js?v=1",
-        "_static/course-quiz.js?v=1", "_static/page.js?v=1",
+        "_static/course-quiz.js?v=1", "_static/page.js?v=1", "_static/glossary.js?v=1",
+        "_static/mathjax/es5/startup.js?v=1",
     )  # fmt: skip
     head = "".join(f'\n<script src="../{each}"></script>' for each in scripts)
 
@@ -426,6 +514,11 @@ def test_icons_and_scripts_that_a_page_needs_stay(tmp_path: Path) -> None:
     style = '<link rel="stylesheet" href="../_static/sphinx-design.min.css?v=6" />'
     assert lighten.lighten_page(style) == ""
     assert style in lighten.lighten_page(style + '<div class="sd-card">')
+    assert left('<span class="math notranslate nohighlight">') == ["page", "startup"]
+    settings = '<script>window.MathJax = {"loader": {}}</script>'
+    assert lighten.lighten_page(settings) == ""
+    assert settings in lighten.lighten_page(settings + '<div class="math notranslate">')
+    assert left('<dl class="simple glossary">') == ["page", "glossary"]
     assert left('<div data-figure="output-size">') == ["course", "page"]
     assert left('<div data-figure="digitpad">') == ["course-weights", "course", "page"]
     assert left('<div data-figure="train-here">') == ["course-train", "page"]

@@ -6,10 +6,7 @@ import importlib
 import json
 import pkgutil
 import re
-import sys
-import tomllib
 from pathlib import Path
-from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import nbformat
@@ -19,7 +16,7 @@ from docutils import nodes
 from PIL import Image
 
 import mnist_course
-from tools import book, chapters, page_card, pages
+from tools import address, book, chapters, page_card, pages
 
 ROOT, SITE = book.ROOT, book.HTML
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
@@ -174,16 +171,6 @@ def test_the_card_has_the_size_that_cards_have(tmp_path) -> None:
 # --- one home for each thing ----------------------------------------------------------------------
 
 
-def test_the_address_of_the_project_has_one_home() -> None:
-    address = CONFIG["repository"]["url"]
-    owner, name = urlsplit(address).path.strip("/").split("/")
-    urls = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
-    assert set(urls.values()) <= {address, CONFIG["html"]["baseurl"]}
-    assert CONFIG["html"]["baseurl"] == f"https://{owner}.github.io/{name}/"
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert re.findall(r"git clone (\S+)", readme) == [address]
-
-
 def test_the_reference_describes_every_module() -> None:
     text = "".join(
         path.read_text(encoding="utf-8") for path in (ROOT / "book").glob("reference*.md")
@@ -229,37 +216,6 @@ def test_the_workflow_does_what_make_does() -> None:
     assert upload["with"]["path"] == "build/_build/html"
 
 
-# --- the cell for Colab ---------------------------------------------------------------------------
-
-
-def test_the_cell_for_colab_does_nothing_elsewhere(monkeypatch) -> None:
-    monkeypatch.delitem(sys.modules, "google.colab", raising=False)
-    before = sys.path.copy()
-    names: dict = {}
-    exec(chapters.colab_cell().source, names)
-    assert set(names) == {"__builtins__", "sys"}
-    assert sys.path == before
-
-
-def test_on_colab_it_fetches_the_project_and_what_colab_lacks(monkeypatch) -> None:
-    done: list[tuple[str, ...]] = []
-    shell = SimpleNamespace(
-        system=lambda line: done.append(("system", line)),
-        run_line_magic=lambda *line: done.append(line),
-    )
-    monkeypatch.setitem(sys.modules, "google.colab", SimpleNamespace())
-    monkeypatch.setattr(sys, "path", ["elsewhere"])
-    exec(chapters.colab_cell().source, {"get_ipython": lambda: shell})
-    (_, clone), (magic, install) = done
-    assert clone.split()[-2:] == [CONFIG["repository"]["url"], "/content/course"]
-    assert f"--branch {CONFIG['repository']['branch']} " in clone
-    assert magic == "pip" and "/content/course" in install.split()
-    assert sys.path == ["/content/course", "elsewhere"]
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lab = {re.split("[<>=]", each)[0] for each in extras["optional-dependencies"]["lab"]}
-    assert set(chapters.COLAB_LACKS) <= lab
-
-
 # --- the built pages ------------------------------------------------------------------------------
 
 
@@ -285,10 +241,17 @@ def test_a_chapter_can_be_taken_home_and_opened_elsewhere(site, source: Path) ->
     taken = nbformat.read(site / "_sources/notebooks" / f"{source.stem}.ipynb", as_version=4)
     assert taken == nbformat.read(chapters.notebook_path(source), as_version=4)
     assert (site / "_sources/book" / source.name).read_bytes() == source.read_bytes()
-    place = urlsplit(CONFIG["repository"]["url"]).path + "/blob/main/notebooks/"
-    assert f"https://colab.research.google.com/github{place}{source.stem}.ipynb" in links
-    (binder,) = [link for link in links if link.startswith("https://mybinder.org/v2/gh/")]
-    assert binder.endswith(f"/main?urlpath=lab/tree/notebooks/{source.stem}.ipynb")
+    away = [link for link in links if link.startswith("https:")]
+    if (here := address.of(ROOT)) and here.is_on_github:
+        place = urlsplit(here.url).path
+        opened = f"{place}/blob/main/notebooks/{source.stem}.ipynb"
+        assert f"https://colab.research.google.com/github{opened}" in away
+        (binder,) = [
+            link for link in away if link.startswith(f"https://mybinder.org/v2/gh{place}/")
+        ]
+        assert binder.endswith(f"/main?urlpath=lab/tree/notebooks/{source.stem}.ipynb")
+    else:
+        assert away == []
     assert "window.print()" in page
     assert "google.colab" not in article(page)
 
