@@ -86,14 +86,14 @@ def _without_lost(rates: list[float], scores: list[float]) -> float:
         "a best rate at the lower edge": ([0.01, 0.03, 0.1], [0.97, 0.93, 0.9]),
         "a best rate at the upper edge": ([0.2, 0.5, 1.0], [0.1, 0.2, 0.9]),
         "a grid in any order": ([0.3, 0.001, 0.1, 0.03], [0.5, 0.4, 0.98, 0.99]),
+        "a run that was lost in the middle": ([0.01, 0.03, 0.1, 0.3], [0.9, 0.95, math.nan, 0.7]),
         "a run that exploded": ([0.01, 0.1, 1.0], [0.9, 0.95, math.nan]),
-        "a run that exploded first": ([3.0, 0.1, 0.01], [math.nan, 0.95, 0.9]),
     },
     mistakes={
         "For {case} you return the best rate although it lies at the edge of the grid: the best of "
         "all may lie outside.": lambda rates, scores: _chosen(rates, scores, edges=False),
         "For {case} this is the rate with the *lowest* score.": (
-            lambda rates, scores: _chosen(rates, scores, worst=True)
+            lambda rates, scores: _chosen(rates, scores, edges=False, worst=True)
         ),
         "For {case} an exploded run is not part of your grid; but it is: it shows that the best "
         "lies below it.": _without_lost,

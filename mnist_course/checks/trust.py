@@ -17,6 +17,7 @@ from mnist_course.checks import (
     compared,
     exercise,
     explaining,
+    numbers,
     run,
     same,
     saying,
@@ -223,13 +224,13 @@ def _weights_are_back(network: nn.Module, then: list[Tensor], goal: list[Tensor]
 @exercise
 def balanced(function: Callable[[Tensor], Any]) -> str:
     """Check ``function(labels)``: a weight for each example, so that classes are drawn alike."""
-    for case, numbers in {
+    for case, classes in {
         "two classes, 1 : 3": [0, 1, 1, 1],
         "three classes": [2, 0, 2, 1, 2, 2, 0, 2],
         "a class that does not occur": [3, 3, 0, 3, 3, 3, 3],
     }.items():
-        labels = torch.tensor(numbers)
-        weights = torch.as_tensor(run(function, labels)).double()
+        labels = torch.tensor(classes)
+        weights = numbers(run(function, labels), f"For {case} I expected numbers")
         if weights.shape != labels.shape:
             raise NotSolvedError(
                 f"For {case} I expected {len(labels)} weights, one for each *example*, got shape "
