@@ -1,8 +1,7 @@
-"""Checks of chapter 12, optimisers and the learning rate."""
+"""Checks of the chapter about optimisers."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -22,9 +21,8 @@ from mnist_course.checks import (
     saying,
     uniform,
 )
-from mnist_course.recipes import Recipe
 
-__all__ = ["adagrad_step", "adam", "descent", "largest_rate", "one_cycle", "parameter_groups"]
+__all__ = ["adagrad_step", "adam", "descent", "largest_rate", "parameter_groups"]
 
 
 def _bowl(curvatures: Tensor, seed: int) -> Tensor:
@@ -120,49 +118,6 @@ def adagrad_step(
 ) -> tuple[Tensor, Tensor]:
     """Check ``function(w, g, total, learning_rate, eps)``: a step of Adagrad, ``(w, total)``."""
     return _ADAGRAD(w, g, total, learning_rate, eps)
-
-
-def _rate(
-    *,
-    middle: float = 0.5,
-    share: Callable[[float, float], float] = lambda p, warmup: (p - warmup) / (1 - warmup),
-    fall: Callable[[float], float] = lambda q: (1 + math.cos(math.pi * q)) / 2,
-) -> Callable[[int, int, float, float], float]:
-    """A schedule with another place in the step, share after the warm-up, or fall."""
-
-    def rate(step: int, steps: int, peak: float, warmup: float) -> float:
-        p = (step + middle) / steps
-        return peak * (p / warmup if p < warmup else fall(share(p, warmup)))
-
-    return rate
-
-
-@compared(
-    cases={
-        f"step {step} of {steps}, peak {peak}, warm-up {warmup}": (step, steps, peak, warmup)
-        for steps, peak, warmup in [(10, 1.0, 0.25), (40, 0.02, 0.3), (7, 0.5, 0.0), (1, 0.1, 0.6)]
-        for step in range(steps)
-    },
-    mistakes={
-        "You take p = step / steps, so the first rate is zero; take the middle of the step, "
-        "(step + 1/2) / steps.": _rate(middle=0),
-        "You take the end of the step, (step + 1) / steps; take its middle.": _rate(middle=1),
-        "The cosine starts its fall at the beginning of training, so the rate jumps where the "
-        "warm-up ends. Count the share from there.": _rate(share=lambda p, warmup: p),
-        "The fall does not end at zero: the share after the warm-up must reach 1, so divide it by "
-        "1 - warmup.": _rate(share=lambda p, warmup: p - warmup),
-        "The peak is missing, or is not 1 for peak = 1.": (
-            lambda step, steps, peak, warmup: _rate()(step, steps, 1, warmup)
-        ),
-    },
-    right="Up in a straight line, down in half a cosine, and no step with the rate zero.",
-    tolerance=1e-7,
-    raised={"ZeroDivisionError": "`warmup` may be 0: then nothing rises, and nothing is divided."},
-)
-def one_cycle(step: int, steps: int, peak: float, warmup: float) -> float:
-    """Check ``function(step, steps, peak, warmup)``: linear warm-up, then half a cosine."""
-    recipe = Recipe(learning_rate=peak, schedule="cosine", warmup=warmup)
-    return recipe.learning_rate_at(step, steps)
 
 
 Settings = tuple[float, tuple[float, float], float]  # learning rate, betas, eps

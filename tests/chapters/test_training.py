@@ -1,8 +1,6 @@
-"""What chapter 11 defines does what the text says."""
+"""What the chapter about the training loop defines does what the text says."""
 
-import copy
 import math
-from itertools import pairwise
 
 import pandas as pd
 import pytest
@@ -71,14 +69,6 @@ def test_the_accuracy_does_not_depend_on_the_batches(count, batch_size) -> None:
     assert not network.training
 
 
-def test_in_train_mode_the_answers_depend_on_the_batches_and_the_network_stays() -> None:
-    network, some = chapter["new_network"](), digits(60)
-    before = copy.deepcopy(network)
-    scores = {chapter["accuracy_in_train_mode"](network, some, size) for size in (1, 2, 5, 60)}
-    assert len(scores) > 1
-    assert chapter["same_weights"](network, before)
-
-
 @settings(deadline=None)
 @given(
     losses=st.lists(st.floats(0, 10), min_size=1, max_size=30),
@@ -99,35 +89,21 @@ def test_a_constant_loss_stays_as_it_is(value, beta) -> None:
     assert chapter["smooth"]([value] * 10, beta) == pytest.approx([value] * 10)
 
 
-def test_no_grad_keeps_nothing_and_a_layer_keeps_its_input() -> None:
-    x = torch.rand(50, 784)
-    layer = nn.Sequential(nn.Linear(784, 300), nn.ReLU())
-    kept, _ = chapter["kept_bytes"](layer, x)
-    assert kept >= x.nbytes + 50 * 300 * 4  # the input of the one, the output of the other
-    with torch.no_grad():
-        assert chapter["kept_bytes"](layer, x)[0] == 0
-
-
-def test_a_sum_of_losses_remembers_every_step() -> None:
-    layer, x, y = nn.Linear(4, 3), torch.rand(2, 4), torch.tensor([0, 2])
-    sizes, total = [], 0
-    for _ in range(4):
-        total = total + F.cross_entropy(layer(x), y)
-        sizes.append(chapter["graph_size"](total))
-    steps = [b - a for a, b in pairwise(sizes)]
-    assert min(steps) > 0 and len(set(steps[1:])) == 1
-    assert chapter["graph_size"](total.detach()) == 0
-
-
-def test_the_dataset_counts_and_gives_what_the_tensors_hold() -> None:
-    some = digits(5)
-    dataset = chapter["OneByOne"](some)
-    image, label = dataset[3]
-    assert dataset.asked == 1 and len(dataset) == 5
-    assert torch.equal(image, data.to_float(some.images[3])) and label == int(some.labels[3])
-
-
 def test_the_network_begins_at_the_loss_of_guessing() -> None:
     network, some = chapter["new_network"](), digits(100)
     loss = F.cross_entropy(network(data.to_float(some.images)), some.labels).item()
     assert loss == pytest.approx(math.log(10), abs=0.4)
+
+
+@given(count=st.integers(1, 200), batch_size=st.integers(1, 60))
+def test_whole_batches_hold_what_the_rest_leaves(count, batch_size) -> None:
+    batches = chapter["whole_batches"](torch.randperm(count), batch_size)
+    positions = [n for batch in batches for n in batch.tolist()]
+    assert {len(batch) for batch in batches} <= {batch_size}
+    assert len(set(positions)) == len(positions) == count - count % batch_size
+
+
+def test_a_running_mean_lags_as_the_text_says() -> None:
+    line = [100.0 - t for t in range(2000)]
+    for beta in (0.5, 0.9, 0.98):
+        assert chapter["smooth"](line, beta)[-1] - line[-1] == pytest.approx(beta / (1 - beta))

@@ -1,4 +1,4 @@
-"""The checks of chapter 12: answers in other styles, and mistakes beyond those of the tables."""
+"""The checks of the optimisers: answers in other styles, and mistakes beyond the tables'."""
 
 import math
 
@@ -32,13 +32,6 @@ def adagrad_by_pytorch(w, g, total, rate, eps):
     weights.grad = g.clone()
     optimizer.step()
     return [weights.detach(), optimizer.state[weights]["sum"]]
-
-
-def cycle(step, steps, peak, warmup, middle=0.5):
-    p = (step + middle) / steps
-    rise = p / warmup if warmup else 1
-    fall = math.cos(math.pi / 2 * max(0, p - warmup) / (1 - warmup)) ** 2
-    return torch.tensor(peak * min(rise, fall if p >= warmup else 1))
 
 
 def adam(change):
@@ -141,7 +134,6 @@ RIGHT = {
         lambda H: 2 / torch.linalg.matrix_norm(H, 2).item(),
     ],
     "adagrad_step": [adagrad, adagrad_by_pytorch],
-    "one_cycle": [cycle],
     "adam": [chapter["SolutionAdam"], adam(walk)],
     "parameter_groups": [grouped, one_group_each],
     "descent": [chebyshev],
@@ -159,11 +151,6 @@ WRONG = {
         (lambda *given: adagrad(*given[:4], 0), "the largest difference"),
         (lambda *given: adagrad(*given)[0], "return 2 things"),
         (lambda *given: [part.numpy() for part in adagrad(*given)], "exercise asks for a tensor"),
-    ],
-    "one_cycle": [
-        (lambda *given: cycle(*given, middle=0), "first rate is zero"),
-        (lambda step, n, peak, w: peak * (step + 0.5) / n / w, "is 1.4, expected 0.956773"),
-        (lambda *given: cycle(*given) + 0 / given[3], "`warmup` may be 0"),
     ],
     "adam": [
         (adam(lambda self: walk(self, first=0)), "counted from 1"),
