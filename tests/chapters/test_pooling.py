@@ -97,7 +97,7 @@ def test_the_control_halves_nothing() -> None:
     assert network(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
 
 
-def seen_by_a_middle_unit(network: torch.nn.Module) -> int:
+def seen_by_a_middle_unit(network: torch.nn.Sequential) -> int:
     """How many pixels across can change the numbers in the middle of the last maps."""
     x = torch.rand(1, 1, 60, 60, dtype=torch.float64, requires_grad=True)
     for layer in network.modules():
@@ -114,6 +114,7 @@ def seen_by_a_middle_unit(network: torch.nn.Module) -> int:
     ).double()
     maps = network(x)
     maps[0, :, maps.shape[2] // 2, maps.shape[3] // 2].sum().backward()
+    assert x.grad is not None
     return int(x.grad[0, 0].any(0).sum())
 
 
