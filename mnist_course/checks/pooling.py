@@ -1,4 +1,4 @@
-"""Checks of chapter 7, pooling."""
+"""Checks of the chapter on pooling."""
 
 from __future__ import annotations
 

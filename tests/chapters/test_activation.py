@@ -1,4 +1,4 @@
-"""What chapter 6 defines computes what PyTorch computes."""
+"""What the chapter on activation defines computes what PyTorch computes."""
 
 import pytest
 import torch
@@ -75,18 +75,16 @@ def test_two_convolutions_are_one(
 
 
 @settings(deadline=None)
-@given(fan_in=st.integers(1, 500), fan_out=st.integers(1, 500))
-def test_the_rules_for_initial_weights_are_those_of_pytorch(fan_in: int, fan_out: int) -> None:
-    gain = torch.nn.init.calculate_gain("relu")
-    assert chapter["he_std"](fan_in, fan_out) == pytest.approx(gain / fan_in**0.5)
-    torch.manual_seed(0)
-    weight = torch.nn.init.xavier_normal_(torch.empty(fan_out, fan_in))
-    if weight.numel() > 2000:
-        assert weight.std().item() == pytest.approx(chapter["xavier_std"](fan_in, fan_out), rel=0.1)
+@given(n=st.integers(1, 4), d=st.integers(1, 5), h=st.integers(1, 5), seed=st.integers(0, 100))
+def test_a_gated_unit_with_a_sigmoid_is_glu(n: int, d: int, h: int, seed: int) -> None:
+    x, gate, value = normal(n, d, seed=seed), normal(h, d, seed=seed + 1), normal(h, d)
+    halves = torch.cat([x @ value.T, x @ gate.T], dim=1)
+    gated = chapter["gated"](x, gate, value, torch.sigmoid)
+    torch.testing.assert_close(gated, F.glu(halves))
 
 
-def test_a_deep_network_has_the_promised_layers() -> None:
-    network = chapter["deep_network"](torch.nn.Tanh, chapter["xavier_std"], depth=3, width=7)
-    shapes = [tuple(p.shape) for p in network.parameters() if p.ndim == 2]
-    assert shapes == [(7, 784), (7, 7), (7, 7), (10, 7)]
-    assert network(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+@pytest.mark.parametrize("activation", [(), (torch.nn.ReLU(),)])
+def test_the_two_networks_of_the_opening_start_with_the_same_weights(activation: tuple) -> None:
+    first, second = chapter["two_convolutions"](), chapter["two_convolutions"](*activation)
+    for one, other in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(one, other)

@@ -1,4 +1,4 @@
-"""What chapter 7 defines computes what PyTorch computes."""
+"""What the chapter on pooling defines computes what PyTorch computes."""
 
 import pytest
 import torch
@@ -23,10 +23,10 @@ def cases(draw: st.DrawFn) -> tuple[torch.Tensor, int, int, int]:
 
 
 @settings(deadline=None)
-@given(case=cases(), name=st.sampled_from(["max_pool2d", "max_pool2d_unfold"]))
-def test_max_pooling_equals_pytorch(case: tuple[torch.Tensor, int, int, int], name: str) -> None:
+@given(case=cases())
+def test_max_pooling_equals_pytorch(case: tuple[torch.Tensor, int, int, int]) -> None:
     x, k, s, p = case
-    assert torch.equal(chapter[name](x, k, s, p), F.max_pool2d(x, k, s, p))
+    assert torch.equal(chapter["max_pool2d"](x, k, s, p), F.max_pool2d(x, k, s, p))
 
 
 @settings(deadline=None)
@@ -37,13 +37,6 @@ def test_average_pooling_equals_pytorch(
     x, k, s, p = case
     expected = F.avg_pool2d(x, k, s, p, count_include_pad=include)
     torch.testing.assert_close(chapter["avg_pool2d"](x, k, s, p, include), expected)
-
-
-@settings(deadline=None)
-@given(k=st.integers(1, 4), rows=st.integers(1, 4), columns=st.integers(1, 4))
-def test_max_pooling_by_reshape_equals_pytorch(k: int, rows: int, columns: int) -> None:
-    x = torch.randn(2, 3, k * rows, k * columns, dtype=torch.float64)
-    assert torch.equal(chapter["max_pool2d_reshape"](x, k), F.max_pool2d(x, k))
 
 
 @settings(deadline=None)
@@ -81,7 +74,17 @@ def test_two_averages_are_the_binomial_blur() -> None:
     torch.testing.assert_close(chapter["max_blur_pool"](x), chapter["solution_blur_pool"](wrapped))
 
 
-@pytest.mark.parametrize("halve", ["max", "stride"])
+@settings(deadline=None)
+@given(places=st.integers(0, 3), rows=st.integers(1, 3), columns=st.integers(2, 3))
+def test_maps_pooled_twice_move_with_multiples_of_four(
+    places: int, rows: int, columns: int
+) -> None:
+    x = torch.randn(1, 2, 4 * rows, 4 * columns, dtype=torch.float64)
+    shift, pool = chapter["shift"], chapter["max_pool"]
+    torch.testing.assert_close(pool(pool(shift(x, 4 * places))), shift(pool(pool(x)), places))
+
+
+@pytest.mark.parametrize("halve", sorted(set(chapter["HALVES"]) - {"none"}))
 def test_the_small_networks_halve_twice(halve: str) -> None:
     network = chapter["small_network"](halve)
     assert network[:-2](torch.zeros(1, 1, 28, 28)).shape == (1, 16, 7, 7)
@@ -94,10 +97,52 @@ def test_the_control_halves_nothing() -> None:
     assert network(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
 
 
-def test_the_global_network_halves_twice_and_takes_any_size() -> None:
-    network = chapter["global_network"](8, 16, 16, 16).eval()
+def seen_by_a_middle_unit(network: torch.nn.Sequential) -> int:
+    """How many pixels across can change the numbers in the middle of the last maps."""
+    x = torch.rand(1, 1, 60, 60, dtype=torch.float64, requires_grad=True)
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.Conv2d):  # so that no ReLU hides a pixel
+            torch.nn.init.uniform_(layer.weight, 0.1, 1)
+    network = torch.nn.Sequential(
+        *[
+            torch.nn.AvgPool2d(layer.kernel_size, layer.stride)  # where all of a window count
+            if isinstance(layer, torch.nn.MaxPool2d)
+            else layer
+            for layer in network
+            if not isinstance(layer, torch.nn.BatchNorm2d)
+        ]
+    ).double()
+    maps = network(x)
+    maps[0, :, maps.shape[2] // 2, maps.shape[3] // 2].sum().backward()
+    assert x.grad is not None
+    return int(x.grad[0, 0].any(0).sum())
+
+
+@pytest.mark.parametrize(
+    ("halve", "pixels"),
+    [("none", 5), ("every second", 7), ("stride", 7), ("convolution", 10), ("average", 10),
+     ("max", 10)],
+)  # fmt: skip
+def test_the_units_see_as_far_as_the_text_says(halve: str, pixels: int) -> None:
+    assert seen_by_a_middle_unit(chapter["small_network"](halve)[:-2]) == pixels
+
+
+@pytest.mark.parametrize(("kernel_sizes", "pixels"), [((), 10), ((1, 1), 10), ((3, 3), 26)])
+def test_the_global_network_takes_any_size(kernel_sizes: tuple[int, ...], pixels: int) -> None:
+    network = chapter["global_network"](*kernel_sizes).eval()
     assert network[:-3](torch.zeros(1, 1, 28, 28)).shape == (1, 16, 7, 7)
     assert network(torch.zeros(2, 1, 40, 36)).shape == (2, 10)
+    assert seen_by_a_middle_unit(network[:-3]) == pixels
+
+
+@settings(deadline=None)
+@given(layers=st.lists(st.tuples(st.integers(1, 4), st.integers(1, 3)), max_size=4))
+def test_the_receptive_field_is_the_input_of_one_output(layers: list[tuple[int, int]]) -> None:
+    reach = chapter["receptive_field"](*layers)
+    x = torch.zeros(1, 1, 1, reach)
+    for window, stride in layers:
+        x = F.avg_pool2d(x, (1, window), (1, stride))
+    assert x.shape[-1] == 1
 
 
 @pytest.mark.parametrize("pixels", range(7))

@@ -1,4 +1,4 @@
-"""The checks of chapter 7: answers in other styles, and mistakes beyond those of the tables."""
+"""The checks of the chapter on pooling: answers in other styles, and further mistakes."""
 
 import math
 
