@@ -55,7 +55,7 @@ def _slopes(
 
 @compared(
     cases={
-        "the numbers of the chapter": (2.0, 3.0, -2.0, 0.5, 5.0),
+        "the numbers of the chapter": (2.0, 3.0, -1.0, 2.0, 7.0),
         "other numbers": (-1.5, -2.0, 0.5, 3.0, 4.0),
         "a result above the target": (0.5, 2.0, 1.0, 4.0, 1.0),
         "a ReLU that is shut": (2.0, -3.0, 1.0, 0.5, 5.0),

@@ -219,8 +219,8 @@ def test_training_on_the_tape_equals_training_by_autograd() -> None:
         torch.testing.assert_close(ours[name], leaf.detach(), atol=1e-4, rtol=1e-3)
 
 
-def test_the_published_network_reads_96_percent_of_the_test_digits() -> None:
+def test_the_published_network_reads_97_percent_of_the_test_digits() -> None:
     (source,) = sources(["backpropagation"])
     values = glued_values(nbformat.read(notebook_path(source), as_version=4).cells)
-    assert float(values["test"]) >= 96
+    assert float(values["test"]) >= 97
     assert values["autograd_used"] == "False"
