@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import anywidget
 import matplotlib as mpl
@@ -371,6 +371,111 @@ def _cell(x: float, y: float, colour: str, width: float = 1) -> Rectangle:
     """A cell of a row, around ``(x, y)``."""
     corner = (x - width / 2 + 0.04, y - 0.42)
     return Rectangle(corner, width - 0.08, 0.84, facecolor=colour, edgecolor="0.45", linewidth=0.8)
+
+
+# --- computational graph --------------------------------------------------------------------------
+
+
+class ComputationalGraph(LiveFigure):
+    """See :func:`computational_graph`."""
+
+    module = "graph"
+    _esm = bundle(module)
+
+
+def computational_graph() -> ComputationalGraph:
+    """Step through a network of two layers in single numbers: values forward, slopes back.
+
+    It begins with x = 2, w1 = 3, b = -1, w2 = 2 and the target t = 7; every number can be changed.
+    """
+    options = {"x": 2, "w1": 3, "b": -1, "w2": 2, "t": 7}
+    wires = _graph_numbers(**options)
+    said = ", ".join(f"{slope:g} for {name}" for name, (_, slope, _) in wires.items())
+    alt = (
+        "The computational graph of two layers, three times. First only the values stand above "
+        f"the wires, up to the loss {wires['L'][0]:g}. Then the slopes appear below them, from the "
+        f"loss backwards. At last all wires have one: {said}."
+    )
+    caption = (
+        "Above each wire its value (blue), below it the slope of the loss with respect to it "
+        "(orange). In JupyterLab and in the book this figure is live: you step through it, and can "
+        "change every number."
+    )
+    return ComputationalGraph(options, _draw_graphs(wires), alt, caption)
+
+
+Wires: TypeAlias = dict[str, tuple[float, float, int]]
+
+
+def _graph_numbers(x: float, w1: float, b: float, w2: float, t: float) -> Wires:
+    """Of each wire its value, its slope, and after how many steps back the slope is known."""
+    a = w1 * x
+    z = a + b
+    h = max(0, z)
+    y = w2 * h
+    dy = 2 * (y - t)
+    dz = dy * w2 if z > 0 else 0
+    return {
+        "L": ((y - t) ** 2, 1, 0), "y": (y, dy, 1), "w2": (w2, dy * h, 2), "h": (h, dy * w2, 2),
+        "z": (z, dz, 3), "a": (a, dz, 4), "b": (b, dz, 4), "w1": (w1, dz * x, 5),
+        "x": (x, dz * w1, 5),
+    }  # fmt: skip
+
+
+# Where each wire starts and ends, in columns; True if it comes from above.
+_PLACES = {
+    "x": (0, 1, False), "w1": (1, 1, True), "a": (1, 2, False), "b": (2, 2, True),
+    "z": (2, 3, False), "h": (3, 4, False), "w2": (4, 4, True), "y": (4, 5, False),
+    "L": (5, 6, False),
+}  # fmt: skip
+_CIRCLES = {1: "×", 2: "+", 3: "ReLU", 4: "×", 5: "(·−t)²"}
+_ENDS = {(0, 0): "$x$", (1, 1): "$w_1$", (2, 1): "$b$", (4, 1): "$w_2$", (6, 0): "$L$"}
+
+
+def _draw_graphs(wires: Wires) -> Figure:
+    titles = {
+        "1. Forward: the values": -1,
+        "2. Back to the second layer": 2,
+        "3. Back to the inputs: every slope": 5,
+    }
+    figure, panels = plt.subplots(3, 1, figsize=(6.4, 5.6))
+    for axes, (title, known) in zip(panels, titles.items(), strict=True):
+        for name, (value, slope, step) in wires.items():
+            place, side = _draw_wire(axes, *_PLACES[name])
+            weight = "bold" if step == known else "normal"
+            _number(axes, place, side, value, plots.BLUE)
+            if step <= known:
+                _number(axes, place, -side, slope, plots.RED, weight=weight)
+        for column, text in _CIRCLES.items():
+            axes.text(column, 0, text, ha="center", va="center", fontsize=9 if text[1:] else 13,
+                      bbox={"boxstyle": "circle,pad=0.35", "facecolor": "white"})  # fmt: skip
+        for at, text in _ENDS.items():
+            axes.text(*at, text, ha="center", va="center", fontsize=12)
+        axes.set(xlim=(-0.3, 6.3), ylim=(-0.45, 1.2))
+        axes.set_title(title, loc="left")
+        axes.set_axis_off()
+    return figure
+
+
+def _draw_wire(axes: Axes, start: int, end: int, above: bool) -> tuple[tuple[float, float], float]:
+    """Draw a wire; return where its numbers stand, and how far from its middle."""
+    axes.annotate("", (end, 0), (start, int(above)), arrowprops={
+        "arrowstyle": "-|>", "color": "0.5", "shrinkA": 11, "shrinkB": 15})  # fmt: skip
+    return ((end + 0.1, 0.55), 0.14) if above else (((start + end) / 2 - 0.02, 0), 0.17)
+
+
+def _number(
+    axes: Axes,
+    place: tuple[float, float],
+    offset: float,
+    number: float,
+    colour: str,
+    weight: str = "normal",
+) -> None:
+    x, y = place
+    side = "left" if y else "center"
+    words = f"{number:g}".replace("-", "−")
+    axes.text(x, y + offset, words, color=colour, ha=side, va="center", weight=weight)
 
 
 # --- receptive field ------------------------------------------------------------------------------

@@ -26,67 +26,71 @@ from mnist_course.checks.pooling import WRONG_WAYS_BACK, average, routed, winner
 
 __all__ = [
     "avg_pool2d_backward",
-    "bias_gradient",
     "counterexample",
-    "leaky_relu_backward",
     "max_pool2d_backward",
     "operation",
+    "slopes",
     "weight_gradient",
 ]
 
 
+def _slopes(
+    x: float,
+    w1: float,
+    b: float,
+    w2: float,
+    t: float,
+    *,
+    factor: float = 2,
+    gate: bool = True,
+    strict: bool = True,
+) -> tuple[float, float, float]:
+    """The slopes of (w2 · max(0, w1 · x + b) − t)² with respect to w1, b and w2, or nearly."""
+    z = w1 * x + b
+    h = max(0.0, z)
+    dy = factor * (w2 * h - t)
+    dz = dy * w2 if not gate or z > 0 or (not strict and z == 0) else 0.0
+    return dz * x, dz, dy * h
+
+
 @compared(
     cases={
-        "one image and one map": (normal(1, 1, 3, 4),),
-        "one image and several maps": (normal(1, 5, 3, 4),),
-        "several images": (normal(2, 5, 3, 4),),
+        "the numbers of the chapter": (2.0, 3.0, -1.0, 2.0, 7.0),
+        "other numbers": (-1.5, -2.0, 0.5, 3.0, 4.0),
+        "a result above the target": (0.5, 2.0, 1.0, 4.0, 1.0),
+        "a ReLU that is shut": (2.0, -3.0, 1.0, 0.5, 5.0),
+        "a ReLU exactly at 0": (2.0, 1.0, -2.0, 0.5, 5.0),
     },
-    case="{case}, dy of shape {dy}",
+    case="{case} (x = {x}, w1 = {w1}, b = {b}, w2 = {w2}, t = {t})",
     so_far=True,
     mistakes={
-        "You take the mean. Each place adds its share; what is divided was divided already, in "
-        "the loss.": lambda dy: dy.mean((0, 2, 3)),
-        "You divide by the number of images: that was done already, in the loss.": (
-            lambda dy: dy.sum((0, 2, 3)) / len(dy)
+        "The slope of the square has a factor 2: 2 (y - t).": partial(_slopes, factor=1),
+        "The sign is turned round: the difference is y - t, not t - y.": (
+            partial(_slopes, factor=-2)
         ),
-        "You add up the places, but there is still one row per image: the same bias is used for "
-        "all images.": lambda dy: dy.sum((2, 3)),
-        "You add up the images, but there is still a number for every place: the same bias is "
-        "used at all places.": lambda dy: dy.sum(0),
-        "The maps are added up: each map has a bias of its own.": (
-            torch.sum,
-            lambda dy: dy.sum((1, 2, 3)),
+        "For {case} nothing comes through ReLU: where its input is not positive, the slopes of w1 "
+        "and b are 0.": (partial(_slopes, gate=False), partial(_slopes, strict=False)),
+        "The second slope is right for w1 and the first for b: return those of w1, b, w2.": (
+            lambda *given: tuple(_slopes(*given)[place] for place in (1, 0, 2))
+        ),
+        "A factor of a product gets the *other* factor: w2 gets h, and h gets w2.": (
+            lambda x, w1, b, w2, t: _crossed(x, w1, b, w2, t)
         ),
     },
-    right="The bias of a map is used at every place of every image, and you add them all.",
+    right="Every slope is what the chain rule and a measurement say.",
 )
-def bias_gradient(dy: Tensor) -> Tensor:
-    """Check ``function(dy)``: the gradient of a convolution's bias, from (N, C, H, W) to (C)."""
-    return dy.sum((0, 2, 3))
+def slopes(x: float, w1: float, b: float, w2: float, t: float) -> tuple[float, float, float]:
+    """Check ``function(x, w1, b, w2, t)``: three slopes of the two-layer graph."""
+    return _slopes(x, w1, b, w2, t)
 
 
-@compared(
-    cases={
-        f"slope {slope} and x of shape {shape}": (normal(*shape, seed=1), normal(*shape), slope)
-        for shape, slope in (((6,), 0.1), ((3, 4), 0.01), ((2, 3, 4, 5), 0.2))
-    },
-    mistakes={
-        "This is the way back of ReLU without a leak: where x is negative, `slope` times the "
-        "gradient passes.": lambda dy, x, slope: dy * (x > 0),
-        "This is the slope at every place; multiply it by the upstream gradient dy.": (
-            lambda dy, x, slope: torch.where(x > 0, 1, x.new_tensor(slope))
-        ),
-        "You applied the leaky ReLU to dy. What decides is the sign of x, the input on the way "
-        "forward.": lambda dy, x, slope: F.leaky_relu(dy, slope),
-        "The two cases are exchanged: `slope` belongs to negative x.": (
-            lambda dy, x, slope: torch.where(x > 0, slope * dy, dy)
-        ),
-    },
-    right="All of the gradient passes where x was positive, and the leak elsewhere.",
-)
-def leaky_relu_backward(dy: Tensor, x: Tensor, slope: float) -> Tensor:
-    """Check ``function(dy, x, slope)``: the gradient of a leaky ReLU's input; any shape."""
-    return torch.where(x > 0, dy, slope * dy)
+def _crossed(x: float, w1: float, b: float, w2: float, t: float) -> tuple[float, float, float]:
+    """The slopes of someone who hands each factor of w2 · h its own value."""
+    z = w1 * x + b
+    h = max(0.0, z)
+    dy = 2 * (w2 * h - t)
+    dz = dy * h if z > 0 else 0.0
+    return dz * x, dz, dy * w2
 
 
 def _on_maps(way_back: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -110,6 +110,22 @@ def test_a_confident_mistake_hardly_moves_the_squared_error() -> None:
     assert strong > 0.999 and 1e-9 < weak < 1e-8
 
 
+def test_the_squared_error_does_not_turn_a_confident_mistake_at_any_usual_rate() -> None:
+    chapter["pair"] = torch.tensor([[10.0, -10.0]], dtype=torch.float64)
+    chapter["right_one"] = torch.tensor([1])
+    for rate in (1, 100, 10_000):
+        assert chapter["steps_to_turn"](F.cross_entropy, rate) <= 20
+        assert chapter["steps_to_turn"](chapter["squared_error"], rate) == "not in 1000"
+
+
+@given(place=st.floats(-3, 3))
+def test_a_measured_slope_is_the_slope(place) -> None:
+    a = torch.tensor(place, dtype=torch.float64)
+    for function, derivative in ((torch.exp, torch.exp), (torch.square, lambda a: 2 * a)):
+        measured = chapter["measured_slope"](function, a)
+        torch.testing.assert_close(measured, derivative(a), atol=1e-6, rtol=1e-6)
+
+
 @settings(deadline=None)
 @given(images=sizes, classes=sizes, epsilon=st.floats(0, 1), seed=seeds)
 def test_smooth_labels_equal_pytorch(images, classes, epsilon, seed) -> None:

@@ -28,6 +28,7 @@ IMAGE = torch.arange(28 * 28, dtype=torch.float32).reshape(1, 28, 28) / 783
 MAKERS = {
     "kernel-playground": lambda: figures.kernel_playground(IMAGE),
     "output-size": figures.output_size_explorer,
+    "graph": figures.computational_graph,
     "receptive-field": figures.receptive_field,
     "train-here": figures.train_here,
 }
@@ -127,6 +128,21 @@ def test_the_playground_takes_a_learned_kernel() -> None:
 def test_the_playground_says_what_it_cannot_show(image, kernel, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         figures.kernel_playground(image, kernel)
+
+
+# --- computational graph --------------------------------------------------------------------------
+
+numbers_of_a_graph = st.integers(-9, 9)
+
+
+@given(*5 * [numbers_of_a_graph])
+def test_the_slopes_of_the_graph_are_those_of_autograd(x, w1, b, w2, t) -> None:
+    wires = figures._graph_numbers(x, w1, b, w2, t)
+    leaves = [torch.tensor(float(value), requires_grad=True) for value in (x, w1, b, w2)]
+    loss = (leaves[3] * (leaves[1] * leaves[0] + leaves[2]).relu() - t) ** 2
+    theirs = torch.autograd.grad(loss, leaves)
+    assert wires["L"][0] == loss.item()
+    assert [wires[name][1] for name in ("x", "w1", "b", "w2")] == [g.item() for g in theirs]
 
 
 # --- receptive field ------------------------------------------------------------------------------

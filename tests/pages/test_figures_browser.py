@@ -17,7 +17,7 @@ pytestmark = pytest.mark.browser
 
 IMAGE = torch.rand(1, 28, 28, generator=torch.Generator().manual_seed(0))
 IMAGE = (IMAGE * 255).to(torch.uint8)  # what the figure shows is exactly what is computed here
-FIGURES = ("kernel-playground", "output-size", "receptive-field")
+FIGURES = ("kernel-playground", "output-size", "graph", "receptive-field")
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 Open = Callable[..., Iterator]
@@ -33,6 +33,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pages = {
         "kernel-playground": [playground, doubling],
         "output-size": [figures.output_size_explorer().html()],
+        "graph": [figures.computational_graph().html()],
         "receptive-field": [figures.receptive_field().html()],
     }
     pages["page"] = [element for elements in pages.values() for element in elements]
@@ -109,7 +110,7 @@ def test_every_picture_is_replaced_by_its_figure(open_page: Open) -> None:
 
 def test_without_scripts_the_picture_stands_there(open_page: Open) -> None:
     with open_page(java_script_enabled=False) as page:
-        expect(page.locator("figure img")).to_have_count(4)
+        expect(page.locator("figure img")).to_have_count(5)
         expect(page.locator("figcaption").first).to_be_visible()
 
 
@@ -254,6 +255,7 @@ def test_as_a_widget_the_bundle_draws_and_cleans_up(open_page: Open, name: str) 
     widget = {
         "kernel-playground": lambda: figures.kernel_playground(IMAGE),
         "output-size": figures.output_size_explorer,
+        "graph": figures.computational_graph,
         "receptive-field": figures.receptive_field,
     }[name]()
     play = """async ([source, options]) => {
@@ -490,6 +492,38 @@ def test_a_finger_that_scrolls_over_a_figure_chooses_nothing_and_one_that_drags_
         box = output.bounding_box()
         swipe(box["x"] + 4, box["y"] + box["height"] - 4, box["width"] - 8, 0)
         assert "Output in row 3, column 3" in status_of(page, "output-size")
+
+
+# --- computational graph --------------------------------------------------------------------------
+
+
+def graph_numbers(page, kind: str) -> list[str]:
+    return page.locator(f".cl-graph .gr-{kind}").all_text_contents()
+
+
+def test_the_graph_goes_forward_then_back_and_undoes(open_page: Open) -> None:
+    with open_page("graph") as page:
+        step = page.get_by_role("button", name="Step")
+        assert graph_numbers(page, "value") == ["2", "3", "−1", "2"]
+        for _ in range(5):
+            step.click()
+        assert graph_numbers(page, "value")[4:] == ["6", "5", "5", "10", "9"]
+        assert graph_numbers(page, "slope") == []
+        for _ in range(6):
+            step.click()
+        assert graph_numbers(page, "slope") == ["1", "6", "30", "12", "12", "12", "12", "24", "36"]
+        assert step.get_attribute("aria-disabled") == "true"
+        assert status_of(page, "graph").endswith("Every slope is known.")
+        page.get_by_role("button", name="Undo").click()
+        assert len(graph_numbers(page, "slope")) == 7
+
+
+def test_a_shut_relu_lets_no_slope_through(open_page: Open) -> None:
+    with open_page("graph") as page:
+        page.get_by_role("button", name="All").click()
+        page.get_by_label("Bias b").fill("-8")
+        assert graph_numbers(page, "value")[4:] == ["6", "−2", "0", "0", "49"]
+        assert graph_numbers(page, "slope") == ["1", "−14", "0", "−28", "0", "0", "0", "0", "0"]
 
 
 # --- receptive field ------------------------------------------------------------------------------

@@ -13,6 +13,15 @@ import {
   weightText,
 } from "../../../mnist_course/static/correlate.js";
 import { mix } from "../../../mnist_course/static/dom.js";
+import {
+  BACK,
+  FORWARD,
+  GIVEN,
+  LAST,
+  sentence,
+  slopes,
+  values,
+} from "../../../mnist_course/static/graph-steps.js";
 import { clamp, count, format, outputSize, range, whole } from "../../../mnist_course/static/numbers.js";
 import {
   CONV,
@@ -259,4 +268,29 @@ test("numbers are written with a true minus sign, and zero has none", () => {
     [0, 1, 4],
   );
   assert.deepEqual(mix([0, 0, 0], [100, 50, 10], 0.5), [50, 25, 5]);
+});
+
+test("the slopes of the graph are what a small step measures", () => {
+  const random = generator(9);
+  for (let round = 0; round < 500; round += 1) {
+    const [x, w1, b, w2, t] = Array.from({ length: 5 }, () => integer(random, -9, 9));
+    const numbers = { x, w1, b, w2, t };
+    if (w1 * x + b === 0) continue; // at the kink nothing can be measured
+    const claimed = slopes(numbers);
+    for (const name of /** @type {const} */ (["x", "w1", "b", "w2"])) {
+      const [up, down] = [1e-5, -1e-5].map((step) => values({ ...numbers, [name]: numbers[name] + step }).L);
+      const measured = (up - down) / 2e-5;
+      assert.ok(Math.abs(measured - claimed[name]) < 1e-3 * (1 + Math.abs(claimed[name])), name);
+    }
+  }
+});
+
+test("the graph finds each value once, then each slope once, and says so", () => {
+  const numbers = { x: 2, w1: 3, b: -1, w2: 2, t: 7 };
+  const wires = Object.keys(values(numbers)).sort();
+  assert.deepEqual([...GIVEN, ...FORWARD.flat()].sort(), wires);
+  assert.deepEqual(BACK.flat().sort(), wires);
+  assert.ok(range(0, LAST + 1).every((step) => sentence(numbers, step).length > 20));
+  assert.match(sentence(numbers, 8), /w₂ gets 6 · 5 = 30, h gets 6 · 2 = 12/);
+  assert.match(sentence({ ...numbers, w1: -3 }, 9), /shut/);
 });
