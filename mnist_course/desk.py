@@ -25,6 +25,7 @@ MARK, LOCK, PROGRESS = ".desk.json", ".desk.lock", "progress.json"
 VERSION = 1
 PATIENCE = 5  # seconds to wait for another notebook that is writing
 
+_LIVE = "application/vnd.jupyter.widget-view+json"
 _EXERCISE = re.compile(r"[1-9]\d?\.[1-9]\d?")
 _SOLUTION = re.compile(r"\s*# Solution\b")
 _NOT_A_DESK = (
@@ -112,6 +113,20 @@ def put_aside(path: Path, why: str) -> Path:
     while (aside := path.with_name(f"{path.stem}.{why}-{day}-{number}{path.suffix}")).exists():
         number += 1
     return path.rename(aside)
+
+
+def forget_live_figures(model: dict[str, Any], **_: Any) -> None:
+    """Let JupyterLab save a figure's picture and not the live figure, which no kernel has tomorrow.
+
+    A hook of its contents manager. Outputs that have nothing but a widget stay as they are.
+    """
+    if model.get("type") != "notebook" or not isinstance(model.get("content"), dict):
+        return
+    for cell in model["content"].get("cells", []):
+        for output in cell.get("outputs", []):
+            shown = output.get("data", {})
+            if _LIVE in shown and "text/html" in shown:
+                del shown[_LIVE]
 
 
 # --- exercises ------------------------------------------------------------------------------------

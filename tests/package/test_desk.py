@@ -23,7 +23,9 @@ CHAPTERS = [chapter("4 · X", "4.1", "4.2"), chapter("5 · <Y>", "5.1")]
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A desk, and the folder of a notebook on it, which is the working folder."""
-    (tmp_path / desk.MARK).write_text(json.dumps({"version": 1, "chapters": CHAPTERS}))
+    (tmp_path / desk.MARK).write_text(
+        json.dumps({"version": 1, "chapters": CHAPTERS}), encoding="utf-8"
+    )
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -54,7 +56,7 @@ def test_what_was_right_once_stays_done(here: Path) -> None:
     desk.record("5.1", False)
     assert desk.done() == {"4.1"}
     assert desk.told("4.1") == "1 of 2 in this chapter are done."
-    content = json.loads((here / desk.PROGRESS).read_text())
+    content = json.loads((here / desk.PROGRESS).read_text(encoding="utf-8"))
     assert content["version"] == 1
     assert content["exercises"]["4.1"]["tries"] == 2
     assert content["exercises"]["5.1"] | {"last": 0} == {"done": None, "tries": 1, "last": 0}
@@ -77,20 +79,20 @@ def test_chapters_are_forgotten_one_by_one_or_all(here: Path) -> None:
 
 def test_a_damaged_file_is_kept_and_a_new_one_begun(here: Path) -> None:
     for damage in ("{", "[]", '{"version": 1, "exercises": {"4.1": 3}}', '{"exercises": {}}'):
-        (here / desk.PROGRESS).write_text(damage)
+        (here / desk.PROGRESS).write_text(damage, encoding="utf-8")
         assert desk.done() == frozenset()
         desk.record("4.1", True)
         assert desk.done() == {"4.1"}
     kept = sorted(here.glob("progress.damaged-*.json"))
-    assert [each.read_text() for each in kept][:2] == ["{", "[]"]
+    assert [each.read_text(encoding="utf-8") for each in kept][:2] == ["{", "[]"]
     assert len(kept) == 4
 
 
 def test_a_newer_editions_file_is_left_alone(here: Path) -> None:
     newer = '{"version": 2, "answers": []}'
-    (here / desk.PROGRESS).write_text(newer)
+    (here / desk.PROGRESS).write_text(newer, encoding="utf-8")
     desk.record("4.1", True)
-    assert (here / desk.PROGRESS).read_text() == newer
+    assert (here / desk.PROGRESS).read_text(encoding="utf-8") == newer
     with pytest.raises(desk.DeskError, match="newer edition"):
         desk.reset()
 
@@ -159,7 +161,7 @@ def test_the_overview_shows_each_chapter(here: Path) -> None:
 
 def test_a_list_of_chapters_that_cannot_be_read_is_no_list(here: Path) -> None:
     for damage in ("{", '{"version": 1, "chapters": [{"file": "x"}]}', '{"version": 9}'):
-        (here / desk.MARK).write_text(damage)
+        (here / desk.MARK).write_text(damage, encoding="utf-8")
         assert desk.chapters(here) == []
 
 
