@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -37,6 +38,8 @@ from mnist_course.desk import MARK, VERSION, Chapter, DeskError
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 START = "00-start-here.ipynb"
+SETTINGS = Path(__file__).with_name("jupyter")  # no news, and no search for updates
+_PATH = "JUPYTER_CONFIG_PATH"
 OPEN = ".desk.open"  # locked as long as JupyterLab is open on the desk
 _EXERCISE = re.compile(r"^#+ Exercise (\d+\.\d+)\b", re.MULTILINE)
 _MINUTES = re.compile(r"\bAbout (\d+) minutes\b")
@@ -326,12 +329,11 @@ def open_lab(folder: Path, arguments: list[str]) -> int:
     """Open JupyterLab on the desk, and wait until it is closed; returns its exit code."""
     command = [
         *(sys.executable, "-m", "jupyterlab", START),
-        "--LabApp.news_url=None",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         "--ContentsManager.pre_save_hook=mnist_course.desk.forget_live_figures",
         *arguments,
     ]
-    process = subprocess.Popen(command, cwd=folder)
+    settings = os.pathsep.join(filter(None, [str(SETTINGS), os.environ.get(_PATH)]))
+    process = subprocess.Popen(command, cwd=folder, env=os.environ | {_PATH: settings})
     while True:
         try:
             return process.wait()

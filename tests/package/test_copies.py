@@ -294,8 +294,8 @@ def test_jupyterlab_gets_the_desk_and_ends_with_its_code(folder: Path, monkeypat
     started = []
 
     class Process:
-        def __init__(self, command: list[str], cwd: Path) -> None:
-            started.extend([command, cwd])
+        def __init__(self, command: list[str], cwd: Path, env: dict[str, str]) -> None:
+            started.extend([command, cwd, env["JUPYTER_CONFIG_PATH"]])
             self.codes = iter([KeyboardInterrupt(), 3])
 
         def wait(self) -> int:
@@ -305,11 +305,13 @@ def test_jupyterlab_gets_the_desk_and_ends_with_its_code(folder: Path, monkeypat
             return code
 
     monkeypatch.setattr(subprocess, "Popen", Process)
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", "/my/own")
     assert desk.main(["--folder", str(folder), "--", "--no-browser"]) == 3
-    command, where = started
+    command, where, settings = started
     assert where == folder
     assert command[1:4] == ["-m", "jupyterlab", desk.START]
     assert command[-1] == "--no-browser"
+    assert settings == os.pathsep.join([str(desk.SETTINGS), "/my/own"])
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
