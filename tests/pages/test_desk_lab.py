@@ -18,7 +18,9 @@ from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import expect
 
 from mnist_course.desk import PROGRESS
-from tests.pages.test_pad_lab import PATIENCE, wait_for
+from mnist_course.drawings import NAME
+from mnist_course.samples import read_samples
+from tests.pages.test_pad_lab import PATIENCE, draw, sheet, wait_for
 from tools import desk
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -29,6 +31,7 @@ MINE = [
     "from mnist_course.figures import kernel_playground\n"
     "kernel_playground(torch.eye(28))",
     "from mnist_course import desk\ndesk.record('4.1', True)\ndesk.overview()",
+    "from mnist_course import DigitPad\npad = DigitPad()\npad",
 ]
 
 
@@ -175,6 +178,19 @@ def test_a_saved_figure_is_a_picture_tomorrow_and_progress_is_kept(show, folder:
     again = show("mine.ipynb")
     again.locator(".jp-CodeCell").first.locator("img").wait_for()
     assert again.get_by_text("model not found").count() == 0
+
+
+def test_what_is_drawn_is_kept_on_the_desk(show, folder: Path) -> None:
+    page = show("mine.ipynb")
+    run(page, 2)
+    sheet(page).wait_for()
+    draw(page, 7)
+    page.get_by_role("button", name="Save the drawing as a 7").click()
+    expect(page.get_by_text("1 saved in my-digits.json")).to_be_visible()
+    assert [digit["label"] for digit in read_samples(folder / NAME)] == [7]
+    again = show("mine.ipynb")
+    run(again, 2)
+    expect(again.get_by_text("1 saved in my-digits.json")).to_be_visible()
 
 
 def test_the_desk_is_only_opened_once(folder: Path, address, monkeypatch, capsys) -> None:
