@@ -1,5 +1,6 @@
 # Each target installs what it needs and nothing else; each can be repeated and does nothing twice.
-#   make lab        open the chapters in JupyterLab
+#   make lab        open your copies of the chapters in JupyterLab, in the folder desk
+#                   (DESK=folder: another one; ORIGINAL=04: bring the original of a chapter back)
 #   make book       build the book and serve it         (SERVE=0: only build)
 #   make pdf        build the book, print it to build/reading-digits.pdf    (with Chromium)
 #   make epub       build the book, write build/reading-digits.epub
@@ -30,7 +31,7 @@ $(VENV)/.%: pyproject.toml constraints.txt
 	@touch $@
 
 lab: $(VENV)/.lab
-	$(PY) -m jupyter lab notebooks
+	$(PY) -m tools.desk $(if $(DESK),--folder "$(DESK)") $(if $(ORIGINAL),--original $(ORIGINAL))
 
 book: $(VENV)/.book
 ifneq ($(SERVE),0)

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from mnist_course import plots, pretrained
+from mnist_course.desk import DeskError
+from mnist_course.drawings import Drawings, drawings_file
 from mnist_course.export import UnsupportedLayerError, page_weights
 from mnist_course.figures import LiveFigure, bundle
 from mnist_course.models import Normalize
@@ -29,7 +31,7 @@ from mnist_course.modules import (
     layers_of,
     watching,
 )
-from mnist_course.samples import Sample, check_samples, to_dataset, write_samples
+from mnist_course.samples import Sample, SamplesError, check_samples, to_dataset, write_samples
 from mnist_course.strokes import preprocess
 
 ALT = (
@@ -50,7 +52,10 @@ class DigitPad(LiveFigure):
 
     Attributes:
         samples: the digits that were drawn and labelled on the pad, as
-            ``{"label", "strokes", "time"}``. Assign a list to replace them.
+            ``{"label", "strokes", "time"}``. Assign a list to replace them. On the learner's desk
+            they are kept in ``my-digits.json``, which all its notebooks share.
+        place: where they are kept, in words.
+        kept: how many of them are kept there.
 
     Raises:
         TypeError: if ``model`` is not a network.
@@ -63,6 +68,8 @@ class DigitPad(LiveFigure):
     engine = traitlets.Enum(("both", "browser", "kernel"), "both").tag(sync=True)
     weights = traitlets.Bytes(b"").tag(sync=True)
     samples: traitlets.List[Sample] = traitlets.List().tag(sync=True)
+    place = traitlets.Unicode("in the kernel").tag(sync=True)
+    kept = traitlets.Int(0).tag(sync=True)
 
     def __init__(
         self,
@@ -71,6 +78,11 @@ class DigitPad(LiveFigure):
     ) -> None:
         super().__init__({}, _picture(), ALT, CAPTION, engine=engine)
         self.model = pretrained.load() if model is None else model
+        path = drawings_file()
+        self._drawings = Drawings(path) if path else None
+        self._known: list[Sample] = []
+        self._look()
+        self.observe(self._keep, "samples")
         self.on_msg(self._answer)
 
     @property
@@ -111,12 +123,42 @@ class DigitPad(LiveFigure):
     def _check_samples(self, proposal: dict[str, Any]) -> list[Sample]:
         return check_samples(proposal["value"])
 
+    def _look(self) -> None:
+        """Take what the file holds now, which another notebook may have changed."""
+        if self._drawings is None:
+            return
+        try:
+            self._known = self._drawings.read()
+        except (SamplesError, DeskError, OSError) as error:
+            self.place = f"in the kernel only: {error}"
+            return
+        self.samples, self.kept = self._known, len(self._known)
+        self._say_where()
+
+    def _keep(self, change: Any) -> None:
+        """Do to the file what was done to the samples."""
+        if self._drawings is not None and change.new != self._known:
+            try:
+                self._known = self._drawings.change(self._known, change.new)
+                self.samples = self._known  # with what another notebook has added
+                self._say_where()
+            except (SamplesError, DeskError, OSError) as error:
+                self.place = f"in the kernel only: {error}"
+        self.kept = len(self.samples)
+
+    def _say_where(self) -> None:
+        if self._drawings is not None:
+            said = f" ({self._drawings.said})" if self._drawings.said else ""
+            self.place = f"in {self._drawings.path.name}{said}"
+
     def _answer(self, _: Any, content: Any, buffers: list[Any]) -> None:
         """Answer one numbered question of a view: ten probabilities, and on demand the layers.
 
         This may run on another thread while a cell runs: it touches nothing but its own copy.
         """
         if not isinstance(content, dict) or content.get("type") != "read":
+            if content == {"type": "look"}:
+                self._look()
             return
         answer = {"type": "answer", "view": content.get("view"), "number": content.get("number")}
         try:

@@ -3,10 +3,12 @@
     python -m tools.chapters run            execute the chapters whose text or package changed
     python -m tools.chapters run --all      execute every chapter
     python -m tools.chapters run 04 09      execute these
+    python -m tools.chapters refresh [04 …] take over new words, where no code has changed
     python -m tools.chapters check [04 …]   fail if a notebook is not what its text says
 
 ``book/NN-name.md`` is the source. ``notebooks/NN-name.ipynb`` is made from it here, by running it
-from top to bottom in a fresh kernel, and nothing is ever written back.
+from top to bottom in a fresh kernel, and nothing is ever written back. A notebook in which
+somebody has written is not replaced without ``--force``.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import hashlib
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import jupytext
@@ -28,6 +31,7 @@ from nbformat import NotebookNode
 from mnist_course import data, files
 from mnist_course.gluing import ROLE, glued_values
 from tools import colab, tasks
+from tools.words import in_words
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK, NOTEBOOKS = ROOT / "book", ROOT / "notebooks"
@@ -68,8 +72,26 @@ def notebook_path(source: Path) -> Path:
     return NOTEBOOKS / f"{source.stem}.ipynb"
 
 
-def read(source: Path) -> NotebookNode:
-    """The unexecuted notebook of a text, with stable cell ids and no pairing metadata.
+def opened(path: Path) -> NotebookNode:
+    """A notebook that was written before.
+
+    Raises:
+        ValueError: if the file is no notebook.
+    """
+    try:
+        return nbformat.read(path, as_version=4)
+    except (ValueError, AttributeError, KeyError) as error:
+        raise ValueError(f"{path.name} is no notebook ({type(error).__name__})") from None
+
+
+# JupyterLab knows nothing of tags: what the page folds is folded there by these.
+FOLDED = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
+SILENT = {"hide-cell", "remove-output", "remove-cell"}
+FOR_RUFF = re.compile(r"[ \t]*# fmt: (?:skip|on|off)[ \t]*$", re.MULTILINE)
+
+
+def cells_of(source: Path) -> NotebookNode:
+    """The text of a chapter as cells, with the roles that pages need.
 
     Before its first code cell stands one more, :func:`tools.colab.cell`, and the replies to the
     choices of a question say whether they are right.
@@ -80,10 +102,57 @@ def read(source: Path) -> NotebookNode:
         notebook.cells.insert(code[0], colab.cell())
     kernel = notebook.metadata.get("kernelspec")
     notebook.metadata = NotebookNode({"kernelspec": kernel} if kernel else {})
-    for number, cell in enumerate(notebook.cells):
-        if cell.cell_type == "markdown":
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.source = FOR_RUFF.sub("", cell.source)
+            fold(cell)
+        elif cell.cell_type == "markdown":
             cell.source = tasks.marked(cell.source)
-        cell.id = f"{number:03d}-{hashlib.sha1(cell.source.encode()).hexdigest()[:8]}"
+    return notebook
+
+
+def fold(cell: NotebookNode) -> None:
+    """Hide in JupyterLab what the page hides; what a check says to a learner stays in sight."""
+    tags = set(cell.metadata.get("tags", []))
+    hidden = {"source_hidden": bool(tags & FOLDED), "outputs_hidden": bool(tags & SILENT)}
+    if any(hidden.values()):
+        cell.metadata["jupyter"] = NotebookNode({name: True for name in hidden if hidden[name]})
+
+
+def read(source: Path) -> NotebookNode:
+    """The unexecuted notebook of a text, with stable cell ids and no pairing metadata.
+
+    Raises:
+        KeyError: if the text cites, refers to, or links what is not there.
+    """
+    notebook = cells_of(source)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = in_words(cell.source, source)
+    return named(notebook)
+
+
+def named(notebook: NotebookNode) -> NotebookNode:
+    """Give each cell an id that says where it stands and what is written in it."""
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"{number:03d}-{digest(cell)}"
+    return notebook
+
+
+def digest(cell: NotebookNode) -> str:
+    """Eight letters that change when what is written in a cell does."""
+    return hashlib.sha1(cell.source.encode()).hexdigest()[:8]
+
+
+def for_pages(source: Path, notebook: NotebookNode) -> NotebookNode:
+    """A notebook with the roles of its text, which Sphinx turns into words, links and a list."""
+    text = with_values(NotebookNode(cells=cells_of(source).cells + notebook.cells)).cells
+    if [cell.cell_type for cell in text[: len(notebook.cells)]] == [
+        cell.cell_type for cell in notebook.cells
+    ]:
+        for cell, written in zip(notebook.cells, text, strict=False):
+            if cell.cell_type == "markdown":
+                cell.source = written.source
     return notebook
 
 
@@ -136,8 +205,52 @@ def run(source: Path) -> None:
         resources={"metadata": {"path": str(NOTEBOOKS)}},
     )
     client.execute()
-    finished = tidy(with_values(notebook))
+    save(source, notebook)
+
+
+def save(source: Path, executed: NotebookNode) -> None:
+    """Write the notebook of a text, with the values that its cells computed."""
+    finished = named(tidy(with_values(executed)))
     files.write(notebook_path(source), nbformat.writes(finished).rstrip("\n") + "\n")
+
+
+def refresh(source: Path) -> None:
+    """Take new words and metadata of a text over into its notebook, whose outputs stay.
+
+    Raises:
+        ValueError: if the code has changed: then the chapter has to be run.
+        KeyError: if the text quotes a number that no cell glued.
+    """
+    fresh, old = read(source), opened(notebook_path(source))
+    codes = [[c for c in each.cells if c.cell_type == "code"] for each in (fresh, old)]
+    if [cell.source for cell in codes[0]] != [FOR_RUFF.sub("", c.source) for c in codes[1]]:
+        raise ValueError(f"its code has changed; run: python -m tools.chapters run {source.stem}")
+    for cell, executed in zip(*codes, strict=True):
+        cell.update(outputs=executed.outputs, execution_count=executed.execution_count)
+    save(source, fresh)
+
+
+def strangers(source: Path) -> list[int]:
+    """Which cells of a notebook, counted from 1, hold what neither a run nor the text wrote."""
+    target = notebook_path(source)
+    if not target.exists():
+        return []
+    notebook = opened(target)
+    known = set()
+    for text in (cells_of(source), read(source)):
+        with suppress(KeyError, ValueError):  # its numbers are no longer glued
+            with_values(_joined(text, notebook))
+            known |= {cell.source for cell in text.cells}
+    return [
+        number
+        for number, cell in enumerate(notebook.cells, start=1)
+        if not cell.get("id", "").endswith(f"-{digest(cell)}") and cell.source not in known
+    ]
+
+
+def _joined(text: NotebookNode, notebook: NotebookNode) -> NotebookNode:
+    """The cells of a text, and the code of a notebook, which has the numbers that it quotes."""
+    return NotebookNode(cells=text.cells + [c for c in notebook.cells if c.cell_type == "code"])
 
 
 def _written(cell: NotebookNode) -> tuple[str, str, dict[str, object]]:
@@ -151,13 +264,17 @@ def problems(source: Path) -> Iterator[str]:
     if not target.exists():
         yield f"{target.name}: missing; {again}"
         return
-    text, notebook = read(source), nbformat.read(target, as_version=4)
+    try:
+        notebook = opened(target)
+    except ValueError as error:
+        yield f"{error}; delete it, and {again}"
+        return
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
 
     # The roles in the text are filled from the notebook's outputs before the two are compared.
-    quoted = NotebookNode(cells=text.cells + code)
     try:
-        with_values(quoted)
+        text = read(source)
+        with_values(_joined(text, notebook))
     except (KeyError, ValueError) as error:
         yield f"{source.name}: {error.args[0]}"
         return
@@ -191,12 +308,42 @@ def changed() -> list[Path]:
     return [source for source in sources() if any(problems(source))]
 
 
+def rewrite(todo: Iterable[Path], work: Callable[[Path], None], force: bool) -> int:
+    """Run or refresh chapters; returns for how many that failed."""
+    failed = 0
+    for source in todo:
+        print(f"{source.stem} …", end=" ", flush=True)
+        start = time.perf_counter()
+        try:
+            if not force and (cells := strangers(source)):
+                raise ValueError(_refusal(source, cells))
+            work(source)
+        except (CellExecutionError, KeyError, ValueError, OSError) as error:
+            failed += 1
+            print(f"failed\n{error}", file=sys.stderr)
+        else:
+            print(f"{time.perf_counter() - start:.1f} s")
+    return failed
+
+
+def _refusal(source: Path, cells: list[int]) -> str:
+    where = ("cell " if len(cells) == 1 else "cells ") + ", ".join(map(str, cells))
+    return (
+        f"{notebook_path(source).name} is left as it is: somebody has written in {where}. "
+        "Learners work on copies, which make lab opens. Copy what you want to keep, then "
+        "say --force."
+    )
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Command line: see the module's description."""
     parser = argparse.ArgumentParser(prog="python -m tools.chapters", description=__doc__)
-    parser.add_argument("command", choices=("run", "check"))
+    parser.add_argument("command", choices=("run", "refresh", "check"))
     parser.add_argument("names", nargs="*", metavar="NN", help="chapters by number or name")
     parser.add_argument("--all", action="store_true", help="run every chapter")
+    parser.add_argument(
+        "--force", action="store_true", help="replace notebooks in which somebody has written"
+    )
     options = parser.parse_args(arguments)
 
     if options.command == "check":
@@ -204,25 +351,16 @@ def main(arguments: list[str] | None = None) -> int:
         found += [] if options.names else orphans()
         print("\n".join(found) or "Every notebook is what its text says.")
         return bool(found)
+    if options.command == "refresh":
+        return bool(rewrite(sources(options.names), refresh, options.force))
 
     if (found_data := data.load("test").source) != "MNIST":
         print(f"the notebooks show real MNIST, and here is {found_data}: see README, Data")
         return 1
     todo = sources(options.names) if options.names or options.all else changed()
-    failed = 0
-    for source in todo:
-        print(f"{source.stem} …", end=" ", flush=True)
-        start = time.perf_counter()
-        try:
-            run(source)
-        except (CellExecutionError, KeyError, ValueError) as error:
-            failed += 1
-            print(f"failed\n{error}", file=sys.stderr)
-        else:
-            print(f"{time.perf_counter() - start:.1f} s")
     if not todo:
         print("Nothing to do: every notebook is what its text says.")
-    return bool(failed)
+    return bool(rewrite(todo, run, options.force))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@
 - questions take an answer and have an address (:mod:`tools.questions`);
 - code in a sentence that names something of the package leads to its entry in the reference,
   which autodoc makes from docstrings;
+- a chapter gets back the roles of its text, for which its notebook has plain words;
 - the download menu of a chapter has its text beside its notebook;
 - every page says what it is about to search engines, and to places where people share it;
 - the index stands in the table of contents;
@@ -29,6 +30,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import nbformat
 import yaml
 from docutils import nodes
 from sphinx import addnodes
@@ -44,6 +46,7 @@ from sphinx.util.nodes import make_refnode
 from traitlets import MetaHasTraits
 
 from tools import folds, minutes, questions, sections, wayfinding
+from tools.chapters import for_pages
 
 PACKAGE = "mnist_course"
 
@@ -352,6 +355,17 @@ def _is_inside(node: nodes.Node, *kinds: type[nodes.Node]) -> bool:
     return False
 
 
+# --- what a notebook says in words ----------------------------------------------------------------
+
+
+def give_roles_back(app: Sphinx, page: str, content: list[str]) -> None:
+    """Let a page cite, refer and link as its text does, and not in the notebook's words."""
+    if source := text_of(page, Path(app.srcdir)):
+        app.env.note_dependency(str(source))
+        notebook = nbformat.reads(content[0], as_version=4)
+        content[0] = nbformat.writes(for_pages(source, notebook))
+
+
 # --- the reference --------------------------------------------------------------------------------
 
 
@@ -481,6 +495,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_post_transform(LinkNames)
     folds.setup(app)
     questions.setup(app)
+    app.connect("source-read", give_roles_back)
     app.connect("autodoc-process-signature", signature_of)
     app.connect("html-page-context", add_downloads, priority=502)  # the theme makes the menu at 501
     app.connect("html-page-context", add_metadata, priority=502)

@@ -151,6 +151,7 @@ class Pad {
       this.mine.element,
     );
     root.addEventListener("keydown", (event) => this.key(event));
+    root.addEventListener("pointerenter", () => kernel?.look());
   }
 
   /** A digit's key says which digit it is. @param {KeyboardEvent} event */

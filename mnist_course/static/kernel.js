@@ -36,14 +36,21 @@ function activationsIn(layers, values) {
   });
 }
 
+const SETTLED = ["change:place", "change:kept"];
+
 /**
- * The digits that a kernel keeps.
+ * The digits that a kernel keeps, in a file if it has one.
  *
  * @param {WidgetModel} model
  * @returns {Shelf}
  */
 const kernelShelf = (model) => ({
-  place: "in the kernel",
+  get place() {
+    return model.get("place");
+  },
+  get waiting() {
+    return model.get("samples").length !== model.get("kept");
+  },
   get: () => model.get("samples"),
   aside: [],
   newer: false,
@@ -53,9 +60,13 @@ const kernelShelf = (model) => ({
     model.save_changes();
     return true;
   },
-  watch(changed) {
+  watch(changed, settled = () => {}) {
     model.on("change:samples", changed);
-    return () => model.off("change:samples", changed);
+    for (const name of SETTLED) model.on(name, settled);
+    return () => {
+      model.off("change:samples", changed);
+      for (const name of SETTLED) model.off(name, settled);
+    };
   },
 });
 
@@ -84,6 +95,11 @@ export class Kernel {
   /** The network's weights, of which there are none where the page cannot run it. */
   get weights() {
     return bytesOf(this.model.get("weights") ?? new ArrayBuffer());
+  }
+
+  /** Let the kernel see what another notebook has saved meanwhile. */
+  look() {
+    this.model.send({ type: "look" });
   }
 
   /** @param {Question} question */

@@ -164,10 +164,13 @@ export class MineView {
     this.hint = /** @type {Element} */ (this.element.querySelector("summary span"));
     this.element.addEventListener("toggle", () => this.show());
     this.file.addEventListener("change", () => this.importFile());
-    this.stop = shelf.watch(() => {
-      this.note.tell(""); // what it says is of a change before this one
-      this.show();
-    });
+    this.stop = shelf.watch(
+      () => {
+        this.note.tell(""); // what it says is of a change before this one
+        this.show();
+      },
+      () => this.show(),
+    );
   }
 
   /** What stands in the fold. */
@@ -265,7 +268,8 @@ export class MineView {
 
   /** Beside the title. @param {number} saved */
   summary(saved) {
-    const { place, aside, newer } = this.shelf;
+    const { place, waiting, aside, newer } = this.shelf;
+    if (waiting) return `${saved} drawn; waiting for the kernel to keep them`;
     const use = this.lesson ? "save what you draw, and teach the network" : "save what you draw";
     const unread = newer
       ? "; a newer edition's are left alone"

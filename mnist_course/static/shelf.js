@@ -85,6 +85,7 @@ function store(text) {
 /** @implements {Shelf} */
 export class BrowserShelf {
   place = "in this browser";
+  waiting = false;
   /** @type {Set<() => void>} */
   watchers = new Set();
   /** Changes that could not be stored: they live as long as the page. @type {Edit[]} */

@@ -338,7 +338,9 @@ export interface Plot {
 /** Where saved digits are kept. */
 export interface Shelf {
   /** In words: "in this browser". */
-  place: string;
+  readonly place: string;
+  /** Whether something was changed and is not kept there yet, as while a kernel is busy. */
+  readonly waiting: boolean;
   /** What was saved and cannot be read. */
   aside: unknown[];
   /** Whether a newer edition has saved the digits, so that this one leaves them alone. */
@@ -350,8 +352,11 @@ export interface Shelf {
    * stored; what the change throws is thrown, and then nothing has changed.
    */
   change(edit: (digits: Sample[]) => Sample[]): boolean;
-  /** Call a function whenever the digits have changed. Returns a function that stops it. */
-  watch(changed: () => void): () => void;
+  /**
+   * Call a function whenever the digits have changed, and another when it is known where they are
+   * kept. Returns a function that stops it.
+   */
+  watch(changed: () => void, settled?: () => void): () => void;
 }
 
 /** What a kernel is asked: to read drawing number `number`. */

@@ -85,7 +85,8 @@ def test_before_the_first_code_stands_the_cell_for_colab(pair) -> None:
     assert [cell.source for cell in notebook.cells[:2]] == [
         "# A chapter\n\nTwo and two are 4.", chapters.colab_cell().source
     ]  # fmt: skip
-    assert notebook.cells[1].metadata == {"tags": ["remove-cell"]}
+    assert notebook.cells[1].metadata["tags"] == ["remove-cell"]
+    assert notebook.cells[1].metadata["jupyter"]["source_hidden"]
     assert notebook.cells[1].outputs == []
     source.write_text(HEADER, encoding="utf-8")
     assert [cell.cell_type for cell in chapters.read(source).cells] == ["markdown"]
@@ -179,3 +180,116 @@ def test_a_value_glued_twice_must_be_the_same() -> None:
     assert glued_values([cell("1"), cell("1")]) == {"a": "1"}
     with pytest.raises(ValueError, match="a is glued twice"):
         glued_values([cell("1"), cell("2")])
+
+
+# --- what JupyterLab folds ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tag", "hidden"),
+    [
+        ("hide-input", {"source_hidden"}),
+        ("hide-cell", {"source_hidden", "outputs_hidden"}),
+        ("hide-output", set()),  # a check: what it says to the learner must be seen
+        ("nbval-ignore-output", set()),
+    ],
+)
+def test_what_the_page_folds_is_folded_in_jupyterlab(pair, tag: str, hidden: set[str]) -> None:
+    source, *_ = pair
+    cell = (
+        f"\n```{{code-cell}} python\n:tags: [{tag}]\n\nx = [  # fmt: skip\n1]  # fmt: skip\n```\n"
+    )
+    source.write_text(HEADER + cell, encoding="utf-8")
+    made = chapters.read(source).cells[-1]
+    assert made.metadata.get("jupyter", {}) == dict.fromkeys(hidden, True)
+    assert made.source == "x = [\n1]"
+
+
+# --- words for the notebook, roles for the page ---------------------------------------------------
+
+
+def test_the_page_gets_back_the_roles_of_the_text(pair) -> None:
+    source, notebook, found = pair
+    bibliography = "@misc{key, author={L{\\'e}on Bottou}, title={T}, year={1998}, doi={10.1/2}}"
+    (source.parent / "references.bib").write_text(bibliography, encoding="utf-8")
+    cited = TEXT.replace("Two and two", "Two {cite:p}`key` and two")
+    source.write_text(cited, encoding="utf-8")
+    found(notebook)
+    chapters.refresh(source)
+    refreshed = nbformat.read(chapters.notebook_path(source), as_version=4)
+    said = "Two ([Bottou, 1998](https://doi.org/10.1/2)) and two are 4."
+    assert said in refreshed.cells[0].source
+    assert list(chapters.problems(source)) == []
+    paged = chapters.for_pages(source, refreshed)
+    assert "Two {cite:p}`key` and two are 4." in paged.cells[0].source
+    assert len(paged.cells) == len(notebook.cells)
+
+
+def test_what_does_not_exist_is_an_error_of_the_text(pair) -> None:
+    source, *_ = pair
+    (source.parent / "references.bib").write_text("", encoding="utf-8")
+    for text, message in (
+        ("{cite:p}`nobody`", "cites 'nobody'"),
+        ("{ref}`sec-nowhere`", "refers to 'sec-nowhere'"),
+        ("[](99-none.ipynb)", "links 99-none.ipynb"),
+    ):
+        source.write_text(f"{HEADER}\n{text}\n", encoding="utf-8")
+        with pytest.raises(KeyError, match=message):
+            chapters.read(source)
+
+
+# --- what somebody has written is not replaced ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda nb: nb.cells[3].update(source="print('MY OWN ANSWER')"),
+        lambda nb: nb.cells[0].update(source=nb.cells[0].source + "\n\nMY OWN NOTE"),
+        lambda nb: nb.cells.append(nbformat.v4.new_code_cell("mine = 1")),
+    ],
+    ids=["an answer", "a note", "a new cell"],
+)
+@pytest.mark.parametrize("command", ["run", "refresh"])
+@pytest.mark.mnist
+def test_an_answer_is_not_replaced_unless_forced(pair, capsys, change, command) -> None:
+    source, notebook, found = pair
+    change(notebook)
+    found(notebook)
+    before = chapters.notebook_path(source).read_bytes()
+    assert chapters.main([command, "01"]) == 1
+    assert "somebody has written in cell" in capsys.readouterr().err
+    assert chapters.notebook_path(source).read_bytes() == before
+
+
+@pytest.mark.mnist
+def test_forced_the_text_wins(pair) -> None:
+    source, notebook, found = pair
+    notebook.cells[0].source += "\n\nMY OWN NOTE"
+    found(notebook)
+    assert chapters.main(["refresh", "01", "--force"]) == 0
+    assert "MY OWN" not in chapters.notebook_path(source).read_text(encoding="utf-8")
+
+
+def test_outputs_and_metadata_are_nobodys_answer(pair) -> None:
+    source, notebook, found = pair
+    notebook.cells[3].update(outputs=[], execution_count=99)
+    notebook.metadata["language_info"] = {"name": "python"}
+    found(notebook)
+    assert chapters.strangers(source) == []
+
+
+def test_a_changed_code_is_not_refreshed_but_run(pair, capsys) -> None:
+    source, notebook, found = pair
+    found(notebook)
+    source.write_text(TEXT.replace("print('done')", "print('new')"), encoding="utf-8")
+    assert chapters.main(["refresh", "01"]) == 1
+    assert "its code has changed; run: python -m tools.chapters run" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_notebook_is_named(pair, capsys) -> None:
+    source, *_ = pair
+    chapters.notebook_path(source).write_text("{", encoding="utf-8")
+    assert "01-small.ipynb is no notebook" in next(chapters.problems(source))
+    assert chapters.main(["refresh", "01"]) == 1
+    assert "01-small.ipynb is no notebook" in capsys.readouterr().err

@@ -20,6 +20,8 @@ from tools.wheels import PYTHONS, SYSTEMS, needed, pinned, required
 ROOT = Path(__file__).resolve().parents[2]
 CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(?::[^\n]*\n)*(.*?)^```", re.DOTALL | re.MULTILINE)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+DESK = ROOT / "tools" / "desk.py"  # the one tool that learners run
+TOOLS = [path for path in (ROOT / "tools").glob("*.py") if path != DESK]
 
 
 def code_of(path: Path) -> str:
@@ -55,11 +57,12 @@ def imports(code: str) -> set[str]:
     [
         ("lab", chapters.sources(), set()),
         ("lab", (ROOT / "mnist_course").rglob("*.py"), set()),
-        ("book", (ROOT / "tools").glob("*.py"), {"pip", "playwright", "pypdf"}),
-        ("pdf", (ROOT / "tools").glob("*.py"), {"pip"}),  # which is always there
+        ("lab", [DESK], set()),
+        ("book", TOOLS, {"pip", "playwright", "pypdf"}),
+        ("pdf", TOOLS, {"pip"}),  # which is always there
         ("test", (ROOT / "tests").rglob("*.py"), {"__main__"}),
     ],
-    ids=["chapters", "package", "tools", "pdf", "tests"],
+    ids=["chapters", "package", "desk", "tools", "pdf", "tests"],
 )
 def test_an_extra_installs_all_that_its_purpose_imports(extra, codes, apart) -> None:
     """``make lab`` and ``make book`` install no more than their own extra."""
@@ -109,7 +112,7 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 def test_every_command_of_make_can_be_given_without_make() -> None:
     described = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     modules = set(re.findall(r"^\t\$\(PY\) -m (\S+)", MAKEFILE, re.MULTILINE))
-    assert modules >= {"jupyter", "pip", "pytest", "tools.book", "tools.chapters"}
+    assert modules >= {"pip", "pytest", "tools.book", "tools.chapters", "tools.desk"}
     assert [name for name in sorted(modules) if f"python -m {name}" not in described] == []
     check = re.search(r"^check: .*\n\t\$\(PY\) (.*)", MAKEFILE, re.MULTILINE)[1]
     assert f"`make check` | `python {check}`" in described
@@ -155,7 +158,7 @@ def test_the_tests_of_every_chapter_belong_to_one() -> None:
 
 FOLDERS = ("mnist_course", "tools", "tests", "benchmarks")
 CODE = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
-OTHER_MODULES = ("Image", "gzip", "os", "tarfile")  # whose open() takes bytes
+OTHER_MODULES = ("Image", "gzip", "os", "tarfile", "webbrowser")  # whose open() is another
 
 
 def text_without_encoding(code: str) -> list[str]:

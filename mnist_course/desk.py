@@ -1,0 +1,328 @@
+"""The learner's desk: which exercises are done, and where drawings are kept.
+
+``make lab`` makes a desk, a folder with copies of the chapters (see ``tools/desk.py``). A notebook
+on it finds the desk by the file ``.desk.json`` in its own folder or in one above. What is
+remembered lies there in plain files, each written whole or not at all, and by several notebooks
+at once. Away from a desk nothing is remembered, and nothing is written.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mnist_course import files
+
+MARK, LOCK, PROGRESS = ".desk.json", ".desk.lock", "progress.json"
+VERSION = 1
+PATIENCE = 5  # seconds to wait for another notebook that is writing
+
+_LIVE = "application/vnd.jupyter.widget-view+json"
+_EXERCISE = re.compile(r"[1-9]\d?\.[1-9]\d?")
+_SOLUTION = re.compile(r"\s*# Solution\b")
+_NOT_A_DESK = (
+    "This notebook does not lie on a desk, so nothing is remembered: open the course with make lab."
+)
+
+
+class DeskError(ValueError):
+    """A desk cannot be used as it is; the message says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A chapter as it lies on the desk.
+
+    Attributes:
+        file: the name of its notebook.
+        title: its title, with its number.
+        part: the part of the book that it belongs to.
+        minutes: how long its text says that it takes.
+        exercises: the numbers of its exercises, ``("4.1", "4.2")``.
+    """
+
+    file: str
+    title: str
+    part: str
+    minutes: int
+    exercises: tuple[str, ...]
+
+
+def find_desk(start: Path | None = None) -> Path | None:
+    """The desk that a folder lies on, by default the working folder; ``None`` if on none."""
+    with suppress(OSError):  # a folder may have been deleted under its notebook
+        folder = Path.cwd() if start is None else start.resolve()
+        for each in (folder, *folder.parents):
+            if (each / MARK).is_file():
+                return each
+    return None
+
+
+@contextmanager
+def locked(desk: Path, seconds: float = PATIENCE) -> Iterator[None]:
+    """Keep every other process from changing what the desk remembers.
+
+    Raises:
+        DeskError: if another one keeps it for longer than ``seconds``.
+        OSError: if the folder cannot be written to.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(desk / LOCK, timeout=seconds):
+            yield
+    except Timeout:
+        raise DeskError(f"another program has been writing to {desk} for {seconds} s") from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What a file of the desk holds; empty if there is none.
+
+    Raises:
+        DeskError: if it is damaged, or of a newer edition of the course.
+        OSError: if it cannot be read.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict) or not isinstance(content.get("version"), int):
+        raise DeskError(f"{path.name} is damaged")
+    if content["version"] > VERSION:
+        raise DeskError(f"{path.name} was written by a newer edition of the course")
+    return content
+
+
+def put_aside(path: Path, why: str) -> Path:
+    """Give a file another name, which says why and when, and return that name.
+
+    Raises:
+        OSError: if it cannot be renamed.
+    """
+    day, number = time.strftime("%Y-%m-%d"), 1
+    while (aside := path.with_name(f"{path.stem}.{why}-{day}-{number}{path.suffix}")).exists():
+        number += 1
+    return path.rename(aside)
+
+
+def forget_live_figures(model: dict[str, Any], **_: Any) -> None:
+    """Let JupyterLab save a figure's picture and not the live figure, which no kernel has tomorrow.
+
+    A hook of its contents manager. Outputs that have nothing but a widget stay as they are.
+    """
+    if model.get("type") != "notebook" or not isinstance(model.get("content"), dict):
+        return
+    for cell in model["content"].get("cells", []):
+        for output in cell.get("outputs", []):
+            shown = output.get("data", {})
+            if _LIVE in shown and "text/html" in shown:
+                del shown[_LIVE]
+
+
+# --- exercises ------------------------------------------------------------------------------------
+
+
+def record(exercise: str, right: bool) -> None:
+    """Remember on the desk that an exercise was answered.
+
+    An exercise that was right once stays done. What a solution of the book computes is not counted.
+    Never raises anything: a learner's cell must not fail because of it.
+
+    Args:
+        exercise: its number, ``"4.1"``.
+        right: whether the answer was right.
+    """
+    with suppress(Exception):
+        desk = find_desk()
+        if desk is None or not _EXERCISE.fullmatch(exercise) or _SOLUTION.match(_running_cell()):
+            return
+        with locked(desk):
+            content = _progress(desk)
+            exercises = content.setdefault("exercises", {})
+            before = exercises.get(exercise, {})
+            now = int(time.time() * 1000)
+            done = before.get("done") or (now if right else None)
+            tries = before.get("tries", 0) + (before.get("done") is None)
+            exercises[exercise] = before | {"done": done, "tries": tries, "last": now}
+            _write(desk / PROGRESS, content)
+
+
+def done(desk: Path | None = None) -> frozenset[str]:
+    """The numbers of the exercises that were answered rightly; none away from a desk."""
+    desk = find_desk() if desk is None else desk
+    if desk is None:
+        return frozenset()
+    try:
+        exercises = read_json(desk / PROGRESS).get("exercises", {})
+        return frozenset(name for name, each in exercises.items() if each.get("done"))
+    except (DeskError, OSError, AttributeError):
+        return frozenset()
+
+
+def told(exercise: str) -> str:
+    """``"2 of 6 in this chapter are done."``; empty away from a desk, or if it is unknown."""
+    desk = find_desk()
+    if desk is None:
+        return ""
+    for chapter in chapters(desk):
+        if exercise in chapter.exercises:
+            count = len(done(desk) & set(chapter.exercises))
+            return f"{count} of {len(chapter.exercises)} in this chapter are done."
+    return ""
+
+
+def reset(*numbers: int) -> None:
+    """Forget what was done in these chapters, or in all if none is named; the answers stay.
+
+    Raises:
+        DeskError: if the notebook does not lie on a desk, or another program keeps it busy.
+        OSError: if the desk cannot be written to.
+    """
+    desk = find_desk()
+    if desk is None:
+        raise DeskError(_NOT_A_DESK)
+    with locked(desk):
+        content = _progress(desk)
+        kept = {
+            name: each
+            for name, each in content.get("exercises", {}).items()
+            if numbers and int(name.split(".")[0]) not in numbers
+        }
+        _write(desk / PROGRESS, content | {"exercises": kept})
+
+
+def _progress(desk: Path) -> dict[str, Any]:
+    """What the desk remembers. A damaged file is put aside; one of a newer edition raises."""
+    path = desk / PROGRESS
+    try:
+        content = read_json(path)
+        if not all(isinstance(each, dict) for each in content.get("exercises", {}).values()):
+            raise DeskError(f"{path.name} is damaged")
+    except (DeskError, AttributeError) as error:
+        if "newer" in str(error):
+            raise
+        put_aside(path, "damaged")
+        content = {}
+    return content
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    files.write(path, json.dumps({"version": VERSION, **content}, indent=1) + "\n")
+
+
+def _running_cell() -> str:
+    """The code of the cell that runs; empty outside a notebook."""
+    if "IPython" not in sys.modules:
+        return ""
+    shell = sys.modules["IPython"].get_ipython()
+    return str(shell.history_manager.input_hist_raw[-1]) if shell else ""
+
+
+# --- the start page -------------------------------------------------------------------------------
+
+
+def chapters(desk: Path) -> list[Chapter]:
+    """The chapters on a desk, as ``make lab`` found them; none if it has left no list."""
+    try:
+        listed = read_json(desk / MARK).get("chapters", [])
+        return [Chapter(**each | {"exercises": tuple(each["exercises"])}) for each in listed]
+    except (DeskError, OSError, TypeError, KeyError):
+        return []
+
+
+class Overview:
+    """What is done on a desk, as a table in a notebook and as text elsewhere.
+
+    Args:
+        desk: by default the one that the working folder lies on.
+
+    Raises:
+        DeskError: if there is none.
+    """
+
+    def __init__(self, desk: Path | None = None) -> None:
+        desk = find_desk() if desk is None else desk
+        if desk is None:
+            raise DeskError(_NOT_A_DESK)
+        right = done(desk)
+        self.rows = [(each, [e in right for e in each.exercises]) for each in chapters(desk)]
+
+    def __repr__(self) -> str:
+        lines = [f"{each.title}: {_counted(marks)}" for each, marks in self.rows]
+        return "\n".join([*lines, self.total])
+
+    @property
+    def total(self) -> str:
+        """How many exercises are done in all."""
+        return "In all: " + _counted([mark for _, marks in self.rows for mark in marks])
+
+    def _repr_html_(self) -> str:
+        rows, part = [], ""
+        for chapter, marks in self.rows:
+            if chapter.part != part:
+                part = chapter.part
+                rows.append(f'<tr><th colspan="4" style="{_LEFT}">{html.escape(part)}</th></tr>')
+            rows.append(_row(chapter, marks))
+        return (
+            f'<table><tr><th style="{_LEFT}">chapter</th><th>minutes</th><th style="{_LEFT}">'
+            f"exercises</th><th>done</th></tr>{''.join(rows)}</table>"
+            f"<p>{html.escape(self.total)}</p>"
+        )
+
+
+_LEFT = "text-align:left"
+
+
+def _counted(marks: list[bool]) -> str:
+    return f"{sum(marks)} of {len(marks)} exercises" if marks else "no exercises"
+
+
+def _row(chapter: Chapter, marks: list[bool]) -> str:
+    dots = "".join(
+        f'<span title="{exercise}" style="color:{"#1a7f37" if mark else "#8a8a8a"}">'
+        f"{'●' if mark else '○'}</span>"
+        for exercise, mark in zip(chapter.exercises, marks, strict=True)
+    )
+    link = f'<a href="{html.escape(chapter.file)}">{html.escape(chapter.title)}</a>'
+    count = f"{sum(marks)} of {len(marks)}" if marks else ""
+    return (
+        f'<tr><td style="{_LEFT}">{link}</td><td>{chapter.minutes}</td>'
+        f'<td style="{_LEFT}" aria-hidden="true">{dots}</td><td>{count}</td></tr>'
+    )
+
+
+def overview() -> Overview:
+    """What is done on this desk, a line for each chapter.
+
+    Raises:
+        DeskError: if the notebook does not lie on a desk.
+    """
+    return Overview()
+
+
+def check() -> str:
+    """Whether everything that the chapters need is here, in a few lines of text."""
+    import platform
+
+    import torch
+
+    from mnist_course import data, devices
+
+    device = devices.choose_device("auto")
+    digits = data.load("test")
+    desk = find_desk()
+    where = f"Your desk is the folder {desk.name}." if desk else _NOT_A_DESK
+    return (
+        f"Python {platform.python_version()} and PyTorch {torch.__version__} work, on {device}.\n"
+        f"The digits are {digits.source}: {len(digits):,} to test on.\n{where}"
+    )

@@ -1,0 +1,173 @@
+"""What the desk remembers: whole or not at all, and by several notebooks at once."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mnist_course import desk, files
+
+
+def chapter(title: str, *exercises: str) -> dict:
+    file = f"{title.split(' ')[0]}.ipynb"
+    common = {"part": "Part I", "minutes": 30}
+    return {"file": file, "title": title, "exercises": list(exercises), **common}
+
+
+CHAPTERS = [chapter("4 · X", "4.1", "4.2"), chapter("5 · <Y>", "5.1")]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A desk, and the folder of a notebook on it, which is the working folder."""
+    (tmp_path / desk.MARK).write_text(
+        json.dumps({"version": 1, "chapters": CHAPTERS}), encoding="utf-8"
+    )
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_desk_is_found_from_any_folder_on_it(here: Path) -> None:
+    below = here / "mine" / "löse übung"
+    below.mkdir(parents=True)
+    assert desk.find_desk() == desk.find_desk(below) == here
+
+
+def test_away_from_a_desk_nothing_is_written_and_nothing_is_done(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    desk.record("4.1", True)
+    assert list(tmp_path.iterdir()) == []
+    assert desk.done() == frozenset()
+    assert desk.told("4.1") == ""
+    with pytest.raises(desk.DeskError, match="make lab"):
+        desk.reset()
+    with pytest.raises(desk.DeskError, match="make lab"):
+        desk.overview()
+
+
+def test_what_was_right_once_stays_done(here: Path) -> None:
+    desk.record("4.1", False)
+    assert desk.done() == frozenset()
+    desk.record("4.1", True)
+    desk.record("4.1", False)
+    desk.record("5.1", False)
+    assert desk.done() == {"4.1"}
+    assert desk.told("4.1") == "1 of 2 in this chapter are done."
+    content = json.loads((here / desk.PROGRESS).read_text(encoding="utf-8"))
+    assert content["version"] == 1
+    assert content["exercises"]["4.1"]["tries"] == 2
+    assert content["exercises"]["5.1"] | {"last": 0} == {"done": None, "tries": 1, "last": 0}
+
+
+@pytest.mark.parametrize("exercise", ["", "4", "4.1.2", "0.1", "../4.1", "conv", 4.1, None])
+def test_what_is_no_exercise_is_not_recorded(here: Path, exercise) -> None:
+    desk.record(exercise, True)
+    assert not (here / desk.PROGRESS).exists()
+
+
+def test_chapters_are_forgotten_one_by_one_or_all(here: Path) -> None:
+    for exercise in ("4.1", "4.2", "5.1", "14.1"):
+        desk.record(exercise, True)
+    desk.reset(4)
+    assert desk.done() == {"5.1", "14.1"}
+    desk.reset()
+    assert desk.done() == frozenset()
+
+
+def test_a_damaged_file_is_kept_and_a_new_one_begun(here: Path) -> None:
+    for damage in ("{", "[]", '{"version": 1, "exercises": {"4.1": 3}}', '{"exercises": {}}'):
+        (here / desk.PROGRESS).write_text(damage, encoding="utf-8")
+        assert desk.done() == frozenset()
+        desk.record("4.1", True)
+        assert desk.done() == {"4.1"}
+    kept = sorted(here.glob("progress.damaged-*.json"))
+    assert [each.read_text(encoding="utf-8") for each in kept][:2] == ["{", "[]"]
+    assert len(kept) == 4
+
+
+def test_a_newer_editions_file_is_left_alone(here: Path) -> None:
+    newer = '{"version": 2, "answers": []}'
+    (here / desk.PROGRESS).write_text(newer, encoding="utf-8")
+    desk.record("4.1", True)
+    assert (here / desk.PROGRESS).read_text(encoding="utf-8") == newer
+    with pytest.raises(desk.DeskError, match="newer edition"):
+        desk.reset()
+
+
+def test_a_full_disk_does_not_fail_the_cell(here: Path, monkeypatch) -> None:
+    desk.record("4.1", True)
+    before = (here / desk.PROGRESS).read_bytes()
+
+    def full(*_: object) -> None:
+        raise files.WriteError(28, "No space left on device", "progress.json")
+
+    monkeypatch.setattr(files, "write", full)
+    desk.record("4.2", True)
+    assert (here / desk.PROGRESS).read_bytes() == before
+
+
+def test_several_notebooks_record_at_once(here: Path) -> None:
+    code = (
+        "import sys; from mnist_course import desk\n"
+        "for n in range(1, 10): desk.record(f'{sys.argv[1]}.{n}', True)"
+    )
+    root = Path(desk.__file__).parents[1]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    running = [
+        subprocess.Popen([sys.executable, "-c", code, str(n)], cwd=here, env=environment)
+        for n in (1, 2, 3, 4)
+    ]
+    assert [process.wait(60) for process in running] == [0] * 4
+    assert desk.done() == {f"{c}.{n}" for c in (1, 2, 3, 4) for n in range(1, 10)}
+
+
+def test_what_the_solution_in_the_book_computes_is_not_counted(here: Path, monkeypatch) -> None:
+    for cell, counted in (("# Solution 4.1\ncheck()", False), ("check()  # Solution", True)):
+        monkeypatch.setattr(desk, "_running_cell", lambda cell=cell: cell)
+        desk.record("4.1", True)
+        assert desk.done() == ({"4.1"} if counted else set())
+
+
+def test_the_running_cell_is_known_in_ipython(here: Path) -> None:
+    pytest.importorskip("IPython")
+    code = (
+        "from IPython.testing.globalipapp import start_ipython\n"
+        "shell = start_ipython()\n"
+        "shell.run_cell('from mnist_course import desk', store_history=True)\n"
+        "shell.run_cell('# Solution 4.1\\ndesk.record(\"4.1\", True)', store_history=True)\n"
+        "shell.run_cell('desk.record(\"4.2\", True)', store_history=True)\n"
+    )
+    root = Path(desk.__file__).parents[1]
+    environment = os.environ | {"PYTHONPATH": str(root), "IPYTHONDIR": str(here / ".ipython")}
+    subprocess.run([sys.executable, "-c", code], cwd=here, env=environment, check=True)
+    assert desk.done() == {"4.2"}
+
+
+def test_the_overview_shows_each_chapter(here: Path) -> None:
+    desk.record("4.2", True)
+    shown = desk.overview()
+    assert repr(shown).splitlines() == [
+        "4 · X: 1 of 2 exercises", "5 · <Y>: 0 of 1 exercises", "In all: 1 of 3 exercises"
+    ]  # fmt: skip
+    page = shown._repr_html_()
+    assert page.count("Part I<") == 1
+    assert page.count("●") == 1
+    assert page.count("○") == 2
+    assert '<a href="5.ipynb">5 · &lt;Y&gt;</a>' in page
+
+
+def test_a_list_of_chapters_that_cannot_be_read_is_no_list(here: Path) -> None:
+    for damage in ("{", '{"version": 1, "chapters": [{"file": "x"}]}', '{"version": 9}'):
+        (here / desk.MARK).write_text(damage, encoding="utf-8")
+        assert desk.chapters(here) == []
+
+
+def test_the_check_of_the_kernel_says_which_digits_and_which_desk(here: Path, monkeypatch) -> None:
+    monkeypatch.setenv("MNIST_COURSE_DATA", "stand-in")
+    said = desk.check()
+    assert "PyTorch" in said
+    assert "1,797" not in said
+    assert f"Your desk is the folder {here.name}." in said
