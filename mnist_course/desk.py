@@ -26,7 +26,7 @@ VERSION = 1
 PATIENCE = 5  # seconds to wait for another notebook that is writing
 
 _LIVE = "application/vnd.jupyter.widget-view+json"
-_EXERCISE = re.compile(r"[1-9]\d?\.[1-9]\d?")
+_CHECK = re.compile(r"[a-z_]+\.[a-z_][a-z_0-9]*")
 _SOLUTION = re.compile(r"\s*# Solution\b")
 _NOT_A_DESK = (
     "This notebook does not lie on a desk, so nothing is remembered: open the course with make lab."
@@ -46,14 +46,19 @@ class Chapter:
         title: its title, with its number.
         part: the part of the book that it belongs to.
         minutes: how long its text says that it takes.
-        exercises: the numbers of its exercises, ``("4.1", "4.2")``.
+        exercises: for the number of each exercise with a check, ``"4.1"``, the names of its checks,
+            ``("convolution.conv2d",)``. The names stay when chapters get other numbers.
     """
 
     file: str
     title: str
     part: str
     minutes: int
-    exercises: tuple[str, ...]
+    exercises: dict[str, tuple[str, ...]]
+
+    def marks(self, done: frozenset[str]) -> list[bool]:
+        """For each exercise, whether all its checks are among those ``done``."""
+        return [done.issuperset(checks) for checks in self.exercises.values()]
 
 
 def find_desk(start: Path | None = None) -> Path | None:
@@ -132,57 +137,58 @@ def forget_live_figures(model: dict[str, Any], **_: Any) -> None:
 # --- exercises ------------------------------------------------------------------------------------
 
 
-def record(exercise: str, right: bool) -> None:
-    """Remember on the desk that an exercise was answered.
+def record(check: str, right: bool) -> None:
+    """Remember on the desk what a check said of an answer.
 
-    An exercise that was right once stays done. What a solution of the book computes is not counted.
+    What was right once stays done. What a solution of the book computes is not counted.
     Never raises anything: a learner's cell must not fail because of it.
 
     Args:
-        exercise: its number, ``"4.1"``.
+        check: word of the chapter and name of the check, ``"convolution.conv2d"``.
         right: whether the answer was right.
     """
     with suppress(Exception):
         desk = find_desk()
-        if desk is None or not _EXERCISE.fullmatch(exercise) or _SOLUTION.match(_running_cell()):
+        if desk is None or not _CHECK.fullmatch(check) or _SOLUTION.match(_running_cell()):
             return
         with locked(desk):
             content = _progress(desk)
-            exercises = content.setdefault("exercises", {})
-            before = exercises.get(exercise, {})
+            checks = content.setdefault("checks", {})
+            before = checks.get(check, {})
             now = int(time.time() * 1000)
             done = before.get("done") or (now if right else None)
             tries = before.get("tries", 0) + (before.get("done") is None)
-            exercises[exercise] = before | {"done": done, "tries": tries, "last": now}
+            checks[check] = before | {"done": done, "tries": tries, "last": now}
             _write(desk / PROGRESS, content)
 
 
 def done(desk: Path | None = None) -> frozenset[str]:
-    """The numbers of the exercises that were answered rightly; none away from a desk."""
+    """The checks that an answer has passed; none away from a desk."""
     desk = find_desk() if desk is None else desk
     if desk is None:
         return frozenset()
     try:
-        exercises = read_json(desk / PROGRESS).get("exercises", {})
-        return frozenset(name for name, each in exercises.items() if each.get("done"))
+        checks = read_json(desk / PROGRESS).get("checks", {})
+        return frozenset(name for name, each in checks.items() if each.get("done"))
     except (DeskError, OSError, AttributeError):
         return frozenset()
 
 
-def told(exercise: str) -> str:
-    """``"2 of 6 in this chapter are done."``; empty away from a desk, or if it is unknown."""
+def told(check: str) -> str:
+    """``"2 of 6 exercises in this chapter are done."``; empty away from a desk, or if unknown."""
     desk = find_desk()
-    if desk is None:
-        return ""
-    for chapter in chapters(desk):
-        if exercise in chapter.exercises:
-            count = len(done(desk) & set(chapter.exercises))
-            return f"{count} of {len(chapter.exercises)} in this chapter are done."
+    for chapter in chapters(desk) if desk else []:
+        if any(check in checks for checks in chapter.exercises.values()):
+            marks = chapter.marks(done(desk))
+            return f"{sum(marks)} of {len(marks)} exercises in this chapter are done."
     return ""
 
 
-def reset(*numbers: int) -> None:
+def reset(*words: str) -> None:
     """Forget what was done in these chapters, or in all if none is named; the answers stay.
+
+    Args:
+        words: the words that name the chapters, ``"convolution"``.
 
     Raises:
         DeskError: if the notebook does not lie on a desk, or another program keeps it busy.
@@ -195,10 +201,10 @@ def reset(*numbers: int) -> None:
         content = _progress(desk)
         kept = {
             name: each
-            for name, each in content.get("exercises", {}).items()
-            if numbers and int(name.split(".")[0]) not in numbers
+            for name, each in content.get("checks", {}).items()
+            if words and name.split(".")[0] not in words
         }
-        _write(desk / PROGRESS, content | {"exercises": kept})
+        _write(desk / PROGRESS, content | {"checks": kept})
 
 
 def _progress(desk: Path) -> dict[str, Any]:
@@ -206,7 +212,7 @@ def _progress(desk: Path) -> dict[str, Any]:
     path = desk / PROGRESS
     try:
         content = read_json(path)
-        if not all(isinstance(each, dict) for each in content.get("exercises", {}).values()):
+        if not all(isinstance(each, dict) for each in content.get("checks", {}).values()):
             raise DeskError(f"{path.name} is damaged")
     except (DeskError, AttributeError) as error:
         if "newer" in str(error):
@@ -235,8 +241,11 @@ def chapters(desk: Path) -> list[Chapter]:
     """The chapters on a desk, as ``make lab`` found them; none if it has left no list."""
     try:
         listed = read_json(desk / MARK).get("chapters", [])
-        return [Chapter(**each | {"exercises": tuple(each["exercises"])}) for each in listed]
-    except (DeskError, OSError, TypeError, KeyError):
+        return [
+            Chapter(**each | {"exercises": {n: tuple(c) for n, c in each["exercises"].items()}})
+            for each in listed
+        ]
+    except (DeskError, OSError, TypeError, KeyError, AttributeError):
         return []
 
 
@@ -255,7 +264,7 @@ class Overview:
         if desk is None:
             raise DeskError(_NOT_A_DESK)
         right = done(desk)
-        self.rows = [(each, [e in right for e in each.exercises]) for each in chapters(desk)]
+        self.rows = [(each, each.marks(right)) for each in chapters(desk)]
 
     def __repr__(self) -> str:
         lines = [f"{each.title}: {_counted(marks)}" for each, marks in self.rows]

@@ -41,7 +41,8 @@ START = "00-start-here.ipynb"
 SETTINGS = Path(__file__).with_name("jupyter")  # no news, and no search for updates
 _PATH = "JUPYTER_CONFIG_PATH"
 OPEN = ".desk.open"  # locked as long as JupyterLab is open on the desk
-_EXERCISE = re.compile(r"^#+ Exercise (\d+\.\d+)\b", re.MULTILINE)
+_HEADING = re.compile(r"^#{1,3} (?:Exercise (\d+\.\d+):)?", re.MULTILINE)
+_CALLED = re.compile(r"\bcheck\.(\w+)\(")
 _MINUTES = re.compile(r"\bAbout (\d+) minutes\b")
 _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 
@@ -239,8 +240,26 @@ def _chapter(name: str, text: str, parts: Mapping[str, str]) -> Chapter:
         title=f"{int(name[:2])} · {title[1] if title else name}",
         part=parts.get(Path(name).stem, ""),
         minutes=int(minutes[1]) if minutes else 0,
-        exercises=tuple(_EXERCISE.findall(prose)),
+        exercises=_exercises(name.split("-")[1].removesuffix(".ipynb"), cells),
     )
+
+
+def _exercises(word: str, cells: list[dict[str, Any]]) -> dict[str, tuple[str, ...]]:
+    """The exercises of a notebook by number, with the names of the checks that they call."""
+    found: dict[str, list[str]] = {}
+    number = ""
+    for cell in cells:
+        text = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            for heading in _HEADING.finditer(text):
+                number = heading[1] or ""
+        elif number:
+            found.setdefault(number, []).extend(_CALLED.findall(text))
+    return {
+        number: tuple(dict.fromkeys(f"{word}.{name}" for name in names))
+        for number, names in found.items()
+        if names
+    }
 
 
 def start_page(folder: Path) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import html
-import importlib
 import random
 import re
 import signal
@@ -12,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import ParamSpec
 
@@ -47,10 +46,12 @@ class Verdict:
         ok: whether the exercise is solved.
         message: one or two sentences for the learner: what holds, or what is wrong and where to
             look.
+        progress: how much of the chapter is done on the learner's desk; empty away from one.
     """
 
     ok: bool
     message: str
+    progress: str = ""
 
     def __bool__(self) -> bool:
         return self.ok
@@ -65,7 +66,8 @@ class Verdict:
 
     def _repr_html_(self) -> str:
         """A box that wraps: green when the exercise is solved, amber when it is not."""
-        message = re.sub(r"`([^`\n]+)`", r"<code>\1</code>", html.escape(self.message))
+        text = f"{self.message} {self.progress}".rstrip()
+        message = re.sub(r"`([^`\n]+)`", r"<code>\1</code>", html.escape(text))
         return BOX.format(colour=GREEN if self.ok else AMBER, mark=self.mark, message=message)
 
 
@@ -138,8 +140,8 @@ def exercise(check: Callable[P, str]) -> Callable[P, Verdict]:
             verdict = Verdict(False, time_is_up())
         except BaseException as error:  # from the learner's code, or from what it returned
             verdict = Verdict(False, blame_answer(error))
-        _remember(f"{check.__module__.rpartition('.')[2]}.{check.__name__}", verdict.ok)
-        return verdict
+        name = f"{check.__module__.rpartition('.')[2]}.{check.__name__}"
+        return replace(verdict, progress=_remember(name, verdict.ok))
 
     # For the reference: a check returns a verdict, although inside it returns a string.
     judged.__annotations__ = check.__annotations__ | {"return": Verdict}
@@ -147,16 +149,23 @@ def exercise(check: Callable[P, str]) -> Callable[P, Verdict]:
     return judged
 
 
-def _remember(exercise: str, right: bool) -> None:
+def _remember(check: str, right: bool) -> str:
     """Write on the learner's desk, where there is one, how an exercise went.
 
     Args:
-        exercise: word of the chapter and name of the check, ``"pooling.blur_pool"``: this stays
-            when chapters get other numbers.
+        check: word of the chapter and name of the check, ``"pooling.blur_pool"``: this stays when
+            chapters get other numbers.
         right: whether it is solved.
+
+    Returns:
+        How much of the chapter is done, if that has changed now; otherwise nothing.
     """
+    from mnist_course import desk
+
     with suppress(Exception):  # no desk, a full disk: a verdict never fails for that
-        importlib.import_module("mnist_course.desk").record(exercise, right)
+        desk.record(check, right)
+        return desk.told(check) if right else ""
+    return ""
 
 
 def time_is_up() -> str:

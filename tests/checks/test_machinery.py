@@ -4,10 +4,8 @@ import contextlib
 import copy
 import random
 import signal
-import sys
 import threading
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -78,8 +76,7 @@ def test_a_verdict_is_a_box_that_says_its_words_and_nothing_else():
 
 def test_a_verdict_is_remembered_by_the_chapter_and_the_check(monkeypatch):
     kept = []
-    desk = SimpleNamespace(record=lambda *what: kept.append(what))
-    monkeypatch.setitem(sys.modules, "mnist_course.desk", desk)
+    monkeypatch.setattr("mnist_course.desk.record", lambda *what: kept.append(what))
     name = f"{__name__.rpartition('.')[2]}.check"
     check = checking(lambda answer: compare(answer, 2.0, "one"))
     check(lambda: 2.0)
@@ -92,7 +89,7 @@ def test_a_verdict_does_not_fail_where_it_cannot_be_remembered(monkeypatch):
     def record(exercise, right):
         raise OSError("the disk is full")
 
-    monkeypatch.setitem(sys.modules, "mnist_course.desk", SimpleNamespace(record=record))
+    monkeypatch.setattr("mnist_course.desk.record", record)
     assert_right(runs(lambda: 1))
 
 

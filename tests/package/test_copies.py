@@ -25,8 +25,16 @@ TEXT = "# Convolution by hand\n\n*About 35 minutes to read, 80 with the exercise
 def notebook(answer: str = "raise NotImplementedError", shown: str = "", text: str = TEXT) -> str:
     code = new_code_cell(answer, id="b")
     code.outputs = [new_output("stream", text=shown)] if shown else []
-    exercise = new_markdown_cell("### Exercise 4.1: one\n\n### Exercise 4.2: two", id="c")
-    cells = [new_markdown_cell(text, id="a"), code, exercise]
+    exercises = [
+        new_markdown_cell("## Exercises\n\n### Exercise 4.1: one", id="c"),
+        new_code_cell("check.one(my_one)", id="d"),
+        new_markdown_cell("### Exercise 4.2: two", id="e"),
+        new_code_cell("check.two(my_two)", id="f"),
+        new_code_cell("# Solution 4.2\ncheck.two(solution_two)", id="g"),
+        new_markdown_cell("## Quiz", id="h"),
+        new_code_cell("check.none()", id="i"),
+    ]
+    cells = [new_markdown_cell(text, id="a"), code, *exercises]
     return nbformat.writes(new_notebook(cells=cells))
 
 
@@ -66,13 +74,13 @@ def test_a_desk_holds_the_chapters_and_a_page_to_start_from(folder: Path) -> Non
     (chapter,) = chapters(folder)
     assert (chapter.title, chapter.minutes) == ("4 · Convolution by hand", 35)
     assert chapter.part == "Part I · The operations"
-    assert chapter.exercises == ("4.1", "4.2")
+    assert chapter.exercises == {"4.1": ("convolution.one",), "4.2": ("convolution.two",)}
 
 
 def test_the_start_page_shows_what_is_done_each_time(folder: Path, monkeypatch) -> None:
     assert "0 of 2" in read(folder / desk.START)
     monkeypatch.chdir(folder)
-    record("4.2", True)
+    record("convolution.two", True)
     assert desk.renew(folder) == []
     page = nbformat.read(folder / desk.START, as_version=4)
     nbformat.validate(page)

@@ -30,7 +30,7 @@ MINE = [
     "import torch\n"
     "from mnist_course.figures import kernel_playground\n"
     "kernel_playground(torch.eye(28))",
-    "from mnist_course import desk\ndesk.record('4.1', True)\ndesk.overview()",
+    "from mnist_course import desk\ndesk.record('convolution.response', True)\ndesk.overview()",
     "from mnist_course import DigitPad\npad = DigitPad()\npad",
 ]
 
@@ -167,8 +167,9 @@ def test_a_chapter_is_folded_and_reads_in_words(show, folder: Path, word: str) -
 def test_a_saved_figure_is_a_picture_tomorrow_and_progress_is_kept(show, folder: Path) -> None:
     page = show("mine.ipynb")
     run(page, 0).locator("[class*=cl-]").first.wait_for()
-    assert "1 of 6" in run(page, 1).locator(".jp-OutputArea-output").inner_text()
-    assert list(json.loads((folder / PROGRESS).read_text(encoding="utf-8"))["exercises"]) == ["4.1"]
+    assert "1 of 5" in run(page, 1).locator(".jp-OutputArea-output").inner_text()
+    progress = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
+    assert list(progress["checks"]) == ["convolution.response"]
     page.keyboard.press("Control+s")
     page.wait_for_function("() => !document.querySelector('.lm-TabBar-tab.jp-mod-dirty')")
     saved = nbformat.read(folder / "mine.ipynb", as_version=4)
