@@ -14,7 +14,7 @@ from mnist_course.checkpoints import load_network
 WEIGHTS = Path(__file__).parent / "weights" / "pretrained.safetensors"
 """The weights that ship with the package."""
 MNIST_ONLY = WEIGHTS.with_name("mnist_only.safetensors")
-"""Weights of the same network that learned from MNIST alone: it reads fewer hands, and is where
+"""Weights that the same network learned from MNIST alone. It reads fewer hands, and is where
 fine-tuning and the question of populations begin. ``load_network(MNIST_ONLY)`` builds it."""
 
 

@@ -202,8 +202,8 @@ STYLES: dict[int, list[str]] = {
         "72,28 48,6 26,28 46,50 72,28! 70,96 / 50,96 86,94",
     ],
 }
-"""Forms of each digit: control points in a box of 100 × 100, y downwards. ``!`` marks a corner; a
-stroke is smooth everywhere else. ``/`` lifts the pen."""
+"""The forms of each digit, as control points in a box of 100 × 100, y downwards. ``!`` marks a
+corner; a stroke is smooth everywhere else. ``/`` lifts the pen."""
 
 SPACING = 7.0
 """Units between the points of a stroke."""
