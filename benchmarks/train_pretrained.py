@@ -9,7 +9,7 @@ It learns from MNIST and from digits that a program invented (:mod:`mnist_course
 no pen stroke of a person. Everything was chosen on 5,000 digits held out of the training set and on
 the half of the pen strokes that is for choosing (:mod:`benchmarks.strokes`), nothing on the test
 set and the other half. The numbers go to ``mnist_course/weights/card.json``, and the
-card is made from them. What was tried goes to ``benchmarks/results/pretraining.json``.
+card is made from them. What was tried goes to ``benchmarks/results/train_pretrained.json``.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ And for the last part, where it differs:
 `python -m benchmarks.train_pretrained` trains it again. On another CPU, or with another
 number of threads, rounding differs, and so do the weights and a few of the answers.
 What the invented digits are worth in a short training, from several seeds:
-`benchmarks/results/pretraining.json`.
+`benchmarks/results/train_pretrained.json`.
 
 ## The same network, from MNIST alone
 
@@ -345,7 +345,7 @@ def main() -> None:
     parser.add_argument("--tried", action="store_true", help="only the shorter trainings")
     arguments = parser.parse_args()
     if arguments.tried:
-        print(measurements.save("pretraining", tried()))
+        print(measurements.save("train_pretrained", tried()))
         return
     if arguments.mnist:
         alone()

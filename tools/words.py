@@ -1,9 +1,9 @@
 """Citations, references and links of a chapter as words, for notebooks.
 
-The text of a chapter cites with ``{cite:p}``, refers with ``{ref}``, and links another chapter by
-its file alone. Sphinx turns these into words on the pages; JupyterLab, Colab and GitHub cannot. So
-the notebooks get the words, and the pages get back what the text says (see
-``chapters.for_pages``).
+The text of a chapter cites with ``{cite:p}``, refers with ``{ref}``, names entries of the glossary
+with ``{term}``, and links another chapter by its file alone. Sphinx turns these into words on the
+pages; JupyterLab, Colab and GitHub cannot. So the notebooks get the words, and the pages get back
+what the text says (see ``chapters.for_pages``).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tools.headings import headings, title_of
 
 _CITE = re.compile(r"\{cite:([pt])\}`([^`]+)`")
 _REF = re.compile(r"\{ref\}`(?:([^`<]+?)\s*<)?([\w-]+)>?`")
+_TERM = re.compile(r"\{term\}`([^`<]+?)\s*(?:<[^`>]*>)?`")
 _EMPTY_LINK = re.compile(r"\[\]\(([^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -79,6 +80,7 @@ def in_words(text: str, source: Path) -> str:
     """
     text = _CITE.sub(lambda m: cited(m[1], m[2], source.with_name("references.bib")), text)
     text = _REF.sub(lambda m: _referred(m[1], m[2], source), text)
+    text = _TERM.sub(lambda m: m[1], text)
     return _EMPTY_LINK.sub(lambda m: _linked(m[1], m[2] or "", source), text)
 
 

@@ -121,7 +121,9 @@ def test_the_first_line_of_a_hidden_cell_is_neutral(source: Path) -> None:
         and tasks.hidden(cell)
         and "remove-cell" not in cell.metadata["tags"]
     ]
-    told = re.compile(r"# (?:(?:Solution|Going further) \d+\.\d+|Drawing code|Set-up|By hand|The \w+ ?\w*)")
+    told = re.compile(
+        r"# (?:(?:Solution|Going further) \d+\.\d+|Drawing code|Set-up|By hand|The \w+ ?\w*)"
+    )
     assert [line for line in first if not (told.fullmatch(line) and folds.role(line))] == []
 
 

@@ -160,7 +160,8 @@ def test_what_only_a_person_can_decide_is_listed(book: Path, capsys) -> None:
 
 
 def test_a_chapter_can_be_moved_and_a_new_one_put(book: Path) -> None:
-    (book / "book" / "31-signal.md").write_text("# Signal\n### Exercise 31.1: a\n", "utf-8")
+    text = "# Signal\n### Exercise 31.1: a\n"
+    (book / "book" / "31-signal.md").write_text(text, encoding="utf-8")
     renumber.main(["--put", "signal", "--after", "draw", "--write"], book)
     order = renumber.entries(content(book)["_toc.yml"])
     assert order == ["01-draw-a-digit", "02-signal", "03-reach", "04-data", "05-pooling"]
