@@ -87,8 +87,10 @@ def network(
     kernel_size: int = 3,
     channels: tuple[int, ...] = (32, 64),
     down: str = "max",
+    halved: int = 9,
     dropout: bool = False,
     relu: bool = True,
+    softmax: bool = False,
 ) -> nn.Sequential:
     """Network E with something changed.
 
@@ -96,21 +98,24 @@ def network(
         kernel_size: of every convolution, padded so that it keeps the size.
         channels: the feature maps of each block of convolution, ReLU and pooling.
         down: what halves the picture: ``"max"`` or ``"average"`` pooling, or ``"stride"`` 2.
+        halved: after how many blocks that is done; the others keep the size.
         dropout: as in network A, a quarter of the maps and half of the 128 hidden numbers.
         relu: whether there is one between the two linear layers.
+        softmax: whether one follows the logits, as in network B.
     """
     pools = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
-    stride = 2 if down == "stride" else 1
     layers: OrderedDict[str, nn.Module] = OrderedDict(normalize=models.Normalize())
     in_channels, size = 1, 28
     for number, out_channels in enumerate(channels, start=1):
+        factor = 2 if number <= halved else 1
+        stride = factor if down == "stride" else 1
         layers[f"conv{number}"] = nn.Conv2d(
             in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2
         )
         layers[f"relu{number}"] = nn.ReLU()
-        if down in pools:
+        if down in pools and factor == 2:
             layers[f"pool{number}"] = pools[down](2)
-        in_channels, size = out_channels, size // 2
+        in_channels, size = out_channels, size // factor
     if dropout:
         layers["dropout1"] = nn.Dropout2d(0.25)
     layers["flatten"] = nn.Flatten()
@@ -120,6 +125,8 @@ def network(
     if dropout:
         layers["dropout2"] = nn.Dropout(0.5)
     layers["linear2"] = nn.Linear(128, 10)
+    if softmax:
+        layers["softmax"] = nn.Softmax(dim=1)
     return nn.Sequential(layers)
 
 
@@ -133,6 +140,13 @@ PARTS: dict[str, dict[str, Any]] = {
     "stride 2, no pooling": {"down": "stride"},
     "dropout": {"dropout": True},
     "no ReLU between linear layers": {"relu": False},
+    "softmax at the end": {"softmax": True},
+}
+FEW_PARTS: dict[str, dict[str, Any]] = {
+    "as E": {},
+    "second pooling left out": {"halved": 1},
+    "stride 2, no pooling": {"down": "stride"},
+    "average pooling": {"down": "average"},
 }
 
 
