@@ -1,4 +1,4 @@
-"""Checks of chapter 13, diagnosis, and four patients that nobody has diagnosed yet."""
+"""Checks of the chapter on diagnosis, and four patients without a diagnosis."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from mnist_course.checks import (
     run,
     same,
 )
-from mnist_course.checks._reader import Reader, exam, hits, share, wrong_shares
 
 Pair = tuple[Tensor, Tensor]
 
@@ -42,7 +41,7 @@ CHOICES = {
 
 # What the chart would show, to answer a wrong guess with.
 _SIGNATURES = {
-    "other parameters": "then every layer has a gradient, and no layer moves: update/weight is 0",
+    "other parameters": "then every layer has a gradient, and no layer moves: all updates are 0",
     "zero weights": "then the gradient of every layer but a bias is exactly 0, from the first step",
     "rate too low": "then all layers have gradients and all move, by far less than a thousandth "
     "of themselves in a step",
@@ -112,7 +111,7 @@ _PATIENTS: dict[str, tuple[str, str]] = {
     "D": (
         "rate too low",
         "Every layer has a gradient, every layer moves, no unit is dead, and still nothing "
-        "happens: compare the column update/weight with that of a healthy network",
+        "happens: compare the updates with those of a healthy network",
     ),
 }
 
@@ -385,32 +384,3 @@ def _is_healthy(function: Callable[..., Any], images: Tensor, epochs: int) -> No
             "In per cent? I expected shares between 0 and 1.": [100 * share for share in expected]
         },
     )  # fmt: skip
-
-
-def _patient(training: bool, shape: tuple[int, ...], right: int) -> tuple[Reader, Tensor, Tensor]:
-    """A network, forty images and labels, of which it reads so many correctly."""
-    reader, [(images, labels)] = exam([40], list(range(right, 40)), (1, 4, 4), training=training)
-    return reader, images, labels.reshape(shape)
-
-
-@compared(
-    cases={
-        f"labels of shape {shape} and {right} right answers of 40, in {mode} mode": (
-            _patient(mode == "train", shape, right)
-        )
-        for right, shape in ((30, (40,)), (18, (40, 1)))
-        for mode in ("train", "eval")
-    },
-    mistakes={
-        "For labels of shape (40, 1), `==` compared every answer with every label, 1,600 "
-        "comparisons: bring both to the same shape first.": lambda network, images, labels: (
-            (network.answers(images) == labels.reshape(40, 1)).double().mean()
-        ),
-        **wrong_shares(lambda network, *digits: hits(network, [digits]), batches=False),
-    },
-    right="The right share, whatever the mode and the shape of the labels.",
-    tolerance=FLOAT32,  # a float32 share is as good as any
-)
-def accuracy(network: Reader, images: Tensor, labels: Tensor) -> float:
-    """Check ``function(network, images, labels)``: the share of right answers, in any mode."""
-    return share(network, [(images, labels)])

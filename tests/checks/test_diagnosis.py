@@ -10,7 +10,7 @@ from tests.chapters.definitions import definitions
 from tests.checks.verdicts import judged, of_the_chapter
 
 chapter = definitions("diagnosis")
-NAMES = ["dead_share", "first_bad_layer", "mended_training", "accuracy"]
+NAMES = ["dead_share", "first_bad_layer", "mended_training"]
 test_the_chapter = of_the_chapter(check, chapter, {name: name for name in NAMES})
 TRUTH = {"A": "frozen layer", "B": "zero weights", "C": "other images", "D": "rate too low"}
 
@@ -168,27 +168,6 @@ def trained(network, optimizer, x, y, epochs, size=10, part=slice(None), rate=0.
     return torch.stack(shares)
 
 
-def measured(network, x, y, flat=True, graphs=False, switch=True, back=True):
-    mode = network.training
-    if switch:
-        network.eval()
-    with torch.set_grad_enabled(graphs):
-        answers = network(x).argmax(1)
-    if back:
-        network.train(mode)
-    return (answers == (y.flatten() if flat else y)).float().mean()
-
-
-@torch.inference_mode()
-def counted(network, x, y):
-    was, hits = network.training, 0
-    network.train(False)
-    for image, label in zip(x, y.tolist(), strict=True):
-        hits += network(image[None]).argmax().item() == (label if y.ndim == 1 else label[0])
-    network.train(was)
-    return hits / len(y)
-
-
 RIGHT = {
     "dead_share": [
         dead_in_loops,
@@ -198,7 +177,6 @@ RIGHT = {
     ],
     "first_bad_layer": [guard, stops],
     "mended_training": [trained],
-    "accuracy": [measured, counted],
 }
 WRONG = {
     "dead_share": [
@@ -239,17 +217,6 @@ WRONG = {
         (lambda *a: [*trained(*a), 1.0], "has shape (4,), expected (3,)"),
         (lambda *a: 1 - trained(*a), "numbers are not"),
         (lambda *a: [100 * share for share in check._reference(*a)], "In per cent?"),
-    ],
-    "accuracy": [
-        (lambda n, x, y: measured(n, x, y, switch=False), "reads in train mode"),
-        (lambda n, x, y: measured(n, x, y, flat=False), "1,600 comparisons"),
-        (lambda n, x, y: measured(n, x, y, graphs=True), "asked with gradients"),
-        (lambda n, x, y: measured(n, x, y, back=False), "does not leave `n` in the mode"),
-        (lambda n, x, y: (measured(n, x, y), n.train())[0], "does not leave `n` in the mode"),
-        (lambda n, x, y: 0.75 + 0 * measured(n, x, y), "the number is 0.75, expected 0.45"),
-        (lambda n, x, y: measured(n, x, y.squeeze(1)), "raised IndexError"),
-        (lambda n, x, y: measured(n, x[:20], y[:20]), "the number is 1, expected 0.75"),
-        (lambda n, x, y: measured(n, x, y.resize_(40)), "changes `y` in place"),
     ],
 }
 test_verdicts = judged(check, RIGHT, WRONG)
