@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from mnist_course.checks import FLOAT32, compared, uniform
-from mnist_course.checks._reader import Batch, Reader, exam, hits, share, wrong_shares
 
-__all__ = ["accuracy", "confusion", "equal_number_ece", "largest_error_rate", "macro_f1"]
+__all__ = ["auc", "confusion", "equal_number_ece", "largest_error_rate", "macro_f1"]
 
 
 def _matrix(labels: Tensor, predictions: Tensor, classes: int) -> Tensor:
@@ -195,31 +194,54 @@ def equal_number_ece(confidence: Tensor, right: Tensor, bins: int) -> float:
     return _gaps(confidence, right, bins).abs().mean().item()
 
 
-def _measured(
-    sizes: list[int], batch_size: int, training: bool
-) -> tuple[Reader, Tensor, Tensor, int]:
-    """Digits of which the last, small batch is all right: its weight shows, and its absence too."""
-    wrong = [n for n in (0, 1, 2, 5, 9, 17) if n < sum(sizes[:-1])] or [0]
-    model, batches = exam(sizes, wrong, (6,), training=training, most=batch_size)
-    images, labels = map(torch.cat, zip(*batches, strict=True))
-    return model, images, labels, batch_size
+def _wins(scores: Tensor, positive: Tensor) -> Tensor:
+    """For each pair of a positive and another picture: 1 if it scores higher, ½ if equally."""
+    return ((scores[positive][:, None] - scores[~positive]).sign() + 1) / 2
 
 
-def _batches(images: Tensor, labels: Tensor, batch_size: int) -> list[Batch]:
-    return list(zip(images.split(batch_size), labels.split(batch_size), strict=True))
+def _scored(total: int, positives: int, levels: int) -> tuple[Tensor, Tensor]:
+    """Scores of which many are equal if there are few levels; positives tend to score higher."""
+    positive = torch.zeros(total, dtype=torch.bool)
+    positive[torch.linspace(0, total - 1, positives).long()] = True
+    scores = uniform(total, seed=total) + 0.3 * positive
+    return (scores * levels).floor() / levels, positive
 
 
 @compared(
     cases={
-        f"{sum(sizes)} digits in batches of {batch_size}": _measured(sizes, batch_size, training)
-        for sizes, batch_size, training in (
-            ([8, 8, 8], 8, False), ([8, 8, 8, 2], 8, True), ([5], 50, True),
-        )
+        "12 pictures, no two scores equal": _scored(12, 5, 1000),
+        "40 pictures of which many score the same": _scored(40, 13, 4),
+        "9 pictures, only one of them positive": _scored(9, 1, 1000),
+        "6 pictures that all score the same": (
+            torch.full((6,), 0.5, dtype=torch.float64), torch.arange(6) < 2,
+        ),
     },
-    mistakes=wrong_shares(lambda model, *digits: hits(model, _batches(*digits))),
-    right="Counted digit by digit, in eval mode, without graphs, and nothing is changed.",
+    so_far=True,
+    mistakes={
+        "A pair with equal scores counts one half; you count it as lost.": (
+            lambda *given: _wins(*given).floor().mean()
+        ),
+        "A pair with equal scores counts one half; you count it as won.": (
+            lambda *given: _wins(*given).ceil().mean()
+        ),
+        "This is the probability that the *other* picture has the higher score.": (
+            lambda *given: 1 - _wins(*given).mean(),
+            lambda *given: (1 - _wins(*given).ceil()).mean(),
+        ),
+        "This is the number of pairs: divide by how many there are.": (
+            lambda *given: _wins(*given).sum()
+        ),
+        "Divide by the number of pairs, positive pictures times others.": (
+            lambda scores, positive: _wins(scores, positive).sum() / len(scores) ** 2,
+            lambda scores, positive: _wins(scores, positive).sum() / positive.sum() ** 2,
+        ),
+        "You compare with the mean of the others: compare with each of them.": (
+            lambda scores, positive: (scores[positive] > scores[~positive].mean()).double().mean()
+        ),
+    },
+    right="Every pair is counted, and equal scores as one half.",
     tolerance=FLOAT32,  # a float32 share is as good as any
 )  # fmt: skip
-def accuracy(model: Reader, images: Tensor, labels: Tensor, batch_size: int) -> float:
-    """Check ``function(model, images, labels, batch_size)``: the share of right answers."""
-    return share(model, [(images, labels)])
+def auc(scores: Tensor, positive: Tensor) -> float:
+    """Check ``function(scores, positive)``: the area under the ROC curve, a number."""
+    return _wins(scores, positive).mean().item()

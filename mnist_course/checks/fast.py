@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import product
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from mnist_course import data, evaluate
 from mnist_course.checks import NotSolvedError, compared, exercise, normal, number, run
-from mnist_course.checks.overfitting import WRONG_MOVES, moved
 
-__all__ = ["Machine", "multiply_adds", "seconds_per_step", "shift", "whole_gradient"]
+__all__ = ["Machine", "few_weights", "multiply_adds", "seconds_per_step", "whole_gradient"]
+
+MOST_WEIGHTS, LEAST_ACCURACY = 20_000, 0.99
 
 
 @compared(
@@ -53,28 +54,6 @@ def multiply_adds(in_channels: int, out_channels: int, kernel_size: int, out_siz
     return out_channels * out_size**2 * in_channels * kernel_size**2
 
 
-_MOVES = torch.tensor(list(product((1, 0, -1), repeat=2)))
-
-
-@compared(
-    cases={
-        f"{N} image{'s' * (N > 1)} of {H}×{W}": (normal(N, 1, H, W), dy, dx)
-        for N, H, W, (dy, dx) in [
-            (1, 3, 4, torch.tensor([[1], [0]])),
-            (3, 5, 5, torch.tensor([[1, 0, 0], [0, -1, 0]])),
-            (9, 5, 7, _MOVES.T),
-            (9, 6, 4, _MOVES.flip(0).T),
-            (2, 1, 2, torch.tensor([[0, 1], [-1, 0]])),
-        ]
-    },
-    mistakes=WRONG_MOVES,
-    right="Every image has moved by itself, and the background moved in.",
-)
-def shift(images: Tensor, dy: Tensor, dx: Tensor) -> Tensor:
-    """Check ``function(images, dy, dx)``: every image moved by its own whole pixels."""
-    return moved(images, dy, dx)
-
-
 def _sum(gradients: list[Tensor], weights: list[int]) -> Tensor:
     return sum((w * g for g, w in zip(gradients, weights, strict=True)), torch.zeros(()))
 
@@ -108,24 +87,24 @@ def whole_gradient(gradients: list[Tensor], counts: list[int]) -> Tensor:
 class Machine:
     """A make-believe GPU, on which time passes as one says.
 
-    ``step()`` only orders work, which takes ``work`` seconds of the GPU and much more the first
-    time; ``synchronize()`` waits until all ordered work is done; ``clock()`` is the time.
+    ``step()`` only launches work, which takes ``work`` seconds of the GPU and much more the first
+    time; ``synchronize()`` waits until all launched work is done; ``clock()`` is the time.
     """
 
-    def __init__(self, order: float = 0.001, work: float = 0.01, first: float = 2.0) -> None:
-        self.order, self.work, self.first = order, work, first
+    def __init__(self, launch: float = 0.001, work: float = 0.01, first: float = 2.0) -> None:
+        self.launch, self.work, self.first = launch, work, first
         self.now = self.done = 0.0
         self.steps = 0
 
     def step(self) -> None:
-        """Order the work of a step; comes back at once."""
-        self.now += self.order
+        """Launch the work of a step; comes back at once."""
+        self.now += self.launch
         work = self.work if self.steps else self.work + self.first
         self.done = max(self.done, self.now) + work
         self.steps += 1
 
     def synchronize(self) -> None:
-        """Wait until all ordered work is done."""
+        """Wait until all launched work is done."""
         self.now = max(self.now, self.done)
 
     def clock(self) -> float:
@@ -136,8 +115,8 @@ class Machine:
 class _Uneven(Machine):
     """Every fourth step takes longer than the others: the mean is no median and no minimum."""
 
-    def __init__(self, order: float, work: float) -> None:
-        super().__init__(order)
+    def __init__(self, launch: float, work: float) -> None:
+        super().__init__(launch)
         self.pattern, self.works = [0.9 * work, 0.9 * work, 0.9 * work, 1.3 * work], list[float]()
 
     def step(self) -> None:
@@ -154,8 +133,8 @@ class _Uneven(Machine):
 @exercise
 def seconds_per_step(function: Callable[..., Any]) -> str:
     """Check ``function(step, synchronize, clock, steps)`` on machines where the answer is known."""
-    for order, work, steps in ((0.0001, 0.01, 20), (0.001, 0.1, 48), (0.0001, 0.02, 4)):
-        machine = _Uneven(order, work)
+    for launch, work, steps in ((0.0001, 0.01, 20), (0.001, 0.1, 48), (0.0001, 0.02, 4)):
+        machine = _Uneven(launch, work)
         answer = run(function, machine.step, machine.synchronize, machine.clock, steps)
         seconds = number(answer, "The seconds of a step")
         got = f"A step takes this machine {work * 1000:.0f} ms; you measured {seconds * 1000:.1f}. "
@@ -163,7 +142,7 @@ def seconds_per_step(function: Callable[..., Any]) -> str:
         def fits(value: float, machine: _Uneven = machine, steps: int = steps) -> bool:
             """Whether it is the time of a step: with waiting after each, or once at the end."""
             least = machine.mean(steps)
-            return 0.999 * least <= value <= 1.001 * (least + machine.order)
+            return 0.999 * least <= value <= 1.001 * (least + machine.launch)
 
         if fits(seconds):
             continue
@@ -171,9 +150,9 @@ def seconds_per_step(function: Callable[..., Any]) -> str:
             raise NotSolvedError(got + "Divide by as many steps as you timed.")
         if fits(seconds / 1000):
             raise NotSolvedError("These are milliseconds: return seconds.")
-        if abs(seconds - order) < order / 10:
+        if abs(seconds - launch) < launch / 10:
             raise NotSolvedError(
-                got + "That is how long *ordering* a step takes: wait for the work, too."
+                got + "That is how long *launching* a step takes: wait for the work, too."
             )
         if seconds > machine.first / steps / 2:
             raise NotSolvedError(
@@ -184,3 +163,29 @@ def seconds_per_step(function: Callable[..., Any]) -> str:
             "divide by as many steps as you timed."
         )
     return "Warmed up, waited before both readings of the clock, divided by the steps."
+
+
+@exercise
+def few_weights(function: Callable[[], Any]) -> str:
+    """Check ``function()``: a trained network that reads the validation digits with few weights."""
+    network = run(function)
+    if not isinstance(network, nn.Module):
+        raise NotSolvedError(f"Return the trained network; I got {type(network).__name__}.")
+    weights = sum(each.numel() for each in network.parameters())
+    _, validation = data.load("train").split()
+    result = evaluate.evaluate(network, validation, "cpu")
+    found = (
+        f"It has {weights:,} weights and reads {result.accuracy:.2%} of "
+        f"{len(validation):,} validation digits"
+    )
+    if weights > MOST_WEIGHTS:
+        raise NotSolvedError(
+            f"{found}: find one with {MOST_WEIGHTS:,} weights or fewer, for instance with fewer "
+            "channels."
+        )
+    if result.accuracy < LEAST_ACCURACY:
+        raise NotSolvedError(
+            f"{found}, which is less than {LEAST_ACCURACY:.0%}: train it for more epochs, with "
+            "digits that are moved a little."
+        )
+    return f"{found}. Can you do it with half as many weights?"

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import sklearn.metrics
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -51,7 +52,6 @@ def test_the_paired_test_is_the_package_s_and_scipy_s(b, c) -> None:
         assert p == pytest.approx(binomtest(b, b + c, 0.5).pvalue)
     first, second = [True] * b + [False] * c, [False] * b + [True] * c
     results = [answering([*right, True]) for right in (first, second)]
-    assert chapter["discordant"](*results) == (b, c)
     assert mcnemar(*results) == p
 
 
@@ -95,6 +95,57 @@ def test_risk_and_coverage_by_hand(n, seed) -> None:
         kept = confidence.topk(k + 1).indices
         assert risk[k] == pytest.approx((~right[kept]).double().mean().item())
         assert coverage[k] == pytest.approx((k + 1) / n)
+
+
+@given(n=st.integers(1, 200), alpha=st.floats(0.01, 0.5), seed=seeds)
+def test_a_conformal_set_misses_no_more_calibration_digits_than_allowed(n, alpha, seed) -> None:
+    p = normal(n, 10, seed=seed).softmax(1)
+    labels = torch.randint(10, (n,), generator=torch.Generator().manual_seed(seed))
+    threshold = chapter["conformal_threshold"](p, labels, alpha)
+    inside = (1 - p <= threshold).gather(1, labels[:, None])
+    assert inside.double().mean() >= 1 - alpha
+    few = (n + 1) * (1 - alpha) > n
+    assert (threshold == math.inf) == few
+
+
+def test_a_conformal_set_keeps_its_promise_for_new_digits_and_is_not_larger_than_needed() -> None:
+    p = normal(60_000, 10, seed=3).mul(2).softmax(1)
+    generator = torch.Generator().manual_seed(4)
+    labels = torch.multinomial(p**0.5, 1, generator=generator).squeeze(1)  # badly calibrated
+    threshold = chapter["conformal_threshold"](p[:30_000], labels[:30_000], 0.1)
+    inside = (1 - p[30_000:] <= threshold).gather(1, labels[30_000:, None])
+    assert inside.double().mean() == pytest.approx(0.9, abs=0.01)
+
+
+def test_an_area_is_that_of_scikit_learn_at_the_rarity_of_the_digits() -> None:
+    truth = torch.arange(400) % 8 == 0
+    score = (normal(400, seed=0) + truth).numpy()
+    f, r, _ = sklearn.metrics.roc_curve(truth, score, drop_intermediate=False)
+    average = (np.diff(r) * chapter["precision_at"](truth.double().mean().item(), r, f)[1:]).sum()
+    theirs = sklearn.metrics.average_precision_score(truth, score)
+    assert average == pytest.approx(theirs)
+    auc = chapter["solution_auc"](torch.from_numpy(score), truth)
+    assert auc == pytest.approx(sklearn.metrics.roc_auc_score(truth, score))
+
+
+def test_a_proper_score_is_best_for_the_true_probabilities() -> None:
+    true = normal(50_000, 10, seed=5).softmax(1)
+    generator = torch.Generator().manual_seed(6)
+    labels = torch.multinomial(true, 1, generator=generator).squeeze(1)
+    best = chapter["brier"](true, labels)
+    for power in (0.7, 1.4):
+        other = true**power / (true**power).sum(1, keepdim=True)
+        assert chapter["brier"](other, labels) > best
+
+
+def test_the_error_of_blocks_is_binomial_for_coins_and_larger_for_runs() -> None:
+    coins = torch.rand(20_000, generator=torch.Generator().manual_seed(0)) < 0.05
+    block_error = chapter["block_error"]
+    binomial = 100 * math.sqrt(0.05 * 0.95 / 20_000)
+    assert block_error(coins, 1) == pytest.approx(binomial, rel=0.05)
+    assert block_error(coins, 50) == pytest.approx(binomial, rel=0.15)
+    runs = coins[:400].repeat_interleave(50)  # fifty neighbours share a fate
+    assert block_error(runs, 50) > 4 * block_error(runs, 1)
 
 
 @pytest.mark.parametrize("name", list(chapter["CHANGES"]))

@@ -7,7 +7,6 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from mnist_course import models
-from mnist_course.augment import Shift
 from tests.chapters.definitions import definitions
 
 chapter = definitions("fast")
@@ -39,25 +38,12 @@ def test_the_shortest_time_leaves_the_first_call_out() -> None:
     assert 0 <= seconds < 1
 
 
-def test_pooling_and_relu_can_be_exchanged() -> None:
-    y = torch.randn(5, 3, 8, 8, dtype=torch.float64)
-    assert torch.equal(chapter["pooled_early"](y), chapter["pooled_late"](y))
-
-
 def test_the_gradient_is_that_of_every_parameter() -> None:
     network = nn.Linear(4, 3).double()
     x, t = torch.rand(6, 4, dtype=torch.float64), torch.arange(6) % 3
     gradient = chapter["gradient_of"](network, x, t)
     F.cross_entropy(network(x), t).backward()
     assert torch.equal(gradient, torch.cat([p.grad.flatten() for p in network.parameters()]))
-
-
-def test_the_solution_of_the_shift_moves_like_the_package() -> None:
-    images = torch.rand(40, 1, 28, 28)
-    expected = Shift(1)(images, torch.Generator().manual_seed(0))
-    moves = torch.randint(0, 3, (2, 40, 1), generator=torch.Generator().manual_seed(0))
-    dy, dx = 1 - moves.squeeze(2)
-    assert torch.equal(chapter["solution_shift"](images, dy, dx), expected)
 
 
 def test_the_suspicious_stopwatch_is_wrong_and_the_solution_right() -> None:

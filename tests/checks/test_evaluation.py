@@ -1,9 +1,9 @@
 """The checks of chapter 15: answers in other styles, and mistakes beyond those of the tables."""
 
-import copy
 import math
 
 import numpy as np
+import scipy.stats
 import sklearn.metrics
 import torch
 from sklearn.metrics import confusion_matrix as by_sklearn
@@ -72,44 +72,18 @@ def by_halving(total):
     return low
 
 
-@torch.inference_mode()
-def one_by_one(model, images, labels, batch_size):
-    mode = model.training
-    model.eval()
-    pairs = zip(images, labels, strict=True)
-    hits = [model(x[None]).argmax().item() == t.item() for x, t in pairs]
-    model.train(mode)
-    return np.mean(hits)
+def auc_by_loop(scores, positive):
+    won = 0.0
+    for high in scores[positive]:
+        for low in scores[~positive]:
+            won += 1 if high > low else 0.5 if high == low else 0
+    return won / (positive.sum() * (~positive).sum())
 
 
-@torch.no_grad()
-def with_a_copy(model, images, labels, batch_size):
-    reader = copy.deepcopy(model).eval()
-    answers = torch.cat([reader(part).argmax(1) for part in images.split(batch_size)])
-    return (answers == labels).float().mean()
-
-
-def measure(model, images, labels, size, switch=True, back=True, graphs=False):
-    mode, hits = model.training, 0
-    if switch:
-        model.eval()
-    with torch.set_grad_enabled(graphs):
-        for x, t in zip(images.split(size), labels.split(size), strict=True):
-            hits += int((model(x).argmax(1) == t).sum())
-    if back:
-        model.train(mode)
-    return hits / len(labels)
-
-
-def half_restored(model, *digits):
-    mode = model.training
-    share = measure(model, *digits, back=False)
-    model.training = mode  # its layers stay as they are
-    return share
-
-
-def after(change):
-    return lambda model, *digits: (measure(model, *digits), change(model))[0]
+def auc_by_ranks(scores, positive):
+    ranks = scipy.stats.rankdata(scores.numpy())
+    n, m = int(positive.sum()), int((~positive).sum())
+    return (ranks[positive.numpy()].sum() - n * (n + 1) / 2) / (n * m)
 
 
 RIGHT = {
@@ -134,7 +108,12 @@ RIGHT = {
         lambda n: 1 - np.exp(np.log(0.05) / n),
         by_halving,
     ],
-    "accuracy": [one_by_one, with_a_copy],
+    "auc": [
+        auc_by_loop,
+        auc_by_ranks,
+        lambda s, y: sklearn.metrics.roc_auc_score(y, s),
+        lambda s, y: chapter["solution_auc"](s.float(), y).float(),
+    ],
 }
 WRONG = {
     "confusion": [
@@ -169,18 +148,15 @@ WRONG = {
         (lambda c, r, n: gaps(c.copy_(c.sort().values), r, n).mean(), "changes `c` in place"),
         (lambda c, r, n: gaps(c, r, n), "one number, got shape (5,)"),
     ],
-    "accuracy": [
-        (chapter["suspicious_accuracy"], "autograd records every step"),
-        (lambda *a: measure(*a, switch=False, back=False), "reads in train mode"),
-        (lambda *a: measure(*a, back=False), "does not leave `argument 1` in the mode"),
-        (half_restored, "does not leave `model.norm` in the mode"),
-        (lambda *a: measure(*a, graphs=True), "autograd records every step"),
-        (after(lambda model: model.requires_grad_(False)), "`model.weight.requires_grad`"),
-        (after(lambda model: model.norm.running_mean.add_(1)), "changes `model.norm.running_mean`"),
-        (lambda *a: int(100 * measure(*a)) / 100, "the number is 0.7"),
-        (lambda m, x, t, n: measure(m, x[:n], t[:n], n), "the number is"),
-        (lambda m, x, t, n: measure(m, x, t, len(x)), "24 digits were read at once"),
-        (lambda *a: str(measure(*a)), "expected numbers, got str"),
+    "auc": [
+        (lambda s, y: (s[y][:, None] > s[~y]).double().mean(), "you count it as lost"),
+        (lambda s, y: (s[y][:, None] >= s[~y]).double().mean(), "you count it as won"),
+        (lambda s, y: sklearn.metrics.average_precision_score(y, s), "the number is"),
+        (lambda s, y: ((s > 0.5) == y).double().mean(), "the number is"),
+        (lambda s, y: (s[y][:, None] - s[~y]).mean(), "the number is"),
+        (lambda s, y: s.sort().values.mean(), "the number is"),
+        (lambda s, y: (s[y][:, None] > s[~y]).double(), "one number, got shape"),
+        (lambda s, y: chapter["solution_auc"](s.sub_(s.min()), y), "changes `s` in place"),
     ],
 }
 test_verdicts = judged(check, RIGHT, WRONG)

@@ -5,35 +5,39 @@ import statistics
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
+from mnist_course import data
 from mnist_course.checks import fast as check
 from tests.chapters.definitions import definitions
 from tests.checks.verdicts import judged, of_the_chapter
 
 chapter = definitions("fast")
-NAMES = {name: name for name in check.__all__ if name != "Machine"}
+NAMES = {name: name for name in ("multiply_adds", "seconds_per_step", "whole_gradient")}
 test_the_chapter = of_the_chapter(check, chapter, NAMES | {"seconds_per_step": "seconds"})
 
 
-def shifted(images, dy, dx, width=None):
-    """In loops over images; with a width, of another number of columns."""
-    N, _, H, W = images.shape
-    result = torch.zeros(N, 1, H, width or W)
-    for n in range(N):
-        padded = F.pad(images[n, 0], (1, 1, 1, 1))
-        top, left = 1 - int(dy[n]), 1 - int(dx[n])
-        result[n, 0] = padded[top : top + H, left : left + result.shape[3]]
-    return result
+class Knows(nn.Module):
+    """Reads what it has seen, except for some errors; its weights are spare ones."""
 
+    def __init__(self, weights: int, errors: float = 0) -> None:
+        super().__init__()
+        self.spare = nn.Parameter(torch.zeros(weights))
+        _, seen = data.load("train").split()
+        labels = seen.labels.clone()
+        wrong = int(errors * len(labels))
+        labels[:wrong] = (labels[:wrong] + 1) % 10
+        pixels = data.to_float(seen.images).flatten(1)
+        self.known = dict(zip(map(self.key, pixels), labels.tolist(), strict=True))
 
-def sampled(images, dy, dx):
-    """By an affine grid, which interpolates between pixels."""
-    _, _, H, W = images.shape
-    theta = torch.eye(2, 3).repeat(len(images), 1, 1)
-    theta[:, 0, 2], theta[:, 1, 2] = -2 * dx / W, -2 * dy / H
-    grid = F.affine_grid(theta, images.shape, align_corners=False)
-    return F.grid_sample(images, grid, align_corners=False)
+    @staticmethod
+    def key(pixels: torch.Tensor) -> bytes:
+        return pixels.numpy().tobytes()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        labels = torch.tensor([self.known[self.key(each)] for each in images.flatten(1)])
+        return F.one_hot(labels, 10).float()
 
 
 def weighted(gradients, counts):
@@ -73,7 +77,7 @@ RIGHT = {
         lambda a, b, k, size: torch.ones(b, a, k, k).numel() * size**2,
         lambda a, b, k, size: sum(b for _ in range(size * size) for _ in range(a * k * k)),
     ],
-    "shift": [shifted, sampled],
+    "few_weights": [lambda: Knows(20_000), lambda: Knows(1, errors=0.01)],
     "whole_gradient": [
         weighted,
         lambda gradients, counts: sum(map(torch.mul, gradients, counts)) / sum(counts),
@@ -91,10 +95,12 @@ WRONG = {
         (lambda a, b, k, size: float(a * b * k * k * size**2), "not a whole number"),
         (lambda a, b, k, size: a * b * k * k * (size + k - 1) ** 2, "expected 9"),
     ],
-    "shift": [
-        (lambda x, dy, dx: shifted(x, dy, dx, x.shape[2])[..., : x.shape[2]], "has shape"),
-        (lambda x, dy, dx: shifted(x, dy, dx)[:, 0], "has shape"),
-        (lambda x, dy, dx: shifted(x, dy, 0 * dx), "numbers are not"),
+    "few_weights": [
+        (lambda: Knows(20_001), "20,001 weights and reads 100.00% of"),
+        (lambda: Knows(1, errors=0.02), "which is less than 99%"),
+        (lambda: nn.Linear(784, 10), "mat1 and mat2 shapes"),
+        (lambda: "a network", "Return the trained network; I got str"),
+        (lambda: None, "Your function returned None"),
     ],
     "whole_gradient": [
         (lambda gradients, counts: weighted(gradients, counts).mean(), "has shape"),
@@ -102,7 +108,7 @@ WRONG = {
         (lambda gradients, counts: weighted(gradients, counts[::-1]), "numbers are not"),
     ],
     "seconds_per_step": [
-        (chapter["suspicious_seconds"], "*ordering*"),
+        (chapter["suspicious_seconds"], "*launching*"),
         (lambda *a: seconds(*a, warm=0), "The first step is in it"),
         (lambda *a: seconds(*a, wait=False), "The first step is in it"),
         (lambda *a: seconds(*a, by=lambda n: 1), "Divide by"),
