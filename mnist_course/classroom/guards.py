@@ -125,15 +125,18 @@ class Kept:
         import torch
         from torch.nn import functional
 
-        names = """
-            math random copy inspect functools itertools linecache json os sys importlib numpy
-            torch.overrides torch.testing torch.nn
-        """.split()
-        modules = [sys.modules[name] for name in names if name in sys.modules]
-        modules += [
-            m for name, m in sys.modules.items() if name.partition(".")[0] == "mnist_course"
+        names = "math random copy inspect functools itertools linecache json os sys importlib numpy"
+        standard = [sys.modules[name] for name in (*names.split(), "torch.overrides", "torch.nn")]
+        ours = [m for name, m in sys.modules.items() if name.partition(".")[0] == "mnist_course"]
+        things: list[Any] = [
+            builtins,
+            torch,
+            functional,
+            torch.Tensor,
+            torch.nn.Module,
+            *standard,
+            *ours,
         ]
-        things: list[Any] = [builtins, torch, functional, torch.Tensor, torch.nn.Module, *modules]
         self.kept = [(thing, _functions(thing)) for thing in things]
         self.hooks = {
             name: list(getattr(sys, name)) for name in ("meta_path", "path_hooks", "path")

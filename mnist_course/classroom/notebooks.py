@@ -22,7 +22,7 @@ LONGEST = 200_000  # characters of a cell
 PLACEHOLDER = "…"  # stands in a call of a check where the learner writes an answer
 HIDDEN = {"hide-input", "hide-cell", "remove-cell"}
 NEUTRAL = ("# Set-up", "# Drawing code")
-CHECKS = "mnist_course.checks"
+CHECKS, SHEETS = "mnist_course.checks", "mnist_course.classroom"
 
 _HEADING = re.compile(r"^#{1,6} .+$", re.MULTILINE)
 _FENCED = re.compile(r"^(`{3,}|~{3,}).*?^\1", re.MULTILINE | re.DOTALL)
@@ -231,8 +231,8 @@ def _modules(cells: list[dict[str, Any]]) -> dict[str, str]:
     for cell in cells:
         tree = parsed(cell["source"]) if cell["cell_type"] == "code" else None
         for node in ast.walk(tree) if tree else ():
-            if isinstance(node, ast.ImportFrom) and node.module == CHECKS:
-                found |= {(a.asname or a.name): f"{CHECKS}.{a.name}" for a in node.names}
+            if isinstance(node, ast.ImportFrom) and node.module in (CHECKS, SHEETS):
+                found |= {(a.asname or a.name): f"{node.module}.{a.name}" for a in node.names}
     return found
 
 

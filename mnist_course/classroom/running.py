@@ -243,7 +243,7 @@ def _answer(
             if (problem := _run_cell(cell.label, cell.source, space, chapter.modules))
         ]
         remarks = [f"the notebook {deed}" for deed in kept.put_back()]
-        space |= given | {name: _fresh(module) for name, module in chapter.modules.items()}
+        space |= given | _fresh(chapter.modules)
         verdicts = []
         for check in task.checks:
             verdicts.append(_verdict(check, space, errors))
@@ -263,11 +263,12 @@ def _answers(task: Task) -> set[str]:
     return {name for check in task.checks for name in check.answers}
 
 
-def _fresh(name: str) -> types.ModuleType:
-    """A module of checks, imported anew, with all that it is made of."""
-    for each in [each for each in sys.modules if each.startswith(CHECKS)]:
-        del sys.modules[each]
-    return importlib.import_module(name)
+def _fresh(modules: Mapping[str, str]) -> dict[str, types.ModuleType]:
+    """The modules of checks, imported anew, with all that they are made of."""
+    for each in list(sys.modules):
+        if each.startswith(CHECKS) or each in modules.values():
+            del sys.modules[each]
+    return {name: importlib.import_module(module) for name, module in modules.items()}
 
 
 def _verdict(check: Check, space: dict[str, Any], errors: Sequence[str]) -> tuple[bool, str]:

@@ -15,27 +15,30 @@ from mnist_course.classroom.notebooks import PLACEHOLDER, Check, ClassroomError,
 from mnist_course.files import printable
 
 # What an answer does not need, and with which a process can be talked into a verdict.
+_words = re.compile(r"\w+").findall
 _WATCHED = frozenset(
-    """
+    _words(
+        """
     __closure__ __wrapped__ __globals__ __code__ __subclasses__ __builtins__ __traceback__ __spec__
     __loader__ _getframe currentframe f_back f_locals f_globals tb_frame gi_frame get_objects
     get_referrers get_referents addaudithook TABLES Verdict NotSolvedError _verdicts _comparing
     _running _tables
-    """.split()
+    """
+    )
 )
 _WATCHED_NAMES = frozenset(["exec", "eval", "compile", "__import__"])
 _WATCHED_MODULES = frozenset(
-    """
+    _words("""
     gc ctypes inspect importlib builtins socket subprocess multiprocessing threading _thread signal
     atexit requests urllib http pty code faulthandler mmap resource
-    """.split()
+    """)
 )
 _WATCHED_PARTS = {
-    "sys": frozenset("modules meta_path path_hooks settrace setprofile _current_frames".split()),
+    "sys": frozenset(_words("modules meta_path path_hooks settrace setprofile _current_frames")),
     "os": frozenset(
-        """
+        _words("""
         write open _exit fork forkpty kill killpg system popen setsid dup dup2 pipe environ
-        """.split()
+        """)
     ),
 }
 _HARMLESS = frozenset(["F", "plots", "plt", "print", "len", "glue", "range"])
