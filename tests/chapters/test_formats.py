@@ -13,7 +13,7 @@ from tools import chapters, folds, minutes, tasks
 NOT_YET = {
     "draw", "locality", "convolution", "stride", "activation", "pooling", "classes",
     "backpropagation", "training", "optimisers", "diagnosis", "evaluation", "tutorials", "fast",
-    "looking", "finetuning", "handwriting", "export", "further",
+    "handwriting", "export", "further",
 }  # fmt: skip
 
 SOURCES = chapters.sources()
