@@ -115,8 +115,8 @@ WRONG = {
     ],
     "kept_neighbours": [
         (kept, "asks for a tensor"),
-        (lambda a, b, k: torch.tensor(1 - kept(a, b, k)), "number"),
-        (lambda a, b, k: torch.tensor(kept(a, a, k)), "number"),
+        (lambda a, b, k: torch.tensor(1 - kept(a, b, k)).double(), "number"),
+        (lambda a, b, k: torch.tensor(kept(a, a, k)).double(), "number"),
     ],
     "towards": [
         (chapter["fgsm"], "leads away"),
