@@ -109,14 +109,14 @@ RIGHT = {
 
 WRONG = {
     "erased": [
-        (lambda p, w, s: p.mul_(0), "`picture` in place"),
+        (lambda p, w, s: p.mul_(0), "in place, and the caller"),
         (lambda p, w, s: erased(p, w, s / 2), "numbers are not"),
         (lambda p, w, s: erased(p, w, s).flatten(), "shape"),
     ],
     "kept_neighbours": [
         (kept, "asks for a tensor"),
         (lambda a, b, k: torch.tensor(1 - kept(a, b, k)).double(), "number"),
-        (lambda a, b, k: torch.tensor(kept(a, a, k)).double(), "number"),
+        (lambda a, b, k: torch.tensor(0.123).double(), "number"),
     ],
     "towards": [
         (chapter["fgsm"], "leads away"),
