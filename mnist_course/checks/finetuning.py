@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mnist_course import models
-from mnist_course.checks import NotSolvedError, exercise, explaining, normal, run, uniform
+from mnist_course.checks import NotSolvedError, exercise, explaining, run, uniform
 from mnist_course.checks._arguments import change, snapshot
 from mnist_course.checks._networks import filled
 from mnist_course.data import Digits
 from mnist_course.evaluate import evaluate
 
-__all__ = ["frozen_copy", "learned_and_remembered", "load_what_fits", "new_head", "two_kernels"]
+__all__ = ["between", "frozen_copy", "learned_and_remembered", "load_what_fits", "new_head"]
 
 
 def _network(*channels: int) -> nn.Sequential:
@@ -200,48 +200,40 @@ def _rest_is_kept(given: dict[str, Tensor], state: dict[str, Tensor]) -> None:
         raise NotSolvedError(f"The head learns, but {name} has changed, too: it is not frozen.")
 
 
-_ROUNDED = "somewhere float64 became float32. Keep the type of a and b"
-_MISPLACED = (
-    "not all numbers of a are in their places. A row of a is one kernel, in the order channel, "
-    "row, column: a.view(-1, in_channels, kernel_size, kernel_size)"
-)
-_OTHER = "the first does with the input what a does, the second with the result what b does"
-
-
 @exercise
-def two_kernels(function: Callable[[Tensor, Tensor, int, int], Any]) -> str:
-    """Check ``function(b, a, in_channels, kernel_size)``: the change as two convolutions."""
-    for rank, C, out, K in ((1, 1, 2, 3), (2, 3, 5, 3), (3, 3, 3, 5), (2, 4, 3, 1)):
-        a, b = normal(rank, C * K * K), normal(out, rank, seed=1)
-        case = f"rank {rank}, {C} → {out} channels and {K}×{K} kernels"
-        answer = run(function, b, a, C, K)
-        if not isinstance(answer, (tuple, list)) or not [*map(type, answer)] == [Tensor, Tensor]:
-            raise NotSolvedError(
-                "Return two tensors: the kernels of the first and of the second layer."
-            )
-        first, second = (kernel.detach().double() for kernel in answer)
-        shapes, wanted = [tuple(k.shape) for k in answer], [(rank, C, K, K), (out, rank, 1, 1)]
-        if shapes == wanted[::-1] and shapes != wanted:
-            raise NotSolvedError(
-                "These are the right kernels in the wrong order: a sees the input first."
-            )
-        if shapes != wanted:
-            raise NotSolvedError(
-                f"For {case} the two shapes are {shapes[0]} and {shapes[1]}, "
-                f"expected {wanted[0]} and {wanted[1]}."
-            )
-        together = torch.tensordot(second[..., 0, 0], first, 1)
-        difference = (together - (b @ a).view_as(together)).abs().max().item()
-        if not difference <= 1e-9:
-            moved = not first.flatten().equal(a.flatten()) and (
-                first.flatten().sort().values.equal(a.flatten().sort().values)
-            )
-            raise NotSolvedError(
-                f"For {case} the shapes are right, but the two layers together are not the "
-                f"convolution with b @ a, by up to {difference:.2g} in a weight: "
-                f"{_ROUNDED if difference < 1e-5 else _MISPLACED if moved else _OTHER}."
-            )
-    return "A thin convolution and one of 1×1 do what the whole change does."
+def between(function: Callable[[nn.Module, nn.Module, float], Any]) -> str:
+    """Check ``function(before, after, alpha)``: a network between two others."""
+    before, after = _network(3, 4, 5), _network(3, 4, 5)
+    for seed, (name, value) in enumerate(after.state_dict().items()):
+        if value.is_floating_point():
+            value.add_(uniform(*value.shape, seed=seed).float())
+        else:
+            value.add_(7)  # a counter of batches
+        assert not value.equal(before.state_dict()[name])
+    for alpha in (0.25, 0.5, 1.0, 0.0):
+        answer = _copied(function, before, after, alpha)
+        if any(a is b for a in answer.parameters() for b in after.parameters()):
+            raise NotSolvedError("You return `after` itself, or its weights: make a new network.")
+        mixed, case = answer.state_dict(), f"With alpha = {alpha}"
+        for name, old in before.state_dict().items():
+            new = after.state_dict()[name]
+            if not old.is_floating_point():
+                if not mixed[name].equal(new):
+                    raise NotSolvedError(f"{case}, {name} is a counter: take it from `after`.")
+            elif not torch.allclose(mixed[name], (1 - alpha) * old + alpha * new, atol=1e-6):
+                raise NotSolvedError(f"{case}, {_mixed_wrong(name, mixed[name], old, new, alpha)}")
+    return "Weights and statistics lie between those of the two."
+
+
+def _mixed_wrong(name: str, got: Tensor, old: Tensor, new: Tensor, alpha: float) -> str:
+    """What is wrong with a tensor that should lie between two others."""
+    if torch.allclose(got, alpha * old + (1 - alpha) * new, atol=1e-6):
+        return f"{name} has the weights of the two exchanged: alpha belongs to `after`."
+    if torch.allclose(got, (old + new) / 2, atol=1e-6):
+        return f"{name} is the plain mean: where is alpha used?"
+    if "running" in name and (got.equal(old) or got.equal(new)):
+        return f"{name} is a buffer and no parameter, and it was not mixed: use state_dict()."
+    return f"{name} is not (1 - alpha) times that of `before` plus alpha times that of `after`."
 
 
 @exercise

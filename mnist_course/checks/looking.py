@@ -7,38 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from mnist_course.checks import NotSolvedError, compare, compared, exercise, normal, run, uniform
+from mnist_course.checks._gradients import at, logit_slope, network, slope
 from mnist_course.checks._networks import filled
 
-__all__ = ["attack", "cam", "integrated", "outputs", "saliency", "towards"]
-
-
-class _Network(nn.Sequential):
-    """From (N, 1, H, W) to four logits. It notes the pictures that it is asked about."""
-
-    def __init__(self, H: int, W: int) -> None:
-        maps = nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(inplace=True)
-        head = nn.AvgPool2d(2), nn.Flatten(), nn.Linear(H // 2 * (W // 2) * 4, 4)
-        super().__init__(*maps, *head)
-        self.double()
-        self.asked: list[Tensor] = []
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The logits."""
-        self.asked.append(x.detach().clone())
-        logits: Tensor = super().forward(x)
-        return logits
-
-
-def _network(H: int, W: int) -> _Network:
-    return filled(lambda: _Network(H, W))
-
-
-def _slope(score: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    x = x.detach().clone().requires_grad_()
-    return torch.autograd.grad(score(x).sum(), x)[0]
+__all__ = ["cam", "integrated", "outputs", "saliency"]
 
 
 def _nested() -> nn.Module:
@@ -67,7 +41,7 @@ def outputs(function: Callable[[nn.Module, list[str], Tensor], Any]) -> str:
     """Check ``function(model, names, x)``: the outputs of the named layers, by name."""
     x = uniform(3, 1, 6, 8)
     for model, names in (
-        (_network(6, 8), ["0", "1", "5"]),
+        (network(6, 8), ["0", "1", "5"]),
         (filled(_nested).train(), ["1.1", "0.0", "0"]),
     ):
         answer = run(function, model, names, x)
@@ -145,23 +119,18 @@ def cam(maps: Tensor, gradients: Tensor) -> Tensor:
 
 def _unlikely(N: int, H: int, W: int) -> tuple[nn.Module, Tensor, Tensor]:
     """A network, pictures, and classes that are never the likeliest, of each picture another."""
-    model, x = _network(H, W), uniform(N, 1, H, W, seed=N)
+    model, x = network(H, W), uniform(N, 1, H, W, seed=N)
     with torch.no_grad():
         order = model(x).argsort(1)
     return model, x, order[torch.arange(N), torch.arange(N) % 3]
 
 
-def _at(t: Tensor) -> Callable[[Tensor], Tensor]:
-    return lambda scores: scores[torch.arange(len(t)), t]
-
-
 def _slope_of(score: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
     """A mistake: the slope of another number than the logit of class ``t``."""
-    return lambda model, x, t: _slope(lambda x: score(model(x), t), x)
+    return lambda model, x, t: slope(lambda x: score(model(x), t), x)
 
 
-_logit_slope = _slope_of(lambda z, t: _at(t)(z))
-_of_the_probability = _slope_of(lambda z, t: _at(t)(z.softmax(1)))
+_of_the_probability = _slope_of(lambda z, t: at(t)(z.softmax(1)))
 _of_the_largest_probability = _slope_of(lambda z, t: z.softmax(1).amax(1))
 
 
@@ -175,7 +144,7 @@ _of_the_largest_probability = _slope_of(lambda z, t: z.softmax(1).amax(1))
             _of_the_probability
         ),
         "This is the slope of the log-probability, in which the other logits have a part.": (
-            _slope_of(lambda z, t: _at(t)(z.log_softmax(1)))
+            _slope_of(lambda z, t: at(t)(z.log_softmax(1)))
         ),
         "You take the class with the largest logit, not the class asked for, `t`.": (
             _slope_of(lambda z, t: z.amax(1))
@@ -183,9 +152,9 @@ _of_the_largest_probability = _slope_of(lambda z, t: z.softmax(1).amax(1))
         "You take the probability of the most probable class: take the logit of the class `t`.": (
             _of_the_largest_probability
         ),
-        "The signs are gone: return the slope itself.": lambda *given: _logit_slope(*given).abs(),
+        "The signs are gone: return the slope itself.": lambda *given: logit_slope(*given).abs(),
         "This is multiplied by the picture; I asked for the slope.": (
-            lambda model, x, t: x * _logit_slope(model, x, t)
+            lambda model, x, t: x * logit_slope(model, x, t)
         ),
         "`model(x)[:, t]` takes all classes in t for every picture: "
         "`model(x)[torch.arange(len(x)), t]` takes one each.": _slope_of(
@@ -193,7 +162,7 @@ _of_the_largest_probability = _slope_of(lambda z, t: z.softmax(1).amax(1))
         ),
         "For {case} this is the slope divided by the number of pictures: the mean makes a map "
         "depend on how many pictures are in the batch. Take the sum.": (
-            lambda model, x, t: _logit_slope(model, x, t) / len(x),
+            lambda model, x, t: logit_slope(model, x, t) / len(x),
             lambda model, x, t: _of_the_probability(model, x, t) / len(x),
             lambda model, x, t: _of_the_largest_probability(model, x, t) / len(x),
         ),
@@ -202,12 +171,12 @@ _of_the_largest_probability = _slope_of(lambda z, t: z.softmax(1).amax(1))
 )
 def saliency(model: nn.Module, x: Tensor, t: Tensor) -> Tensor:
     """Check ``function(model, x, t)``: the slope of logit ``t[n]`` at picture n, (N, 1, H, W)."""
-    return _logit_slope(model, x, t)
+    return logit_slope(model, x, t)
 
 
 def _mean_slope(f: Any, x: Tensor, baseline: Tensor, shares: Tensor) -> Tensor:
     """The mean gradient at these shares of the way from the baseline to ``x``."""
-    return _slope(f, baseline + shares.view(-1, *[1] * x.ndim) * (x - baseline)).mean(0)
+    return slope(f, baseline + shares.view(-1, *[1] * x.ndim) * (x - baseline)).mean(0)
 
 
 def _integrated(shares: Callable[[int], Tensor]) -> Callable[..., Tensor]:
@@ -279,126 +248,3 @@ def _curved(x: Tensor) -> Tensor:
 def integrated(f: Any, x: Tensor, baseline: Tensor, steps: int) -> Tensor:
     """Check ``function(f, x, baseline, steps)``: integrated gradients with midpoints."""
     return _by_middles(f, x, baseline, steps)
-
-
-def _loss_slope(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
-    return _slope(lambda x: F.cross_entropy(model(x), labels, reduction="none"), x)
-
-
-def _step(factor: float) -> Callable[..., Tensor]:
-    """Pictures after a signed step along the gradient of the loss, not clamped."""
-    return lambda model, x, targets, epsilon: (
-        x + factor * epsilon * _loss_slope(model, x, targets).sign()
-    )
-
-
-def _clamped(mistake: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    return lambda *given: mistake(*given).clamp(0, 1)
-
-
-@compared(
-    cases={
-        f"{N} picture{'s' * (N > 1)} of {H}×{W} and epsilon {epsilon}": (
-            _network(H, W), uniform(N, 1, H, W), (4 * uniform(N, seed=N)).long(), epsilon,
-        )
-        for N, H, W, epsilon in ((1, 8, 8, 0.01), (4, 6, 8, 0.3), (3, 8, 6, 0.1))
-    },
-    mistakes={
-        "This leads away from the targets: their loss must become smaller, so go against its "
-        "gradient.": (_clamped(_step(1)), _step(1)),
-        "Some pixels have left [0, 1]: clamp.": _step(-1),
-        "You use the gradient itself; with the sign every pixel uses its epsilon.": _clamped(
-            lambda model, x, targets, epsilon: x - epsilon * _loss_slope(model, x, targets)
-        ),
-        "The sign is not multiplied by epsilon.": _clamped(
-            lambda *given: _step(-1)(*given[:3], 1.0)
-        ),
-        "You return the change; return the changed pictures.": (
-            lambda *given: _step(-1)(*given) - given[1]
-        ),
-        "You follow the logit of the target alone. It may rise while another rises faster: use "
-        "the loss.": _clamped(
-            lambda model, x, targets, epsilon: (
-                x + epsilon * _logit_slope(model, x, targets).sign()
-            )
-        ),
-    },
-    right="A step of epsilon in every pixel, towards the target, within [0, 1].",
-)  # fmt: skip
-def towards(model: nn.Module, x: Tensor, targets: Tensor, epsilon: float) -> Tensor:
-    """Check ``function(model, x, targets, epsilon)``: one signed step towards the targets."""
-    return _clamped(_step(-1))(model, x, targets, epsilon)
-
-
-@exercise
-def attack(function: Callable[[nn.Module, Tensor, Tensor, float, int], Any]) -> str:
-    """Check ``function(model, x, labels, epsilon, steps)``: signed steps inside the limits."""
-    for steps, epsilon, (H, W) in ((1, 0.3, (8, 8)), (10, 0.1, (6, 8)), (4, 0.05, (8, 6))):
-        model, x = _network(H, W), uniform(60, 1, H, W)
-        with torch.no_grad():
-            labels = model(x).argmax(1)
-        one = _clamped(_step(1))(model, x, labels, epsilon)
-        model.asked.clear()
-        answer = run(function, model, x, labels, epsilon, steps)
-        if not isinstance(answer, Tensor) or answer.shape != x.shape:
-            got = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
-            raise NotSolvedError(f"I expected pictures of shape {tuple(x.shape)}, got {got}.")
-        answer = answer.detach().double()
-        case = f"With {steps} step{'s' * (steps > 1)} of epsilon {epsilon}"
-        for pictures in (*model.asked, answer):
-            _within(pictures, x, epsilon, case)
-        if (answer - x).abs().max() < 1e-6:
-            raise NotSolvedError("The pictures have not changed.")
-        asked = model.asked[:]
-        _harmful(model, answer, x, one, labels, steps)
-        _asked(asked, steps, len(x), case)
-    return "Within the limits after every step, and at least as harmful as a single step."
-
-
-def _within(pictures: Tensor, x: Tensor, epsilon: float, case: str) -> None:
-    """Raise if some pictures, of a step or of the end, are further from ``x`` than allowed."""
-    if not pictures.isfinite().all() or pictures.min() < -1e-9 or pictures.max() > 1 + 1e-9:
-        raise NotSolvedError("Some pixels have left [0, 1]: clamp after each step.")
-    # The learner may ask about the pictures one by one, so each is compared with the nearest.
-    moved = torch.cdist(pictures.flatten(1), x.flatten(1), p=torch.inf).amin(1).max().item()
-    if moved > epsilon + 1e-9:
-        raise NotSolvedError(
-            f"{case} a pixel has moved by {moved:.2f}, and {epsilon} is allowed: after each step, "
-            "clamp to x - epsilon … x + epsilon, with the original x."
-        )
-
-
-def _asked(asked: list[Tensor], steps: int, count: int, case: str) -> None:
-    """Raise if the network was asked about more or fewer places than there are steps."""
-    places = len(torch.cat(asked).flatten(1).unique(dim=0)) if asked else 0
-    if len(asked) < steps or places > (steps + 1) * count:
-        raise NotSolvedError(
-            f"{case} the network was asked {len(asked)} time{'s' * (len(asked) != 1)}: take "
-            "exactly as many steps as asked for, each with the gradient at the place where it "
-            "begins."
-        )
-
-
-def _harmful(
-    model: nn.Module, answer: Tensor, x: Tensor, one: Tensor, labels: Tensor, steps: int
-) -> None:
-    """Raise if the steps do less harm than they should."""
-    with torch.no_grad():
-        losses = [F.cross_entropy(model(pictures), labels).item() for pictures in (x, one, answer)]
-    before, single, after = losses
-    if after < before:
-        raise NotSolvedError(
-            "The loss of the right answer has become smaller: go along its gradient."
-        )
-    # A random start may cost a single step a little.
-    if after < single - (0.05 * (single - before) if steps == 1 else 1e-9):
-        raise NotSolvedError(
-            f"After {steps} step{'s' * (steps > 1)} the mean loss is {after:.3f}, after a single "
-            f"step of FGSM {single:.3f}. Take the gradient anew at the place where each step "
-            "begins, and steps large enough to get as far as epsilon."
-        )
-    if steps > 1 and torch.allclose(answer, one, rtol=0, atol=1e-9):
-        raise NotSolvedError(
-            f"{steps} steps end exactly where one does: take the gradient anew at the place where "
-            "each step begins."
-        )

@@ -15,8 +15,8 @@ from tests.checks.verdicts import assert_wrong, judged, of_the_chapter, said
 from tests.made_up import digits
 
 chapter = definitions("finetuning")
-NAMES = {name: name for name in ("frozen_copy", "load_what_fits", "new_head", "two_kernels")}
-frozen, loads, new_head, kernels = (chapter[f"solution_{name}"] for name in NAMES)
+NAMES = {name: name for name in ("frozen_copy", "load_what_fits", "new_head", "between")}
+frozen, loads, new_head, _ = (chapter[f"solution_{name}"] for name in NAMES)
 test_the_chapter = of_the_chapter(check, chapter, NAMES, begun="new_head")
 
 
@@ -127,9 +127,15 @@ def keeps_the_old_head(network, images, labels, classes, steps):
     return train_head(network, network.linear, images, labels, steps)
 
 
-def by_unflatten(b, a, in_channels, kernel_size):
-    first = a.unflatten(1, (in_channels, kernel_size, kernel_size))
-    return [2 * first, b.reshape(*b.shape, 1, 1) / 2]
+def by_lerp(before, after, alpha, names="", counter="after"):
+    middle = copy.deepcopy(before)
+    for name, value in middle.state_dict().items():
+        new = after.state_dict()[name]
+        if not value.is_floating_point():
+            value.copy_(new if counter == "after" else value)
+        elif names in name or "bias" in name:
+            value.lerp_(new, alpha)
+    return middle
 
 
 RIGHT = {
@@ -140,7 +146,7 @@ RIGHT = {
         head_on_a_body,
         lambda n, x, t, classes, steps: tuned(n, x, t, classes, steps),
     ],
-    "two_kernels": [by_unflatten],
+    "between": [by_lerp],
 }
 
 WRONG = {
@@ -185,16 +191,14 @@ WRONG = {
         (lambda *a, steps: head_on_a_body(*a, steps, kept=False), "return the whole network"),
         (lambda *a, steps: 5, "Return a network; got int"),
     ],
-    "two_kernels": [
-        (lambda *a: kernels(*a)[::-1], "in the wrong order"),
-        (lambda b, a, c, k: (a, b), "expected (1, 1, 3, 3) and (2, 1, 1, 1)"),
-        (lambda *a: kernels(*a)[0], "Return two tensors"),
-        (lambda *a: [k.numpy() for k in kernels(*a)], "Return two tensors"),
-        (lambda b, a, c, k: (a.view(-1, c, k, k).mT, b[:, :, None, None]), "order channel, row"),
-        (lambda b, a, c, k: (a.view(-1, k, k, c).permute(0, 3, 1, 2), b[..., None, None]), "row"),
-        (lambda b, a, c, k: (a.view(-1, c, k, k), 2 * b[..., None, None]), "what b does"),
-        (lambda *a: tuple(k.float() for k in kernels(*a)), "float64 became float32"),
-        (lambda *a: [k * float("nan") for k in kernels(*a)], "by up to nan"),
+    "between": [
+        (lambda b, a, alpha: a, "itself, or its weights"),
+        (lambda b, a, alpha: b, "the network itself, not a copy"),
+        (lambda b, a, alpha: by_lerp(a, b, alpha), "exchanged"),
+        (lambda b, a, alpha: by_lerp(b, a, 0.5), "the plain mean"),
+        (lambda b, a, alpha: by_lerp(b, a, alpha, names="weight"), "was not mixed"),
+        (lambda b, a, alpha: by_lerp(b, a, alpha, counter="before"), "is a counter"),
+        (lambda b, a, alpha: 5, "Return a network; got int"),
     ],
 }  # fmt: skip
 test_verdicts = judged(check, RIGHT, WRONG)
