@@ -1095,11 +1095,60 @@ def training_digits() -> PackedDigits:
     return pack_digits(chosen, held_out=min(1500, len(chosen) // 5))
 
 
+def _float_between(low: float, high: float) -> Any:
+    return _setting(traitlets.Float(None, min=low, max=high, allow_none=True))
+
+
+def _int_between(low: int, high: int) -> Any:
+    return _setting(traitlets.Int(None, min=low, max=high, allow_none=True))
+
+
+def _one_of(*words: str) -> Any:
+    return _setting(traitlets.Enum(words, None, allow_none=True))
+
+
 class TrainHere(LiveFigure):
-    """See :func:`train_here`."""
+    """See :func:`train_here`.
+
+    A setting that is None is as the figure has it: it is known as soon as the figure is shown.
+
+    Attributes:
+        network: the recipe's (``"fast"``) or the clinic's (``"clinic"``).
+        channels, norm, activation, dropout: of the network; channels in eights.
+        optimizer: ``"sgd"``, ``"nesterov"`` or ``"adam"``.
+        rate, momentum, schedule, batch, smoothing: of the training.
+        digits, steps: how many to learn from, and how long.
+        seed: of the weights and the order of the digits.
+        pace: ``"slow"``, ``"watch"`` or ``"full"``.
+        patient: of the clinic, 1 to 10; 0 is healthy.
+        running: whether it trains; once it is shown, assign True to begin, False to pause.
+        step: how many steps it has made.
+        loss: of the last step; None before the first, and where it is not a number.
+        accuracy: the share of the held-out digits that it reads; None before it was measured.
+    """
 
     module = "train-here"
     _esm = bundle(module)
+    network = _one_of("fast", "clinic")
+    channels = _int_between(8, 32)
+    norm = _setting(traitlets.Bool(None, allow_none=True))
+    activation = _one_of("gelu", "relu", "leaky relu", "tanh", "sigmoid", "none")
+    dropout = _float_between(0, 0.9)
+    optimizer = _one_of("sgd", "nesterov", "adam")
+    rate = _float_between(1e-6, 100)
+    momentum = _float_between(0, 1)
+    schedule = _one_of("triangular", "constant")
+    batch = _int_between(2, 256)
+    smoothing = _float_between(0, 0.9)
+    digits = _int_between(20, 60_000)
+    steps = _int_between(1, 5000)
+    seed = _int_between(1, 999_999)
+    pace = _one_of("slow", "watch", "full")
+    patient = _int_between(0, 10)
+    running = traitlets.Bool(False).tag(sync=True)
+    step = traitlets.Int(0).tag(sync=True)
+    loss = traitlets.Float(None, allow_none=True).tag(sync=True)
+    accuracy = traitlets.Float(None, allow_none=True).tag(sync=True)
 
     def __init__(self, *arguments: Any, **traits: Any) -> None:
         super().__init__(*arguments, **traits)
@@ -1120,7 +1169,14 @@ def train_here(settings: Mapping[str, Any] | None = None) -> TrainHere:
         settings: what to begin with, by the names in the figure's address, such as
             ``{"rate": 0.5, "optimizer": "sgd"}`` or ``{"patient": 3}``; the recipe ``sprint``
             otherwise.
+
+    Raises:
+        ValueError: if there is no such setting.
+        traitlets.TraitError: if a setting has a value that it may not have.
     """
+    known = TrainHere.class_trait_names(setting=True)
+    if unknown := sorted(set(settings or {}) - set(known)):
+        raise ValueError(f"no setting {unknown[0]!r}; there are {', '.join(sorted(known))}")
     losses, kernels = _short_training()
     alt = (
         f"The loss of a training of {len(losses)} steps falls from {losses[0]:.1f} to "
@@ -1132,7 +1188,7 @@ def train_here(settings: Mapping[str, Any] | None = None) -> TrainHere:
         "Loss and first kernels of a small network in its first hundred steps. In JupyterLab and "
         "in the book this figure is live: you train the network yourself."
     )
-    return TrainHere(dict(settings or {}), _draw_training(losses, kernels), alt, caption)
+    return TrainHere({}, _draw_training(losses, kernels), alt, caption, **(settings or {}))
 
 
 def _short_training() -> tuple[list[float], list[torch.Tensor]]:

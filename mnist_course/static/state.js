@@ -137,7 +137,13 @@ export function connect(name, spec, usual, tell, make) {
 export function sharing(mount, spec) {
   const names = Object.keys(spec);
   return (/** @type {{model: WidgetModel, el: HTMLElement}} */ { model, el }) => {
-    const shared = () => Object.fromEntries(names.map((name) => [name, model.get(name)]));
+    // What is null in Python is as the figure has it.
+    const shared = () =>
+      Object.fromEntries(
+        names
+          .map((name) => [name, model.get(name)])
+          .filter(([, value]) => value !== null && value !== undefined),
+      );
     let telling = false; // a figure need not hear what it has said itself
     const figure = mount(el, { ...model.get("options"), ...shared() }, (values) => {
       telling = true;

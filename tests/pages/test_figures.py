@@ -254,7 +254,33 @@ def test_a_view_that_asks_gets_the_digits_and_others_get_nothing(monkeypatch) ->
     for content in ({"type": "digits", "view": "a"}, {"type": "other"}, "digits", None):
         widget._answer(widget, content, [])
     assert sent == [({"type": "digits", "view": "a", "source": "noise"}, [b"content"])]
-    assert widget.options == {"rate": 0.5}
+    assert widget.rate == 0.5 and "rate" in options_of(widget.html())
+
+
+def test_a_training_says_which_settings_it_has_and_what_they_may_be() -> None:
+    with pytest.raises(ValueError, match="no setting 'lr'; there are activation, batch"):
+        figures.train_here({"lr": 0.5})
+    with pytest.raises(traitlets.TraitError, match="optimizer"):
+        figures.train_here({"optimizer": "lbfgs"})
+
+
+@needs_node
+def test_python_and_the_page_allow_the_same_settings() -> None:
+    module = figures.STATIC / "training-settings.js"
+    code = (
+        f"const {{ CHOICES, RANGES, START }} = await import({module.as_uri()!r});"
+        "console.log(JSON.stringify([CHOICES, RANGES, Object.keys(START)]))"
+    )
+    command = [str(NODE), "--input-type=module", "--eval", code]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    choices, ranges, names = json.loads(run.stdout)
+    traits = figures.TrainHere.class_traits(setting=True)
+    assert set(traits) == set(names)
+    for name, words in choices.items():
+        assert sorted(traits[name].values) == sorted(words)
+    for name, (low, high, whole) in ranges.items():
+        assert (traits[name].min, traits[name].max) == (low, high)
+        assert isinstance(traits[name], traitlets.Int) == whole
 
 
 def test_the_page_names_the_digits_and_their_licence(tmp_path: Path) -> None:
