@@ -56,6 +56,9 @@ class DigitPad(LiveFigure):
             they are kept in ``my-digits.json``, which all its notebooks share.
         place: where they are kept, in words.
         kept: how many of them are kept there.
+        strokes: the drawing on the pad, a list of strokes, each a list of points ``[x, y]``, 0 to
+            280, as it was when the pen was last lifted. Assign strokes to draw them.
+        probabilities: how the network reads it: ten numbers, or none where there is no answer.
 
     Raises:
         TypeError: if ``model`` is not a network.
@@ -70,6 +73,8 @@ class DigitPad(LiveFigure):
     samples: traitlets.List[Sample] = traitlets.List().tag(sync=True)
     place = traitlets.Unicode("in the kernel").tag(sync=True)
     kept = traitlets.Int(0).tag(sync=True)
+    strokes: traitlets.List[list[list[float]]] = traitlets.List().tag(sync=True)
+    probabilities: traitlets.List[float] = traitlets.List().tag(sync=True)
 
     def __init__(
         self,
@@ -122,6 +127,13 @@ class DigitPad(LiveFigure):
     @traitlets.validate("samples")
     def _check_samples(self, proposal: dict[str, Any]) -> list[Sample]:
         return check_samples(proposal["value"])
+
+    @traitlets.validate("strokes")
+    def _check_strokes(self, proposal: dict[str, Any]) -> list[list[list[float]]]:
+        strokes = proposal["value"]
+        if strokes:
+            check_samples([{"label": 0, "strokes": strokes, "time": 0}])
+        return list(strokes)
 
     def _look(self) -> None:
         """Take what the file holds now, which another notebook may have changed."""

@@ -12,10 +12,11 @@ import base64
 import html
 import io
 import json
+import math
 import re
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -161,14 +162,24 @@ def bundle(name: str, folder: Path = STATIC) -> str:
 # --- the widget -----------------------------------------------------------------------------------
 
 
+def _setting(trait: Any) -> Any:
+    """A trait that says what a figure shows: readers set it in the figure, or you in Python."""
+    return trait.tag(sync=True, setting=True)
+
+
 class LiveFigure(anywidget.AnyWidget):
     """A figure that is live where JavaScript runs, and a picture where it does not.
 
-    A subclass names its module and bundles it::
+    A subclass names its module, bundles it, and says what of it can be set::
 
         class Playground(LiveFigure):
             module = "kernel-playground"
             _esm = bundle(module)
+            bias = _setting(traitlets.Float(0.0, min=-100, max=100))
+
+    As in every widget, what can be set can also be read, observed with ``observe``, and linked to
+    another widget with ``ipywidgets.jslink``; and a figure stands in boxes such as
+    ``ipywidgets.HBox``.
 
     Args:
         options: what ``mount`` gets; anything that JSON can hold.
@@ -193,13 +204,20 @@ class LiveFigure(anywidget.AnyWidget):
         self._alt, self._caption = alt, caption
 
     @property
+    def state(self) -> dict[str, Any]:
+        """What is set now, by name."""
+        return {name: getattr(self, name) for name in self.traits(setting=True)}
+
+    @property
     def png(self) -> bytes:
         """The picture that stands where the figure is not alive."""
         return self._png
 
     def html(self) -> str:
         """The figure for a page: the options for ``course.js``, and the picture until it runs."""
-        options = html.escape(json.dumps(self.options, separators=(",", ":"), sort_keys=True))
+        set_now = {name: value for name, value in self.state.items() if value is not None}
+        both = {**self.options, **set_now}
+        options = html.escape(json.dumps(both, separators=(",", ":"), sort_keys=True))
         data = base64.b64encode(self._png).decode()
         return (
             f'<div class="course-figure-live" data-figure="{self.module}" '
@@ -225,10 +243,21 @@ EDGE = ((-1.0, 0.0, 1.0),) * 3
 
 
 class KernelPlayground(LiveFigure):
-    """See :func:`kernel_playground`."""
+    """See :func:`kernel_playground`.
+
+    Attributes:
+        kernel: its nine weights, row by row.
+        bias, relu: what happens to the sums.
+        row, column: the output pixel that is explained.
+    """
 
     module = "kernel-playground"
     _esm = bundle(module)
+    kernel = _setting(traitlets.List(traitlets.Float(min=-100, max=100), minlen=9, maxlen=9))
+    bias = _setting(traitlets.Float(0.0, min=-100, max=100))
+    relu = _setting(traitlets.Bool(False))
+    row = _setting(traitlets.Int(0, min=0))
+    column = _setting(traitlets.Int(0, min=0))
 
 
 def kernel_playground(
@@ -254,8 +283,6 @@ def kernel_playground(
         "pixels": base64.b64encode(pixels.numpy().tobytes()).decode(),
         "width": pixels.shape[1],
     }
-    if kernel is not None:
-        options["kernel"] = [round(weight, 6) for weight in weights.flatten().tolist()]
     output = F.conv2d(pixels[None, None].double() / 255, weights[None, None])[0, 0]
     row, column = divmod(int(output.abs().argmax()), output.shape[1])
     alt = (
@@ -269,7 +296,8 @@ def kernel_playground(
         "output pixel shows its nine products."
     )
     picture = _draw_playground(pixels, weights, output, row, column)
-    return KernelPlayground(options, picture, alt, caption)
+    nine = [round(weight, 6) for weight in weights.flatten().tolist()]
+    return KernelPlayground(options, picture, alt, caption, kernel=nine, row=row, column=column)
 
 
 def _to_bytes(image: Tensor) -> Tensor:
@@ -324,10 +352,22 @@ def _frame(axes: Axes, row: int, column: int, size: int) -> None:
 
 
 class OutputSizeExplorer(LiveFigure):
-    """See :func:`output_size_explorer`."""
+    """See :func:`output_size_explorer`.
+
+    Attributes:
+        n, k, s, p, d: size of the input and of the kernel, stride, padding, dilation.
+        row, column: the output whose window is marked.
+    """
 
     module = "output-size"
     _esm = bundle(module)
+    n = _setting(traitlets.Int(10, min=1, max=20))
+    k = _setting(traitlets.Int(3, min=1, max=7))
+    s = _setting(traitlets.Int(2, min=1, max=5))
+    p = _setting(traitlets.Int(0, min=0, max=4))
+    d = _setting(traitlets.Int(1, min=1, max=3))
+    row = _setting(traitlets.Int(1, min=0))
+    column = _setting(traitlets.Int(2, min=0))
 
 
 def output_size_explorer() -> OutputSizeExplorer:
@@ -335,7 +375,7 @@ def output_size_explorer() -> OutputSizeExplorer:
 
     It begins with ten pixels, a kernel of three and stride two, where the last pixel is never read.
     """
-    options = {"n": 10, "k": 3, "s": 2, "p": 0, "d": 1}
+    numbers = {"n": 10, "k": 3, "s": 2, "p": 0, "d": 1}
     alt = (
         "A row of ten pixels and four windows of three pixels, each two further than the one "
         "before. The last window ends at pixel 8; pixel 9 is crossed out, for no window reads it."
@@ -344,7 +384,7 @@ def output_size_explorer() -> OutputSizeExplorer:
         "Ten pixels, a kernel of three, stride two: four windows fit, and pixel 9 is never read. "
         "In JupyterLab and in the book this figure is live, with a slider for every number."
     )
-    return OutputSizeExplorer(options, _draw_windows(**options), alt, caption)
+    return OutputSizeExplorer({}, _draw_windows(**numbers), alt, caption, **numbers)
 
 
 def _draw_windows(n: int, k: int, s: int, p: int, d: int) -> Figure:
@@ -377,10 +417,21 @@ def _cell(x: float, y: float, colour: str, width: float = 1) -> Rectangle:
 
 
 class ComputationalGraph(LiveFigure):
-    """See :func:`computational_graph`."""
+    """See :func:`computational_graph`.
+
+    Attributes:
+        x, w1, b, w2, t: input, weights, bias and target, from -9 to 9.
+        step: how far it has come: 5 steps forward, then 6 back.
+    """
 
     module = "graph"
     _esm = bundle(module)
+    x = _setting(traitlets.Int(2, min=-9, max=9))
+    w1 = _setting(traitlets.Int(3, min=-9, max=9))
+    b = _setting(traitlets.Int(-1, min=-9, max=9))
+    w2 = _setting(traitlets.Int(2, min=-9, max=9))
+    t = _setting(traitlets.Int(7, min=-9, max=9))
+    step = _setting(traitlets.Int(0, min=0, max=11))
 
 
 def computational_graph() -> ComputationalGraph:
@@ -388,8 +439,8 @@ def computational_graph() -> ComputationalGraph:
 
     It begins with x = 2, w1 = 3, b = -1, w2 = 2 and the target t = 7; every number can be changed.
     """
-    options = {"x": 2, "w1": 3, "b": -1, "w2": 2, "t": 7}
-    wires = _graph_numbers(**options)
+    numbers = {"x": 2, "w1": 3, "b": -1, "w2": 2, "t": 7}
+    wires = _graph_numbers(**numbers)
     said = ", ".join(f"{slope:g} for {name}" for name, (_, slope, _) in wires.items())
     alt = (
         "The computational graph of two layers, three times. First only the values stand above "
@@ -401,7 +452,7 @@ def computational_graph() -> ComputationalGraph:
         "(orange). In JupyterLab and in the book this figure is live: you step through it, and can "
         "change every number."
     )
-    return ComputationalGraph(options, _draw_graphs(wires), alt, caption)
+    return ComputationalGraph({}, _draw_graphs(wires), alt, caption, **numbers)
 
 
 Wires: TypeAlias = dict[str, tuple[float, float, int]]
@@ -482,10 +533,18 @@ def _number(
 
 
 class ReceptiveField(LiveFigure):
-    """See :func:`receptive_field`."""
+    """See :func:`receptive_field`.
+
+    Attributes:
+        layers: dictionaries with ``kind`` ("conv" or "pool"), ``k``, ``s``, ``p`` and ``d``.
+        level, unit: the unit that is asked; level 0 is the input.
+    """
 
     module = "receptive-field"
     _esm = bundle(module)
+    layers = _setting(traitlets.List(traitlets.Dict(), minlen=1))
+    level = _setting(traitlets.Int(0, min=0))
+    unit = _setting(traitlets.Int(0, min=0))
 
 
 def receptive_field(layers: Iterable[nn.Module] | None = None, size: int = 28) -> ReceptiveField:
@@ -509,9 +568,6 @@ def receptive_field(layers: Iterable[nn.Module] | None = None, size: int = 28) -
     sizes, fields = _recursion(stack, size)
     if min(sizes) < 1:
         raise ValueError(f"the layers do not fit: a row of {size} pixels becomes {sizes[1:]}")
-    options: dict[str, Any] = {"n": size}
-    if layers is not None:
-        options["layers"] = stack
     unit = sizes[-1] // 2
     r, j, start = fields[-1]
     first = start + unit * j
@@ -524,7 +580,9 @@ def receptive_field(layers: Iterable[nn.Module] | None = None, size: int = 28) -
         f"A unit of the last layer sees {r} × {r} pixels. In JupyterLab and in the book this "
         "figure is live: the layers can be changed, and every unit shows what it sees."
     )
-    return ReceptiveField(options, _draw_receptive_field(stack, sizes, fields, unit), alt, caption)
+    picture = _draw_receptive_field(stack, sizes, fields, unit)
+    chosen = {"layers": stack, "level": len(stack), "unit": unit}
+    return ReceptiveField({"n": size}, picture, alt, caption, **chosen)
 
 
 def _spatial(layers: Iterable[nn.Module]) -> Iterator[nn.Module]:
@@ -615,6 +673,370 @@ def _draw_receptive_field(
     return figure
 
 
+# --- pooling and shift ----------------------------------------------------------------------------
+
+
+class PoolingShift(LiveFigure):
+    """See :func:`pooling_shift`.
+
+    Attributes:
+        pixels: the digit, base64 of 28 x 28 bytes; :attr:`image` has it as a tensor.
+        map: what is pooled, the map of left ``"edges"`` or the ``"digit"`` itself.
+        kind: ``"max"`` or ``"average"``.
+        window, stride: of the pooling, 1 to 4.
+        right, down: how far the digit has moved, -6 to 6 pixels.
+        row, column: the pooled number that is explained.
+    """
+
+    module = "pooling"
+    _esm = bundle(module)
+    pixels = _setting(traitlets.Unicode())
+    map = _setting(traitlets.Enum(("edges", "digit"), "edges"))
+    kind = _setting(traitlets.Enum(("max", "average"), "max"))
+    window = _setting(traitlets.Int(2, min=1, max=4))
+    stride = _setting(traitlets.Int(2, min=1, max=4))
+    right = _setting(traitlets.Int(0, min=-6, max=6))
+    down = _setting(traitlets.Int(0, min=-6, max=6))
+    row = _setting(traitlets.Int(6, min=0))
+    column = _setting(traitlets.Int(6, min=0))
+
+    @traitlets.validate("pixels")
+    def _check_pixels(self, proposal: dict[str, Any]) -> str:
+        try:
+            size = len(base64.b64decode(proposal["value"], validate=True))
+        except ValueError:
+            size = 0
+        if size != 28 * 28:
+            raise traitlets.TraitError("pixels must be base64 of 28 x 28 bytes; assign an image")
+        return str(proposal["value"])
+
+    @property
+    def image(self) -> Tensor:
+        """The digit where it began, or the reader's own: float32 ``(1, 28, 28)`` in [0, 1]."""
+        raw = torch.frombuffer(bytearray(base64.b64decode(self.pixels)), dtype=torch.uint8)
+        return raw.reshape(1, 28, 28) / 255
+
+    @image.setter
+    def image(self, image: Tensor) -> None:
+        self.pixels = base64.b64encode(_to_bytes(image).numpy().tobytes()).decode()
+
+    def maps(self, moved: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+        """Digit and map, float64 ``(28, 28)``, and the pooled map: after the move, or before."""
+        settings = {name: value for name, value in self.state.items() if name in _POOLING}
+        by = (self.right, self.down) if moved else (0, 0)
+        return _pooled_maps(self.image, *by, **settings)
+
+
+_POOLING = ("map", "kind", "window", "stride")
+
+
+def _pooled_maps(
+    image: Tensor,
+    right: int,
+    down: int,
+    map: str = "edges",
+    kind: str = "max",
+    window: int = 2,
+    stride: int = 2,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A moved digit, its map and the pooled map; what leaves the picture is gone."""
+    x = F.pad(image[None].double(), (right, -right, down, -down))
+    edge = torch.tensor([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], dtype=x.dtype)[None, None]
+    values = F.conv2d(x, edge, padding=1).relu() if map == "edges" else x
+    pool = F.max_pool2d if kind == "max" else F.avg_pool2d
+    return x[0, 0], values[0, 0], pool(values, window, stride)[0, 0]
+
+
+def pooling_shift(image: Tensor, right: int = 1, down: int = 0) -> PoolingShift:
+    """Move a digit by pixels, and see what changes in its edge map and in the pooled map.
+
+    Readers choose pooling, window and stride, and can draw a digit of their own.
+
+    Args:
+        image: one picture of 28 x 28 pixels, bytes or floats in [0, 1].
+        right: how many pixels it has moved at first, -6 to 6.
+        down: the same downwards.
+
+    Raises:
+        ValueError: if it is not such a picture.
+    """
+    pixels = _to_bytes(image)
+    if pixels.shape != (28, 28):
+        raise ValueError(f"expected a picture of 28 x 28 pixels, got {tuple(image.shape)}")
+    settings = {
+        "pixels": base64.b64encode(pixels.numpy().tobytes()).decode(), "right": right, "down": down,
+    }  # fmt: skip
+    before, after = (_pooled_maps(pixels[None] / 255, *by) for by in ((0, 0), (right, down)))
+    changed = [(a - b).abs() > 1e-9 for a, b in zip(before, after, strict=True)]
+    alt = (
+        f"A digit that has moved to the right by {right} and down by {down}, its map of left "
+        f"edges, and the largest number of each 2 by 2 window of the map. Dots mark what the move "
+        f"has changed: {int(changed[1].sum())} of 784 numbers of the map, and "
+        f"{int(changed[2].sum())} of 196 numbers of the pooled map."
+    )
+    caption = (
+        "Dots mark the numbers that change when the digit moves. In JupyterLab and in the book "
+        "this figure is live: you move the digit, choose the pooling, and can draw your own."
+    )
+    return PoolingShift({}, _draw_shift(after, changed), alt, caption, **settings)
+
+
+def _draw_shift(maps: Sequence[Tensor], changed: Sequence[Tensor]) -> Figure:
+    figure, axes = plt.subplots(1, 3, figsize=(6.4, 2.5))
+    titles = ("digit", "map of left edges", "largest of 2 × 2")
+    for place, values, cells, title in zip(axes, maps, changed, titles, strict=True):
+        place.imshow(values.numpy(), vmin=0)
+        place.set(title=title, xticks=[], yticks=[], xlabel=f"{len(values)} × {len(values)}")
+        place.spines[:].set_visible(True)
+        if title != "digit":
+            rows, columns = cells.nonzero().T
+            place.scatter(columns, rows, s=2.5, marker="s", color=plots.PINK)
+    return figure
+
+
+# --- logits ---------------------------------------------------------------------------------------
+
+
+class LogitSliders(LiveFigure):
+    """See :func:`logit_sliders`.
+
+    Attributes:
+        logits: ten numbers.
+        temperature: the logits are divided by it, 0.05 to 20.
+        label: the right digit.
+        threshold: the probability from which the answer counts as sure.
+    """
+
+    module = "logits"
+    _esm = bundle(module)
+    logits = _setting(traitlets.List(traitlets.Float(min=-1000, max=1000), minlen=10, maxlen=10))
+    temperature = _setting(traitlets.Float(1.0, min=0.05, max=20))
+    label = _setting(traitlets.Int(0, min=0, max=9))
+    threshold = _setting(traitlets.Float(0.9, min=0, max=1))
+
+    @property
+    def probabilities(self) -> Tensor:
+        """Softmax of the logits at this temperature: float64 ``(10,)``."""
+        return _answer(self.logits, self.label, self.temperature)[0]
+
+    @property
+    def loss(self) -> float:
+        """The cross-entropy at this temperature."""
+        return _answer(self.logits, self.label, self.temperature)[1]
+
+    @property
+    def slopes(self) -> Tensor:
+        """The gradient of the loss with respect to the logits: float64 ``(10,)``."""
+        return _answer(self.logits, self.label, self.temperature)[2]
+
+
+def _answer(
+    logits: Sequence[float], label: int, temperature: float
+) -> tuple[Tensor, float, Tensor]:
+    """Probabilities, loss, and the gradient of the loss with respect to the logits."""
+    z = torch.tensor(logits, dtype=torch.float64, requires_grad=True)
+    with torch.enable_grad():
+        loss = F.cross_entropy(z / temperature, torch.tensor(label))
+    (slopes,) = torch.autograd.grad(loss, z)
+    return (z.detach() / temperature).softmax(0), loss.item(), slopes
+
+
+def logit_sliders(
+    logits: Tensor | Sequence[float], label: int, temperature: float = 1.0, threshold: float = 0.9
+) -> LogitSliders:
+    """Move ten logits: probabilities, loss, the slopes p - y, and whether the answer is sure.
+
+    Args:
+        logits: ten numbers to begin with, any shape.
+        label: the right digit.
+        temperature: what the logits are divided by.
+        threshold: the probability from which the answer counts as sure.
+
+    Raises:
+        ValueError: if there are not ten logits, or the label is not a digit.
+    """
+    numbers = [round(z, 2) for z in torch.as_tensor(logits).flatten().tolist()]
+    if len(numbers) != 10:
+        raise ValueError(f"expected ten logits, one for each digit, got {len(numbers)}")
+    if not 0 <= label <= 9:
+        raise ValueError(f"expected a label from 0 to 9, got {label}")
+    p, loss, slopes = _answer(numbers, label, temperature)
+    alt = (
+        f"Ten logits, their probabilities and the slopes of the loss. The most probable digit is "
+        f"{int(p.argmax())}, with {100 * p.max():.0f} per cent; the right one is {label}, with "
+        f"{100 * p[label]:.0f} per cent. Its slope is {slopes[label]:.2f}, those of all others "
+        f"are positive. The loss is {loss:.2f}."
+    )
+    caption = (
+        "Logits, probabilities and slopes. In JupyterLab and in the book this figure is live: "
+        "you move the logits, the temperature and the threshold."
+    )
+    picture = _draw_logits(numbers, p, slopes, threshold)
+    return LogitSliders(
+        {}, picture, alt, caption,
+        logits=numbers, label=label, temperature=temperature, threshold=threshold,
+    )  # fmt: skip
+
+
+def _draw_logits(logits: list[float], p: Tensor, slopes: Tensor, threshold: float) -> Figure:
+    figure, axes = plt.subplots(1, 3, figsize=(6.4, 2.6), sharey=True)
+    columns = {"logit": logits, "probability": p.tolist(), "slope": slopes.tolist()}
+    for place, (name, values) in zip(axes, columns.items(), strict=True):
+        signed = [plots.RED if value > 0 else plots.BLUE for value in values]
+        place.barh(range(10), values, color=signed if name == "slope" else plots.BLUE)
+        place.axvline(0, color="0.5", linewidth=0.8)
+        place.set(title=name, yticks=range(10))
+    axes[1].axvline(threshold, color=plots.PINK)
+    axes[1].set(xlim=(0, 1.02), xticks=[0, 0.5, 1])
+    axes[0].invert_yaxis()
+    axes[0].set_ylabel("digit")
+    return figure
+
+
+# --- valley ---------------------------------------------------------------------------------------
+
+
+def _turned(w: Tensor, angle: float) -> Tensor:
+    c, s = math.cos(angle), math.sin(angle)
+    a, b = w[..., 0], w[..., 1]
+    return ((c * a + s * b) ** 2 + 25 * (c * b - s * a) ** 2) / 2
+
+
+def _bent(w: Tensor) -> Tensor:
+    a, b = w[..., 0], w[..., 1]
+    return (0.2 * a**2 + 25 * (b + 2 - a**2 / 20) ** 2) / 2
+
+
+def _double(w: Tensor) -> Tensor:
+    a, b = w[..., 0], w[..., 1]
+    return (a**2 - 36) ** 2 / 288 + a / 4 + 2 + 25 * b**2 / 2
+
+
+GROUNDS: dict[str, Callable[[Tensor], Tensor]] = {
+    "valley": lambda w: _turned(w, 0),
+    "turned": lambda w: _turned(w, math.pi / 6),
+    "bent": _bent,
+    "double": _double,
+}
+"""The losses that can be walked down: from weights ``(..., 2)`` to losses ``(...)``."""
+
+RULES: dict[str, Callable[[list[Tensor], float, float], torch.optim.Optimizer]] = {
+    "descent": lambda w, rate, _: torch.optim.SGD(w, rate),
+    "momentum": lambda w, rate, mu: torch.optim.SGD(w, rate, mu),
+    "nesterov": lambda w, rate, mu: torch.optim.SGD(w, rate, mu, nesterov=mu > 0),
+    "adam": lambda w, rate, mu: torch.optim.Adam(w, rate, betas=(mu, 0.999)),
+}
+
+
+class ValleyWalk(LiveFigure):
+    """See :func:`valley_walk`.
+
+    Attributes:
+        ground: the loss, one of :data:`GROUNDS`.
+        rule: ``"descent"``, ``"momentum"``, ``"nesterov"`` or ``"adam"``.
+        rate: the learning rate, 0.001 to 10.
+        momentum: of the rules that have it; Adam's first beta.
+        start: the two weights at first, -11 to 11.
+        steps: how far it has come, up to 300.
+    """
+
+    module = "valley"
+    _esm = bundle(module)
+    ground = _setting(traitlets.Enum(tuple(GROUNDS), "valley"))
+    rule = _setting(traitlets.Enum(tuple(RULES), "descent"))
+    rate = _setting(traitlets.Float(0.04, min=0.001, max=10))
+    momentum = _setting(traitlets.Float(0.9, min=0, max=0.99))
+    start = _setting(
+        traitlets.List(traitlets.Float(min=-11, max=11), [10.0, 2.0], minlen=2, maxlen=2)
+    )
+    steps = _setting(traitlets.Int(0, min=0, max=300))
+
+    @property
+    def path(self) -> Tensor:
+        """All places of the walk, by PyTorch: float64 ``(steps + 1, 2)``.
+
+        Shorter where a number is no longer one.
+        """
+        return walk(**self.state)
+
+
+def walk(
+    ground: str, rule: str, rate: float, momentum: float, start: Sequence[float], steps: int
+) -> Tensor:
+    """The places of a walk, by PyTorch's optimiser: float64 ``(steps + 1, 2)``.
+
+    Shorter where a number is no longer one.
+
+    Raises:
+        ValueError: if there is no such ground or rule.
+    """
+    for name, known in ((ground, GROUNDS), (rule, RULES)):
+        if name not in known:
+            raise ValueError(f"expected one of {', '.join(map(repr, known))}, got {name!r}")
+    w = torch.tensor(start, dtype=torch.float64, requires_grad=True)
+    optimizer = RULES[rule]([w], rate, momentum)
+    places = [w.detach().clone()]
+    with torch.enable_grad():
+        while len(places) <= steps and places[-1].isfinite().all():
+            optimizer.zero_grad()
+            torch.autograd.backward(GROUNDS[ground](w))
+            optimizer.step()
+            places.append(w.detach().clone())
+    return torch.stack(places)
+
+
+def valley_walk(
+    ground: str = "valley",
+    rule: str = "descent",
+    rate: float = 0.04,
+    momentum: float = 0.9,
+    start: Sequence[float] = (10, 2),
+    steps: int = 40,
+) -> ValleyWalk:
+    """Walk down a loss of two weights from a place of your own, by a rule and rate of your own.
+
+    Args:
+        ground: the loss, one of :data:`GROUNDS`.
+        rule: ``"descent"``, ``"momentum"``, ``"nesterov"`` or ``"adam"``.
+        rate: the learning rate.
+        momentum: of the rules that have it.
+        start: two weights.
+        steps: how many at first.
+
+    Raises:
+        ValueError: if there is no such ground or rule.
+        traitlets.TraitError: if a number is out of the range that :class:`ValleyWalk` says.
+    """
+    path = walk(ground, rule, rate, momentum, start, steps)
+    last = path[path.isfinite().all(1)][-1]
+    named = "gradient descent" if rule == "descent" else rule
+    alt = (
+        f"A loss of two weights from above, as lines of equal height, and {len(path) - 1} steps of "
+        f"{named} at the rate {rate:g}: from {start[0]:g}, {start[1]:g} to {last[0]:.2f}, "
+        f"{last[1]:.2f}."
+    )
+    caption = (
+        f"{named.capitalize()} at the rate {rate:g}. In JupyterLab and in the book this figure is "
+        "live: you choose the start, the rule and the rate."
+    )
+    return ValleyWalk(
+        {}, _draw_walk(GROUNDS[ground], path), alt, caption,
+        ground=ground, rule=rule, rate=rate, momentum=momentum, start=list(start), steps=steps,
+    )  # fmt: skip
+
+
+def _draw_walk(loss: Callable[[Tensor], Tensor], path: Tensor) -> Figure:
+    figure, axes = plt.subplots(figsize=(6.4, 2.9))
+    across, up = torch.linspace(-11, 11, 111), torch.linspace(-5, 5, 101)
+    a, b = torch.meshgrid(across, up, indexing="xy")
+    height = loss(torch.stack([a, b], -1)).sqrt()
+    axes.contour(a, b, height, levels=14, colors="0.75", linewidths=0.8)
+    axes.plot(*path.T, color=plots.BLUE, marker=".", markersize=4, linewidth=1)
+    axes.scatter(*path[-1], color=plots.PINK, zorder=3)
+    axes.set(xlim=(-11, 11), ylim=(-5, 5), xlabel="$w_0$", ylabel="$w_1$")
+    return figure
+
+
 # --- train it here --------------------------------------------------------------------------------
 
 SHADES = 8
@@ -673,11 +1095,60 @@ def training_digits() -> PackedDigits:
     return pack_digits(chosen, held_out=min(1500, len(chosen) // 5))
 
 
+def _float_between(low: float, high: float) -> Any:
+    return _setting(traitlets.Float(None, min=low, max=high, allow_none=True))
+
+
+def _int_between(low: int, high: int) -> Any:
+    return _setting(traitlets.Int(None, min=low, max=high, allow_none=True))
+
+
+def _one_of(*words: str) -> Any:
+    return _setting(traitlets.Enum(words, None, allow_none=True))
+
+
 class TrainHere(LiveFigure):
-    """See :func:`train_here`."""
+    """See :func:`train_here`.
+
+    A setting that is None is as the figure has it: it is known as soon as the figure is shown.
+
+    Attributes:
+        network: the recipe's (``"fast"``) or the clinic's (``"clinic"``).
+        channels, norm, activation, dropout: of the network; channels in eights.
+        optimizer: ``"sgd"``, ``"nesterov"`` or ``"adam"``.
+        rate, momentum, schedule, batch, smoothing: of the training.
+        digits, steps: how many to learn from, and how long.
+        seed: of the weights and the order of the digits.
+        pace: ``"slow"``, ``"watch"`` or ``"full"``.
+        patient: of the clinic, 1 to 10; 0 is healthy.
+        running: whether it trains; once it is shown, assign True to begin, False to pause.
+        step: how many steps it has made.
+        loss: of the last step; None before the first, and where it is not a number.
+        accuracy: the share of the held-out digits that it reads; None before it was measured.
+    """
 
     module = "train-here"
     _esm = bundle(module)
+    network = _one_of("fast", "clinic")
+    channels = _int_between(8, 32)
+    norm = _setting(traitlets.Bool(None, allow_none=True))
+    activation = _one_of("gelu", "relu", "leaky relu", "tanh", "sigmoid", "none")
+    dropout = _float_between(0, 0.9)
+    optimizer = _one_of("sgd", "nesterov", "adam")
+    rate = _float_between(1e-6, 100)
+    momentum = _float_between(0, 1)
+    schedule = _one_of("triangular", "constant")
+    batch = _int_between(2, 256)
+    smoothing = _float_between(0, 0.9)
+    digits = _int_between(20, 60_000)
+    steps = _int_between(1, 5000)
+    seed = _int_between(1, 999_999)
+    pace = _one_of("slow", "watch", "full")
+    patient = _int_between(0, 10)
+    running = traitlets.Bool(False).tag(sync=True)
+    step = traitlets.Int(0).tag(sync=True)
+    loss = traitlets.Float(None, allow_none=True).tag(sync=True)
+    accuracy = traitlets.Float(None, allow_none=True).tag(sync=True)
 
     def __init__(self, *arguments: Any, **traits: Any) -> None:
         super().__init__(*arguments, **traits)
@@ -698,7 +1169,14 @@ def train_here(settings: Mapping[str, Any] | None = None) -> TrainHere:
         settings: what to begin with, by the names in the figure's address, such as
             ``{"rate": 0.5, "optimizer": "sgd"}`` or ``{"patient": 3}``; the recipe ``sprint``
             otherwise.
+
+    Raises:
+        ValueError: if there is no such setting.
+        traitlets.TraitError: if a setting has a value that it may not have.
     """
+    known = TrainHere.class_trait_names(setting=True)
+    if unknown := sorted(set(settings or {}) - set(known)):
+        raise ValueError(f"no setting {unknown[0]!r}; there are {', '.join(sorted(known))}")
     losses, kernels = _short_training()
     alt = (
         f"The loss of a training of {len(losses)} steps falls from {losses[0]:.1f} to "
@@ -710,7 +1188,7 @@ def train_here(settings: Mapping[str, Any] | None = None) -> TrainHere:
         "Loss and first kernels of a small network in its first hundred steps. In JupyterLab and "
         "in the book this figure is live: you train the network yourself."
     )
-    return TrainHere(dict(settings or {}), _draw_training(losses, kernels), alt, caption)
+    return TrainHere({}, _draw_training(losses, kernels), alt, caption, **(settings or {}))
 
 
 def _short_training() -> tuple[list[float], list[torch.Tensor]]:

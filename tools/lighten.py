@@ -12,6 +12,8 @@ import io
 import re
 from pathlib import Path
 
+from tools.page_script import APART
+
 STYLE = "_static/styles/pydata-sphinx-theme.css"
 FONTS = "_static/vendor/fontawesome/webfonts"
 ICON_RULE = re.compile(r'((?:\.fa-[\w-]+:before,?)+)\{content:"\\[0-9a-f]+"\}')
@@ -40,10 +42,9 @@ def lighten_page(text: str, name: str = "") -> str:
     if name != "search.html":
         needless.append("searchindex.js")
     figures = set(re.findall(r'data-figure="([\w-]+)"', text))
-    if not figures - {"train-here"}:
+    if not figures - set(APART.values()):
         needless.append("_static/course.js")
-    if "train-here" not in figures:
-        needless.append("_static/course-train.js")
+    needless += [f"_static/{script}.js" for script, each in APART.items() if each not in figures]
     if "digitpad" not in figures:
         needless.append("_static/course-weights.js")
     if not re.search(r'class="[^"]*\bquestion\b[^"]*"|data-questions=', text):

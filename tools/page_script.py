@@ -2,8 +2,8 @@
 
 Browsers load no modules from ``file://``, so every module of ``mnist_course/static`` is put into a
 function scope of its own. When the page has loaded, each element with ``data-figure="<module>"``
-gets its figure, with the options in ``data-options``, in place of the picture inside it. The figure
-that trains is as large as all others together, and has a script of its own, ``course-train.js``.
+gets its figure, with the options in ``data-options``, in place of the picture inside it. Figures
+of one chapter, and the one that trains, have scripts of their own (:data:`APART`).
 The questions of a page, which are no figure, have ``course-quiz.js``.
 """
 
@@ -35,7 +35,12 @@ else start();
 """
 
 
-APART = {"course-train": "train-here"}
+APART = {
+    "course-train": "train-here",
+    "course-pooling": "pooling",
+    "course-logits": "logits",
+    "course-valley": "valley",
+}
 """Scripts with one figure each, which most pages do without."""
 
 

@@ -173,9 +173,11 @@ class Pad {
         weights: () => this.takeWeights(),
         answer: (answer) => this.confirm(answer),
         engine: () => this.drawn(true),
+        strokes: () => this.sheet.set(kernel.strokes),
       }),
     ];
     this.takeWeights();
+    if (kernel?.strokes.length) this.sheet.set(kernel.strokes);
   }
 
   destroy() {
@@ -278,6 +280,7 @@ class Pad {
     root.dataset.kind = kind;
     root.dataset.number = String(this.number);
     this.layers.show(image, answer, this.network);
+    if (done) this.kernel?.tell(sheet.strokes, Array.from(answer?.probs ?? []));
     if (done) this.why.show(image, probs ? likeliest(probs) : -1, this.network);
     this.labels.drawn();
     // A button that has just become useless would drop the focus. Who uses keys must see where it

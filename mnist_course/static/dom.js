@@ -1,7 +1,9 @@
 // What the interactive figures share: making elements, one style, colours that follow the theme.
 // Nothing here depends on anything but the browser, and nothing touches the page on import.
 
-/** @import { Attributes, Mounted, WidgetModel } from "./types" */
+import { whole } from "./numbers.js";
+
+/** @import { Attributes } from "./types" */
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -137,19 +139,41 @@ export function onArrows(element, move) {
 }
 
 /**
- * A labelled range input that shows its value.
+ * A labelled range input that shows its value, and a function that sets it.
  *
  * @param {string} label
- * @param {{min: number, max: number, value: number, onInput: (value: number) => void}} options
+ * @param {{min: number, max: number, step?: number, value: number, text?: (value: number) => string,
+ *   onInput: (value: number) => void}} options `text` writes the value
  */
-export function slider(label, { min, max, value, onInput }) {
-  const input = h("input", { type: "range", min, max, step: 1, value });
-  const shown = h("b", { "aria-hidden": "true" }, String(value)); // the slider speaks it itself
+export function slider(label, { min, max, step = 1, value, text = whole, onInput }) {
+  const input = h("input", { type: "range", min, max, step, value });
+  const shown = h("b", { "aria-hidden": "true" }); // the slider speaks it itself
+  const show = (/** @type {number} */ now) => {
+    if (input.valueAsNumber !== now) input.value = String(now);
+    shown.textContent = text(now);
+    set(input, { "aria-valuetext": text(now) });
+  };
   input.addEventListener("input", () => {
-    shown.textContent = input.value;
-    onInput(Number(input.value));
+    show(input.valueAsNumber);
+    onInput(input.valueAsNumber);
   });
-  return h("label", { class: "cl-slider" }, h("span", {}, label), input, shown);
+  show(value);
+  return { element: h("label", { class: "cl-slider" }, h("span", {}, label), input, shown), show };
+}
+
+/**
+ * A labelled choice of words, and a function that sets it.
+ *
+ * @param {string} label
+ * @param {Record<string, string>} words what is shown for each
+ * @param {(word: string) => void} onChoice
+ */
+export function choice(label, words, onChoice) {
+  const options = Object.entries(words).map(([value, text]) => h("option", { value }, text));
+  const element = h("select", {}, ...options);
+  element.addEventListener("change", () => onChoice(element.value));
+  const show = (/** @type {string} */ now) => void (element.value = now);
+  return { element: h("label", {}, label, element), show };
 }
 
 /**
@@ -352,16 +376,4 @@ export function frame(el, { name, title, hint, keys = "" }) {
 /** A line that screen readers speak when it changes. */
 export function statusLine() {
   return h("p", { class: "cl-status", role: "status", "aria-live": "polite" });
-}
-
-/**
- * What anywidget calls to show a figure that takes nothing but options.
- *
- * @param {(el: HTMLElement, options: any) => Mounted} mount
- */
-export function rendering(mount) {
-  return (/** @type {{model: WidgetModel, el: HTMLElement}} */ { model, el }) => {
-    const figure = mount(el, model.get("options"));
-    return () => figure.destroy();
-  };
 }

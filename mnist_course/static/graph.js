@@ -1,13 +1,17 @@
 // A computational graph, stepped: values go forward, slopes come back.
 
-import { addStyle, button, frame, h, rendering, set, slider, statusLine, svg } from "./dom.js";
+import { addStyle, button, frame, h, set, slider, statusLine, svg } from "./dom.js";
 import { BACK, FORWARD, GIVEN, LAST, sentence, slopes, values } from "./graph-steps.js";
 import { clamp, whole } from "./numbers.js";
+import { aWhole, allowed, connect, sharing } from "./state.js";
 
 /** @import { Numbers, Wire } from "./graph-steps.js" */
+/** @import { State, Tell } from "./state.js" */
 
-/** @type {Numbers} */
-const START = { x: 2, w1: 3, b: -1, w2: 2, t: 7 };
+const REACH = 9; // of a number, to each side
+const START = { x: 2, w1: 3, b: -1, w2: 2, t: 7, step: 0 };
+const number = aWhole(-REACH, REACH);
+const SPEC = { x: number, w1: number, b: number, w2: number, t: number, step: aWhole(0, LAST) };
 
 /** @type {[name: keyof Numbers, label: string][]} */
 const CONTROLS = [
@@ -103,40 +107,59 @@ function drawNumber(name, number, kind, fresh) {
 class Graph {
   status = statusLine();
   picture = svg("svg", { class: "gr-picture", viewBox: "0 0 660 200", role: "img" });
-  step = 0;
 
-  /**
-   * @param {HTMLElement} root
-   * @param {Numbers} numbers
-   */
-  constructor(root, numbers) {
-    this.numbers = numbers;
+  /** @param {HTMLElement} root @param {State} state @param {Tell} tell */
+  constructor(root, state, tell) {
+    this.state = state;
+    this.tell = tell;
     this.back = button("◀ Undo", () => this.go(this.step - 1));
     this.next = button("Step ▶", () => this.go(this.step + 1));
     const all = button("All", () => this.go(LAST));
-    const sliders = CONTROLS.map(([name, label]) =>
+    this.sliders = CONTROLS.map(([name, label]) =>
       slider(label, {
-        min: -9,
-        max: 9,
-        value: numbers[name],
-        onInput: (value) => {
-          this.numbers[name] = value;
-          this.go(this.step);
-        },
+        min: -REACH,
+        max: REACH,
+        value: state[name],
+        onInput: (value) => this.change({ [name]: value }),
       }),
     );
     root.append(
       this.picture,
       h("div", { class: "cl-row" }, this.back, this.next, all),
       this.status,
-      h("div", { class: "gr-sliders" }, ...sliders),
+      h("div", { class: "gr-sliders" }, ...this.sliders.map(({ element }) => element)),
     );
-    this.go(0);
+    this.show();
+  }
+
+  get numbers() {
+    return /** @type {Numbers} */ (this.state);
+  }
+
+  get step() {
+    return this.state.step;
   }
 
   /** @param {number} step */
   go(step) {
-    this.step = clamp(step, 0, LAST);
+    this.change({ step: clamp(step, 0, LAST) });
+  }
+
+  /** Set by the reader. @param {State} values */
+  change(values) {
+    Object.assign(this.state, values);
+    this.show();
+    this.tell(values);
+  }
+
+  /** Set from outside. @param {State} values */
+  take(values) {
+    Object.assign(this.state, allowed(SPEC, values));
+    this.show();
+  }
+
+  show() {
+    CONTROLS.forEach(([name], index) => this.sliders[index].show(this.numbers[name]));
     set(this.back, { "aria-disabled": this.step === 0 ? "true" : null });
     set(this.next, { "aria-disabled": this.step === LAST ? "true" : null });
     this.status.textContent = sentence(this.numbers, this.step);
@@ -179,17 +202,20 @@ class Graph {
  * Put the graph into `el`.
  *
  * @param {HTMLElement} el
- * @param {Partial<Numbers>} [options] to begin with
+ * @param {State} [options] to begin with
+ * @param {Tell | null} [tell] the kernel behind a widget
  */
-export function mount(el, options = {}) {
+export function mount(el, options = {}, tell = null) {
   const root = frame(el, {
     name: "graph",
     title: "Forward, and back",
     hint: "Step through the graph. Values are blue, slopes of the loss are orange. Then change a number.",
   });
   addStyle("graph", STYLE);
-  new Graph(root, { ...START, ...options });
-  return { destroy: () => el.replaceChildren() };
+  return connect("graph", SPEC, { ...START, ...allowed(SPEC, options) }, tell, (state, change) => {
+    const figure = new Graph(root, state, change);
+    return { take: (values) => figure.take(values), destroy: () => el.replaceChildren() };
+  });
 }
 
-export default { render: rendering(mount) };
+export default { render: sharing(mount, SPEC) };

@@ -11,17 +11,26 @@ import {
   onPoint,
   paint,
   presetSelect,
-  rendering,
   set,
   statusLine,
   svg,
   themeColour,
   watchTheme,
 } from "./dom.js";
-import { clamp, format } from "./numbers.js";
+import { clamp, format, replaced } from "./numbers.js";
+import { aFlag, aList, aNumber, aWhole, allowed, connect, sharing } from "./state.js";
 
+/** @import { State, Tell } from "./state.js" */
 /** @import { Attributes } from "./types" */
-/** @typedef {{pixels: string, width: number, kernel?: number[]}} Options */
+/** @typedef {{pixels: string, width: number} & State} Options */
+
+const SPEC = {
+  kernel: aList(K * K, aNumber(-100, 100)),
+  bias: aNumber(-100, 100),
+  relu: aFlag,
+  row: aWhole(0, 999),
+  column: aWhole(0, 999),
+};
 
 const STYLE = `
 .cl-kernel-playground {
@@ -157,11 +166,11 @@ function arrange({ preset, bias, rectify, cells, input, output, low, high, where
   return [controls, stage, where, nine, status];
 }
 
+/** The name of a kernel among others, or an empty string. @param {Record<string, number[]>} presets @param {number[]} kernel */
+const nameOf = (presets, kernel) =>
+  Object.keys(presets).find((name) => presets[name].join() === kernel.join()) ?? "";
+
 class Playground {
-  bias = 0;
-  relu = false;
-  row = 0;
-  column = 0;
   /** @type {Float64Array} */
   result = new Float64Array();
   shown = this.result;
@@ -169,67 +178,94 @@ class Playground {
   /**
    * @param {HTMLElement} root
    * @param {Options} options
+   * @param {State} state
+   * @param {Tell} tell
    */
-  constructor(root, { pixels, width, kernel }) {
+  constructor(root, { pixels, width }, state, tell) {
     this.root = root;
+    this.state = state;
+    this.tell = tell;
     this.pixels = decodePixels(pixels);
     this.width = width;
     this.columns = width - K + 1;
     /** @type {Record<string, number[]>} */
-    this.presets = kernel ? { "Given here": kernel, ...PRESETS } : PRESETS;
-    this.kernel = kernel ?? PRESETS["Vertical edge"];
+    this.presets = nameOf(PRESETS, state.kernel) ? PRESETS : { "Given here": [...state.kernel], ...PRESETS };
     this.parts = buildParts(this.presets, width);
     root.append(...arrange(this.parts, width));
     this.listen();
-    this.take(kernel ? "Given here" : "Vertical edge");
-    const strongest = this.result.reduce(
-      (best, value, index) => (Math.abs(value) > Math.abs(this.result[best]) ? index : best),
-      0,
-    );
-    this.move(Math.floor(strongest / this.columns), strongest % this.columns);
+    this.take(state);
+  }
+
+  get kernel() {
+    return /** @type {number[]} */ (this.state.kernel);
+  }
+
+  get bias() {
+    return /** @type {number} */ (this.state.bias);
+  }
+
+  get relu() {
+    return /** @type {boolean} */ (this.state.relu);
+  }
+
+  get row() {
+    return clamp(this.state.row, 0, this.columns - 1);
+  }
+
+  get column() {
+    return clamp(this.state.column, 0, this.columns - 1);
+  }
+
+  /** Set by the reader. @param {State} values */
+  change(values) {
+    Object.assign(this.state, values);
+    this.compute();
+    this.tell(values);
+  }
+
+  /** Set from outside. @param {State} values */
+  take(values) {
+    Object.assign(this.state, allowed(SPEC, values));
+    const { preset, bias, rectify } = this.parts;
+    preset.value = nameOf(this.presets, this.kernel);
+    if (bias.valueAsNumber !== this.bias) bias.value = String(this.bias);
+    rectify.checked = this.relu;
+    this.showKernel();
+    this.compute();
   }
 
   listen() {
     const { preset, bias, rectify, cells, input, output } = this.parts;
-    preset.addEventListener("change", () => this.take(preset.value));
+    preset.addEventListener("change", () => {
+      this.change({ kernel: [...this.presets[preset.value]] });
+      this.showKernel();
+    });
     cells.forEach((cell, index) =>
       cell.addEventListener("input", () => {
         const weight = numberOf(cell);
         if (weight === null) return;
-        this.kernel[index] = weight;
         preset.value = "";
-        this.compute();
+        this.change({ kernel: replaced(this.kernel, index, weight) });
       }),
     );
     bias.addEventListener("input", () => {
       const value = numberOf(bias);
-      if (value === null) return;
-      this.bias = value;
-      this.compute();
+      if (value !== null) this.change({ bias: value });
     });
-    rectify.addEventListener("change", () => {
-      this.relu = rectify.checked;
-      this.compute();
-    });
+    rectify.addEventListener("change", () => this.change({ relu: rectify.checked }));
     const { columns, width } = this;
     onPoint(output.element, (x, y) => this.move(Math.floor(y * columns), Math.floor(x * columns)));
     onPoint(input.element, (x, y) => this.move(Math.floor(y * width) - 1, Math.floor(x * width) - 1));
     onArrows(output.element, (rows, across) => this.move(this.row + rows, this.column + across));
   }
 
-  /**
-   * Take a preset's kernel.
-   *
-   * @param {string} name
-   */
-  take(name) {
-    this.parts.preset.value = name;
-    this.kernel = [...this.presets[name]];
+  /** Write the kernel into its fields; a number that is being typed stays as it is. */
+  showKernel() {
     this.parts.cells.forEach((cell, index) => {
-      cell.value = String(Math.round(this.kernel[index] * 100) / 100);
+      const rounded = Math.round(this.kernel[index] * 100) / 100;
+      if (cell.valueAsNumber !== this.kernel[index]) cell.value = String(rounded);
       set(cell, { "aria-invalid": null });
     });
-    this.compute();
   }
 
   compute() {
@@ -283,9 +319,11 @@ class Playground {
    * @param {number} column
    */
   move(row, column) {
-    this.row = clamp(row, 0, this.columns - 1);
-    this.column = clamp(column, 0, this.columns - 1);
+    const place = { row: clamp(row, 0, this.columns - 1), column: clamp(column, 0, this.columns - 1) };
+    if (place.row === this.state.row && place.column === this.state.column) return;
+    Object.assign(this.state, place);
     this.point();
+    this.tell(place);
   }
 }
 
@@ -293,10 +331,10 @@ class Playground {
  * Put the playground into `el`.
  *
  * @param {HTMLElement} el
- * @param {Options} options `pixels`, base64 of width x width bytes; `width`; nine numbers to begin
- *   with, if they are given
+ * @param {Options} options `pixels`, base64 of width x width bytes; `width`; and what to begin with
+ * @param {Tell | null} [tell] the kernel behind a widget
  */
-export function mount(el, options) {
+export function mount(el, options, tell = null) {
   const root = frame(el, {
     name: "kernel-playground",
     title: "Kernel playground",
@@ -304,14 +342,19 @@ export function mount(el, options) {
     keys: "With the keyboard: focus the output and use the arrow keys.",
   });
   addStyle("kernel-playground", STYLE);
-  const playground = new Playground(root, options);
-  const stop = watchTheme(() => playground.draw());
-  return {
-    destroy() {
-      stop();
-      el.replaceChildren();
-    },
-  };
+  const start = { kernel: PRESETS["Vertical edge"], bias: 0, relu: false, row: 0, column: 0 };
+  const usual = { ...start, ...allowed(SPEC, options) };
+  return connect("kernel-playground", SPEC, usual, tell, (state, change) => {
+    const playground = new Playground(root, options, state, change);
+    const stop = watchTheme(() => playground.draw());
+    return {
+      take: (values) => playground.take(values),
+      destroy() {
+        stop();
+        el.replaceChildren();
+      },
+    };
+  });
 }
 
-export default { render: rendering(mount) };
+export default { render: sharing(mount, SPEC) };

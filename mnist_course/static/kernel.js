@@ -2,7 +2,7 @@
 
 import { size } from "./engine.js";
 
-/** @import { Activation, KernelAnswer, Question, Shelf, WidgetModel } from "./types" */
+/** @import { Activation, KernelAnswer, Question, Shelf, Stroke, WidgetModel } from "./types" */
 
 /** The weights beside the page, or null. */
 export function pageWeights() {
@@ -80,6 +80,7 @@ export class Kernel {
   asked = null;
   /** @type {Question | null} */
   next = null;
+  telling = false; // the pad need not hear what it has said itself
 
   /** @param {WidgetModel} model */
   constructor(model) {
@@ -115,6 +116,21 @@ export class Kernel {
     this.model.send(content, undefined, [image.slice().buffer]);
   }
 
+  /** The drawing that Python has set. @returns {Stroke[]} */
+  get strokes() {
+    return this.model.get("strokes") ?? [];
+  }
+
+  /** Tell Python what is drawn, and how it is read; nothing where it knows. @param {Stroke[]} strokes @param {number[]} probabilities */
+  tell(strokes, probabilities) {
+    this.telling = true;
+    for (const [name, value] of Object.entries({ strokes, probabilities })) {
+      if (JSON.stringify(value) !== JSON.stringify(this.model.get(name))) this.model.set(name, value);
+    }
+    this.telling = false;
+    this.model.save_changes();
+  }
+
   /**
    * What a message from the kernel says, if it is the answer to what was asked.
    *
@@ -137,12 +153,16 @@ export class Kernel {
   }
 
   /**
-   * Call a function whenever the kernel answers, has other weights, or another engine is to read.
+   * Call a function whenever the kernel answers, or weights, engine or drawing are others.
    * Returns a function that stops it.
    *
-   * @param {{answer: (answer: KernelAnswer) => void, weights: () => void, engine: () => void}} react
+   * @param {{answer: (answer: KernelAnswer) => void, weights: () => void, engine: () => void,
+   *   strokes: () => void}} react
    */
-  watch({ answer, weights, engine }) {
+  watch({ answer, weights, engine, strokes }) {
+    const drawn = () => {
+      if (!this.telling) strokes();
+    };
     /** @param {any} message @param {ArrayBufferView[]} buffers */
     const received = (message, buffers) => {
       const said = this.receive(message, buffers);
@@ -151,10 +171,12 @@ export class Kernel {
     this.model.on("msg:custom", received);
     this.model.on("change:weights", weights);
     this.model.on("change:engine", engine);
+    this.model.on("change:strokes", drawn);
     return () => {
       this.model.off("msg:custom", received);
       this.model.off("change:weights", weights);
       this.model.off("change:engine", engine);
+      this.model.off("change:strokes", drawn);
     };
   }
 }

@@ -41,6 +41,17 @@ export function outputSize(n, { k, s, p, d }) {
 }
 
 /**
+ * A list with another value at one place.
+ *
+ * @param {number[]} values
+ * @param {number} place
+ * @param {number} value
+ */
+export function replaced(values, place, value) {
+  return values.map((each, index) => (index === place ? value : each));
+}
+
+/**
  * A number with `digits` decimals, a true minus sign, and no minus before zero.
  *
  * @param {number} value

@@ -1,8 +1,10 @@
 // How the weights follow the gradients: SGD and Adam as PyTorch defines them, and the rate's schedule.
 
-/** @import { OptimizerSettings, Parameter } from "./types" */
+/** @import { OptimizerSettings } from "./types" */
+/** @typedef {Float32Array | Float64Array} Numbers */
+/** @typedef {{name: string, value: Numbers, gradient: Numbers}} Parameter */
 
-/** What an optimiser keeps of a parameter. @typedef {{first: Float32Array, second: Float32Array}} Moments */
+/** What an optimiser keeps of a parameter. @typedef {{first: Numbers, second: Numbers}} Moments */
 
 export class Optimizer {
   /** @type {Map<string, Moments>} */
@@ -25,7 +27,7 @@ export class Optimizer {
   momentsOf({ name, value }) {
     const known = this.moments.get(name);
     if (known) return known;
-    const made = { first: new Float32Array(value.length), second: new Float32Array(value.length) };
+    const made = { first: value.slice().fill(0), second: value.slice().fill(0) };
     this.moments.set(name, made);
     return made;
   }

@@ -1,28 +1,18 @@
 // How many windows fit? Input size, kernel, stride, padding and dilation, in a row and in a picture.
 
-import {
-  addStyle,
-  frame,
-  h,
-  onArrows,
-  onPoint,
-  rendering,
-  set,
-  slider,
-  statusLine,
-  svg,
-  watchWidth,
-} from "./dom.js";
+import { addStyle, frame, h, onArrows, onPoint, set, slider, statusLine, svg, watchWidth } from "./dom.js";
 import { clamp, count, outputSize, range, whole } from "./numbers.js";
+import { aWhole, allowed, connect, sharing } from "./state.js";
 import { explain, span, taps, unread } from "./windows.js";
 
+/** @import { State, Tell } from "./state.js" */
 /** @import { Row } from "./types" */
 /** @typedef {"padding" | "read" | "unread"} Kind */
 /** @typedef {(place: number) => Kind} KindOf */
 /** @typedef {(readonly [x: number, y: number])[]} Corners */
 
-/** @type {Row} */
-const START = { n: 10, k: 3, s: 2, p: 0, d: 1 };
+/** @type {Row & {row: number, column: number}} */
+const START = { n: 10, k: 3, s: 2, p: 0, d: 1, row: 1, column: 2 };
 /** @type {[name: keyof Row, label: string, min: number, max: number][]} */
 const CONTROLS = [
   ["n", "Input size n", 1, 20],
@@ -31,6 +21,11 @@ const CONTROLS = [
   ["p", "Padding p", 0, 4],
   ["d", "Dilation d", 1, 3],
 ];
+const SPEC = {
+  ...Object.fromEntries(CONTROLS.map(([name, , low, high]) => [name, aWhole(low, high)])),
+  row: aWhole(0, 99),
+  column: aWhole(0, 99),
+};
 
 const STYLE = `
 .cl-output-size {
@@ -295,20 +290,18 @@ class Explorer {
   parts = buildParts();
   /** What marks the chosen window in the row and in the input, and its output. */
   marks = { row: path("os-on", ""), input: path("os-on", ""), output: path("os-on", "") };
-  chosen = { row: 1, column: 2 };
   outputs = 0;
   width = 0;
 
-  /**
-   * @param {HTMLElement} root
-   * @param {Row} settings
-   */
-  constructor(root, settings) {
-    this.settings = settings;
+  /** @param {HTMLElement} root @param {State} state @param {Tell} tell */
+  constructor(root, state, tell) {
+    this.settings = /** @type {typeof START} */ (state);
+    this.tell = tell;
+    this.sliders = CONTROLS.map((control) => this.slider(...control));
     const { worked, result, rowHead, row, inputHead, input, outputHead, output, legend, reading } =
       this.parts;
     root.append(
-      h("div", { class: "os-sliders" }, ...CONTROLS.map((control) => this.slider(...control))),
+      h("div", { class: "os-sliders" }, ...this.sliders.map(({ element }) => element)),
       worked,
       result,
       rowHead,
@@ -322,8 +315,28 @@ class Explorer {
       const { width, height } = output.getBoundingClientRect();
       this.chooseInOutput(x * width, y * height);
     });
-    onArrows(output, (rows, columns) => this.choose(this.chosen.row + rows, this.chosen.column + columns));
+    onArrows(output, (rows, columns) => this.pick(this.chosen.row + rows, this.chosen.column + columns));
     this.update();
+  }
+
+  get chosen() {
+    return this.settings;
+  }
+
+  /** Set from outside. @param {State} values */
+  take(values) {
+    Object.assign(this.settings, allowed(SPEC, values));
+    CONTROLS.forEach(([name], index) => this.sliders[index].show(this.settings[name]));
+    this.update();
+  }
+
+  /** The reader has chosen an output. @param {number} row @param {number} column */
+  pick(row, column) {
+    const before = { ...this.chosen };
+    this.choose(row, column);
+    const now = this.chosen;
+    if (now.row !== before.row || now.column !== before.column)
+      this.tell({ row: now.row, column: now.column });
   }
 
   /**
@@ -336,6 +349,7 @@ class Explorer {
     const onInput = (/** @type {number} */ value) => {
       this.settings[name] = value;
       this.update();
+      this.tell({ [name]: value, row: this.chosen.row, column: this.chosen.column });
     };
     return slider(label, { min, max, value: this.settings[name], onInput });
   }
@@ -396,7 +410,7 @@ class Explorer {
     if (!outputs || !layout) return;
     const row = clamp(r, 0, outputs - 1);
     const column = clamp(c, 0, outputs - 1);
-    this.chosen = { row, column };
+    Object.assign(this.settings, { row, column });
     const { side, large, at } = layout.pictures;
     const rows = taps(settings, row);
     const columns = taps(settings, column);
@@ -418,7 +432,7 @@ class Explorer {
   chooseInRow(y) {
     if (!this.layout) return;
     const { line, y: top } = this.layout.row;
-    this.choose(this.chosen.row, Math.floor((y - top(0)) / line));
+    this.pick(this.chosen.row, Math.floor((y - top(0)) / line));
   }
 
   /**
@@ -430,7 +444,7 @@ class Explorer {
   chooseInOutput(x, y) {
     if (!this.layout) return;
     const { large } = this.layout.pictures;
-    this.choose(Math.floor((y - 1) / large), Math.floor((x - 1) / large));
+    this.pick(Math.floor((y - 1) / large), Math.floor((x - 1) / large));
   }
 }
 
@@ -438,9 +452,10 @@ class Explorer {
  * Put the explorer into `el`.
  *
  * @param {HTMLElement} el
- * @param {Partial<Row>} [options] to begin with
+ * @param {State} [options] to begin with
+ * @param {Tell | null} [tell] the kernel behind a widget
  */
-export function mount(el, options = {}) {
+export function mount(el, options = {}, tell = null) {
   const root = frame(el, {
     name: "output-size",
     title: "How large is the output?",
@@ -448,14 +463,17 @@ export function mount(el, options = {}) {
     keys: "With the keyboard: focus the output and use the arrow keys.",
   });
   addStyle("output-size", STYLE);
-  const explorer = new Explorer(root, { ...START, ...options });
-  const stop = watchWidth(explorer.parts.row, (width) => explorer.resize(width));
-  return {
-    destroy() {
-      stop();
-      el.replaceChildren();
-    },
-  };
+  return connect("output-size", SPEC, { ...START, ...allowed(SPEC, options) }, tell, (state, change) => {
+    const explorer = new Explorer(root, state, change);
+    const stop = watchWidth(explorer.parts.row, (width) => explorer.resize(width));
+    return {
+      take: (values) => explorer.take(values),
+      destroy() {
+        stop();
+        el.replaceChildren();
+      },
+    };
+  });
 }
 
-export default { render: rendering(mount) };
+export default { render: sharing(mount, SPEC) };

@@ -7,7 +7,6 @@ import {
   onArrows,
   onPoint,
   presetSelect,
-  rendering,
   set,
   statusLine,
   svg,
@@ -15,9 +14,31 @@ import {
 } from "./dom.js";
 import { clamp, count, range, whole } from "./numbers.js";
 import { StackEditor } from "./stack-editor.js";
-import { STACKS, dependencies, places, problem, receptiveFields, sight, sizes, times } from "./stacks.js";
+import { aWhole, allowed, connect, sharing } from "./state.js";
+import {
+  NAMES,
+  STACKS,
+  dependencies,
+  places,
+  problem,
+  receptiveFields,
+  sight,
+  sizes,
+  times,
+} from "./stacks.js";
 
+/** @import { Check, State, Tell } from "./state.js" */
 /** @import { Field, StackLayer } from "./types" */
+
+const aLayer = (/** @type {any} */ layer) =>
+  Object.hasOwn(NAMES, layer?.kind) &&
+  ["k", "s", "p", "d"].every((name) => Number.isInteger(layer[name]) && layer[name] >= Number(name !== "p"));
+const SPEC = {
+  /** @type {Check} */
+  layers: (value) => (Array.isArray(value) && value.length && value.every(aLayer) ? value : undefined),
+  level: aWhole(0, 99),
+  unit: aWhole(0, 999),
+};
 
 const STYLE = `
 .cl-receptive-field {
@@ -237,13 +258,15 @@ class ReceptiveField {
   /**
    * @param {HTMLElement} root
    * @param {number} n
-   * @param {Record<string, StackLayer[]>} stacks
+   * @param {State} state
+   * @param {Tell} tell
    */
-  constructor(root, n, stacks) {
+  constructor(root, n, state, tell) {
     this.n = n;
-    this.stacks = stacks;
+    this.tell = tell;
+    this.stacks = presets(state.layers);
     this.parts = buildParts(n);
-    this.choice = presetSelect(stacks);
+    this.choice = presetSelect(this.stacks);
     this.editor = new StackEditor((added) => this.edited(added));
     const { warning, picture, status, rows, square, head } = this.parts;
     /** @param {string} name @param {Node[]} children */
@@ -260,20 +283,45 @@ class ReceptiveField {
         area("table", title("The recursion, layer by layer"), h("table", {}, tableHead(), rows)),
       ),
     );
-    this.choice.addEventListener("change", () => this.take(this.choice.value));
+    this.choice.addEventListener("change", () => this.preset(this.choice.value));
     onPoint(picture, (x, y) => this.chooseAt(x, y));
     onArrows(picture, (rows, columns) => this.step(rows, columns));
-    this.take(Object.keys(stacks)[0]);
+    this.take(state);
   }
 
-  /** @param {string} name */
-  take(name) {
-    this.choice.value = name;
-    this.layers = this.stacks[name].map((layer) => ({ ...layer }));
-    this.level = this.layers.length;
-    this.unit = Math.floor(sizes(this.layers, this.n)[this.level] / 2);
-    this.editor.show(this.layers);
+  /** Set from outside. @param {State} values */
+  take({ layers, level, unit } = {}) {
+    const given = allowed(SPEC, { layers, level, unit });
+    if (given.layers) {
+      this.choice.value = nameOf(this.stacks, given.layers);
+      this.layers = given.layers.map((/** @type {StackLayer} */ layer) => ({ ...layer }));
+      this.editor.show(this.layers);
+    }
+    this.level = given.level ?? this.level;
+    this.unit = given.unit ?? this.unit;
     this.update();
+  }
+
+  /** The reader takes a preset. @param {string} name */
+  preset(name) {
+    const layers = this.stacks[name];
+    const last = sizes(layers, this.n)[layers.length];
+    this.take({ layers, level: layers.length, unit: Math.floor(last / 2) });
+    this.told();
+  }
+
+  /** Say what is shown now. */
+  told() {
+    const { level, unit } = this;
+    this.tell({ layers: this.layers.map((layer) => ({ ...layer })), level, unit });
+  }
+
+  /** The reader chooses. @param {number} level @param {number} unit */
+  pick(level, unit) {
+    const before = [this.level, this.unit];
+    this.choose(level, unit);
+    if (before[0] !== this.level || before[1] !== this.unit)
+      this.tell({ level: this.level, unit: this.unit });
   }
 
   /** @param {boolean} added */
@@ -281,6 +329,7 @@ class ReceptiveField {
     if (added) this.level = this.layers.length;
     this.choice.value = "";
     this.update();
+    this.told();
   }
 
   update() {
@@ -418,7 +467,7 @@ class ReceptiveField {
     const away = (/** @type {number} */ level) => Math.abs(layout.y(level) + THICK / 2 - y * height);
     const near = range(0, counts.length).reduce((best, each) => (away(each) < away(best) ? each : best), 0);
     const [origin, wide] = layout.box(near, 0);
-    this.choose(near, Math.floor((x * width - origin) / wide));
+    this.pick(near, Math.floor((x * width - origin) / wide));
   }
 
   /**
@@ -429,21 +478,34 @@ class ReceptiveField {
    */
   step(rows, columns) {
     const { level, unit, counts } = this;
-    if (!rows) return this.choose(level, unit + columns);
+    if (!rows) return this.pick(level, unit + columns);
     const next = clamp(level - Math.sign(rows), 0, counts.length - 1);
     const share = (unit + 0.5) / counts[level];
-    this.choose(next, Math.round(share * counts[next] - 0.5));
+    this.pick(next, Math.round(share * counts[next] - 0.5));
   }
+}
+
+/** The name of a stack among others, or an empty string. @param {Record<string, StackLayer[]>} stacks @param {StackLayer[]} layers */
+function nameOf(stacks, layers) {
+  const said = (/** @type {StackLayer[]} */ some) =>
+    some.map(({ kind, k, s, p, d }) => [kind, k, s, p, d].join()).join(";");
+  return Object.keys(stacks).find((name) => said(stacks[name]) === said(layers)) ?? "";
+}
+
+/** The stacks to choose from: the book's, and another one that the figure begins with. @param {StackLayer[]} layers */
+function presets(layers) {
+  return nameOf(STACKS, layers) ? STACKS : { "Given here": layers, ...STACKS };
 }
 
 /**
  * Put the figure into `el`.
  *
  * @param {HTMLElement} el
- * @param {{n?: number, layers?: StackLayer[]}} [options] the width of the input, and a stack to
- *   begin with
+ * @param {State} [options] to begin with; `n`, the width of the input
+ * @param {Tell | null} [tell] the kernel behind a widget
  */
-export function mount(el, { n = 28, layers } = {}) {
+export function mount(el, options = {}, tell = null) {
+  const n = options.n ?? 28;
   const root = frame(el, {
     name: "receptive-field",
     title: "What does a unit see?",
@@ -451,14 +513,19 @@ export function mount(el, { n = 28, layers } = {}) {
     keys: "With the keyboard: focus the picture; left and right move along the layer, up and down to another one.",
   });
   addStyle("receptive-field", STYLE);
-  const figure = new ReceptiveField(root, n, layers ? { "Given here": layers, ...STACKS } : STACKS);
-  const stop = watchWidth(figure.parts.picture, (width) => figure.resize(width));
-  return {
-    destroy() {
-      stop();
-      el.replaceChildren();
-    },
-  };
+  const layers = STACKS["The course's network"];
+  const usual = { layers, level: layers.length, unit: 1, ...allowed(SPEC, options) };
+  return connect("receptive-field", SPEC, usual, tell, (state, change) => {
+    const figure = new ReceptiveField(root, n, state, change);
+    const stop = watchWidth(figure.parts.picture, (width) => figure.resize(width));
+    return {
+      take: (values) => figure.take(values),
+      destroy() {
+        stop();
+        el.replaceChildren();
+      },
+    };
+  });
 }
 
-export default { render: rendering(mount) };
+export default { render: sharing(mount, SPEC) };

@@ -5,13 +5,24 @@ import { pageDigits } from "./digits.js";
 import { Sheet } from "./ink.js";
 import { palettes } from "./maps.js";
 import { DIGITS, count, format } from "./numbers.js";
+import { aFlag, allowed, sharing } from "./state.js";
 import { preprocess } from "./strokes.js";
 import { Chart, Maps, byChannel, lossScale, scoreCurves, short, thinned } from "./training-charts.js";
 import { Controls } from "./training-controls.js";
 import { begin } from "./training-run.js";
 import { PATIENTS, START, checked, patientSettings, readAddress, writeAddress } from "./training-settings.js";
 
-/** @import { Frame, Mounted, Palettes, Report, Score, Settings, WidgetModel } from "./types" */
+/** @import { Settable, Spec, State, Tell } from "./state.js" */
+/** @import { Frame, Palettes, Report, Score, Settings, WidgetModel } from "./types" */
+
+/** What a kernel can set: all settings, and whether it trains. @type {Spec} */
+const SPEC = {
+  ...Object.fromEntries(
+    Object.keys(START).map((name) => [name, (value) => (value === undefined ? value : checked(name, value))]),
+  ),
+  running: aFlag,
+};
+const NEWS = 250; // milliseconds between two results that a kernel is told
 
 const STYLE = `
 .cl-train-here {
@@ -151,6 +162,7 @@ class TrainHere {
   frameAsked = 0;
   drawnAt = 0;
   heardAt = 0;
+  newsAt = 0; // when the kernel was last told how far it is
   facts = ""; // of the digits and of who computes
   speed = 0;
   /** @type {Palettes | null} */
@@ -176,10 +188,11 @@ class TrainHere {
 
   /**
    * @param {HTMLElement} root
-   * @param {{settings: Settings, getDigits: GetDigits, address: boolean}} options
+   * @param {{settings: Settings, getDigits: GetDigits, address: boolean, tell: Tell}} options
    */
-  constructor(root, { settings, getDigits, address }) {
+  constructor(root, { settings, getDigits, address, tell }) {
     this.root = root;
+    this.tellKernel = tell;
     this.getDigits = getDigits;
     this.address = address;
     this.settings = settings;
@@ -205,6 +218,7 @@ class TrainHere {
     root.append(...this.arrange());
     this.showSettings();
     this.tell("Nothing is loaded yet. The digits, some 2 MB, come when you press Train.");
+    tell({ ...settings });
   }
 
   /** What stands in the figure. */
@@ -294,9 +308,21 @@ class TrainHere {
     if (!this.running) this.tell("New weights, from the same seed.");
   }
 
+  /** Set from outside: settings, and whether it trains. A patient brings settings of its own. @param {State} values */
+  steer(values) {
+    const { running, ...given } = allowed(SPEC, values);
+    const before = this.settings;
+    const patient = given.patient ?? before.patient;
+    const now = patient === before.patient ? { ...before, ...given } : patientSettings(patient);
+    if (JSON.stringify(now) !== JSON.stringify(before)) this.controls.take(now);
+    if (running !== undefined && running !== (this.running || this.loading))
+      this.order(running ? "run" : "pause");
+  }
+
   /** Settings are others. @param {Settings} settings */
   change(settings) {
     this.settings = settings;
+    this.tellKernel({ ...settings });
     this.session?.tell({ type: "change", settings });
     this.showSettings();
     if (this.address) history.replaceState(history.state, "", writeAddress(settings));
@@ -324,6 +350,7 @@ class TrainHere {
   /** @param {boolean} running */
   setRunning(running) {
     this.running = running;
+    this.tellKernel({ running, ...this.results() });
     this.main.textContent = running ? "Pause" : "Train";
     set(this.root, { "data-running": running });
   }
@@ -389,7 +416,22 @@ class TrainHere {
     else if (!running && !this.running && frame.steps && !this.hiddenPause)
       this.tell(this.summary("Paused"), this.diverged !== null);
     set(this.root, { "data-steps": frame.steps });
+    if (performance.now() - this.newsAt > NEWS || !this.running) {
+      this.newsAt = performance.now();
+      this.tellKernel(this.results());
+    }
     this.ask();
+  }
+
+  /** How far the training has come, for a kernel. @returns {State} */
+  results() {
+    const number = (/** @type {number | undefined} */ value) =>
+      value === undefined || !Number.isFinite(value) ? null : value;
+    return {
+      step: this.latest?.steps ?? 0,
+      loss: number(this.losses.at(-1)),
+      accuracy: number(this.scores.at(-1)?.unseen),
+    };
   }
 
   /** While it trains little is said: a reader would hear every word. */
@@ -548,7 +590,8 @@ class TrainHere {
 
 /** Settings to begin with: less on a device that is held in the hand. @param {Record<string, unknown>} options */
 function firstSettings(options) {
-  const small = matchMedia("(pointer: coarse)").matches && !Object.keys(options).length;
+  const given = Object.keys(options).some((name) => Object.hasOwn(START, name));
+  const small = matchMedia("(pointer: coarse)").matches && !given;
   const patient = Number(checked("patient", options.patient) ?? 0);
   const settings = patient || options.network === "clinic" ? patientSettings(patient) : { ...START };
   for (const [name, value] of Object.entries({ ...(small ? { channels: 16, batch: 64 } : {}), ...options })) {
@@ -564,9 +607,10 @@ function firstSettings(options) {
  * @param {HTMLElement} el
  * @param {Record<string, unknown>} [options] settings to begin with
  * @param {GetDigits | null} [getDigits] where digits come from, if not from beside the page
- * @returns {Mounted}
+ * @param {Tell} [tell] the kernel behind a widget
+ * @returns {Settable}
  */
-export function mount(el, options = {}, getDigits = null) {
+export function mount(el, options = {}, getDigits = null, tell = () => {}) {
   const picture = el.querySelector("figure");
   const root = frame(el, { name: "train-here", title: "Train it here", hint: HINT });
   addStyle("train-here", STYLE);
@@ -575,9 +619,10 @@ export function mount(el, options = {}, getDigits = null) {
   addressed ||= address;
   const given = address ? readAddress(location.hash) : null;
   const settings = given ?? firstSettings(options);
-  const figure = new TrainHere(root, { settings, getDigits: getDigits ?? pageDigits, address });
+  const figure = new TrainHere(root, { settings, getDigits: getDigits ?? pageDigits, address, tell });
   figure.start();
   return {
+    take: (values) => figure.steer(values),
     destroy() {
       figure.destroy();
       if (address) addressed = false;
@@ -612,9 +657,9 @@ const fromKernel = (model) => () =>
   });
 
 /** What anywidget calls. @param {{model: WidgetModel, el: HTMLElement}} view */
-function render({ model, el }) {
-  const figure = mount(el, model.get("options"), fromKernel(model));
-  return () => figure.destroy();
+function render(view) {
+  const digits = fromKernel(view.model);
+  return sharing((el, options, tell) => mount(el, options, digits, tell), SPEC)(view);
 }
 
 export default { render };

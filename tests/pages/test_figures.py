@@ -8,9 +8,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import ipywidgets
 import pytest
 import torch
+import traitlets
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -30,6 +33,9 @@ MAKERS = {
     "output-size": figures.output_size_explorer,
     "graph": figures.computational_graph,
     "receptive-field": figures.receptive_field,
+    "pooling": lambda: figures.pooling_shift(IMAGE),
+    "logits": lambda: figures.logit_sliders(range(10), 9),
+    "valley": figures.valley_walk,
     "train-here": figures.train_here,
 }
 PNG = re.compile(r'src="data:image/png;base64,([^"]+)"')
@@ -72,7 +78,37 @@ def test_the_page_element_is_the_same_every_time(name: str) -> None:
 @pytest.mark.parametrize("name", MAKERS)
 def test_the_widget_and_the_page_get_the_same_options(name: str) -> None:
     widget = MAKERS[name]()
-    assert options_of(widget.html()) == json.loads(json.dumps(widget.options))
+    given = {name: value for name, value in widget.state.items() if value is not None}
+    assert options_of(widget.html()) == json.loads(json.dumps({**widget.options, **given}))
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_what_can_be_set_can_be_read_observed_linked_and_put_into_a_box(name: str) -> None:
+    figure, other = MAKERS[name](), MAKERS[name]()
+    assert figure.state and set(figure.state) <= set(figure.keys), "the browser must hear of it"
+    assert ipywidgets.HBox([figure]).children == (figure,)
+    for trait, value in figure.state.items():
+        ipywidgets.jslink((figure, trait), (other, trait))
+        seen: list = []
+        figure.observe(seen.append, trait)
+        new = another(figure, trait, value)
+        setattr(figure, trait, new)
+        assert [change["new"] for change in seen] == [new]
+
+
+def another(figure: figures.LiveFigure, name: str, value: Any) -> Any:
+    """Another value that a trait may have."""
+    trait = figure.traits()[name]
+    if isinstance(trait, traitlets.Enum):
+        return next(each for each in trait.values if each not in (value, None))
+    if name == "pixels":
+        return base64.b64encode(bytes(784)).decode()
+    if isinstance(value, list):
+        return value[::-1] if value != value[::-1] else [7.0, *value[1:]]
+    if isinstance(trait, traitlets.Bool):
+        return not value
+    low, high = getattr(trait, "min", None), getattr(trait, "max", None)
+    return next(each for each in (low, high, 5) if each is not None and each != value)
 
 
 def test_options_survive_every_character_of_html() -> None:
@@ -109,9 +145,9 @@ def test_the_playground_takes_bytes_and_floats(shape: tuple[int, ...]) -> None:
 
 def test_the_playground_takes_a_learned_kernel() -> None:
     weight = nn.Conv2d(1, 1, 3).weight
-    given_kernel = figures.kernel_playground(IMAGE, weight).options["kernel"]
+    given_kernel = figures.kernel_playground(IMAGE, weight).kernel
     torch.testing.assert_close(torch.tensor(given_kernel), weight.detach().flatten())
-    assert "kernel" not in figures.kernel_playground(IMAGE).options
+    assert figures.kernel_playground(IMAGE).kernel == [-1, 0, 1] * 3
 
 
 @pytest.mark.parametrize(
@@ -149,7 +185,7 @@ def test_the_slopes_of_the_graph_are_those_of_autograd(x, w1, b, w2, t) -> None:
 
 
 def test_layers_are_taken_from_a_network_up_to_the_flatten() -> None:
-    layers = figures.receptive_field(course_network()).options["layers"]
+    layers = figures.receptive_field(course_network()).layers
     conv = {"kind": "conv", "k": 3, "s": 1, "p": 1, "d": 1}
     pool = {"kind": "pool", "k": 2, "s": 2, "p": 0, "d": 1}
     assert layers == [conv, pool] * 3
@@ -218,7 +254,33 @@ def test_a_view_that_asks_gets_the_digits_and_others_get_nothing(monkeypatch) ->
     for content in ({"type": "digits", "view": "a"}, {"type": "other"}, "digits", None):
         widget._answer(widget, content, [])
     assert sent == [({"type": "digits", "view": "a", "source": "noise"}, [b"content"])]
-    assert widget.options == {"rate": 0.5}
+    assert widget.rate == 0.5 and "rate" in options_of(widget.html())
+
+
+def test_a_training_says_which_settings_it_has_and_what_they_may_be() -> None:
+    with pytest.raises(ValueError, match="no setting 'lr'; there are activation, batch"):
+        figures.train_here({"lr": 0.5})
+    with pytest.raises(traitlets.TraitError, match="optimizer"):
+        figures.train_here({"optimizer": "lbfgs"})
+
+
+@needs_node
+def test_python_and_the_page_allow_the_same_settings() -> None:
+    module = figures.STATIC / "training-settings.js"
+    code = (
+        f"const {{ CHOICES, RANGES, START }} = await import({module.as_uri()!r});"
+        "console.log(JSON.stringify([CHOICES, RANGES, Object.keys(START)]))"
+    )
+    command = [str(NODE), "--input-type=module", "--eval", code]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    choices, ranges, names = json.loads(run.stdout)
+    traits = figures.TrainHere.class_traits(setting=True)
+    assert set(traits) == set(names)
+    for name, words in choices.items():
+        assert sorted(traits[name].values) == sorted(words)
+    for name, (low, high, whole) in ranges.items():
+        assert (traits[name].min, traits[name].max) == (low, high)
+        assert isinstance(traits[name], traitlets.Int) == whole
 
 
 def test_the_page_names_the_digits_and_their_licence(tmp_path: Path) -> None:
@@ -333,7 +395,7 @@ def test_a_module_without_a_default_export_is_no_widget(folder: Path) -> None:
 def test_every_figure_is_in_a_classic_script(tmp_path: Path) -> None:
     path = page_script.write(tmp_path / "new" / "folder")
     assert path.name == "course.js"
-    scripts = [path, path.with_name("course-train.js")]
+    scripts = [path, *(path.with_name(f"{name}.js") for name in page_script.APART)]
     mounted = set()
     for script in scripts:
         assert script.read_bytes().isascii()
@@ -342,7 +404,9 @@ def test_every_figure_is_in_a_classic_script(tmp_path: Path) -> None:
         assert not mounted & found, "a figure is in one script only"
         mounted |= found
         subprocess.run([str(NODE), "--check", str(script)], check=True)
-    assert "training-run" not in path.read_text(encoding="utf-8"), "most pages do without"
+    text = path.read_text(encoding="utf-8")
+    for each in ("training-run", "shifting", "softmax", "valley-walks"):
+        assert f'"{each}"' not in text, "most pages do without"
     assert mounted >= set(MAKERS)
     assert mounted == {
         path.stem
