@@ -83,10 +83,14 @@ def key_of(cell: nbformat.NotebookNode) -> str:
 def table(
     committed: nbformat.NotebookNode, columns: dict[str, dict[str, float]]
 ) -> dict[str, dict[str, Any]]:
-    """The rows of a chapter: its cells whose numbers differ somewhere, or are allowed to."""
+    """The rows of a chapter: its cells whose numbers differ somewhere, or are allowed to.
+
+    A cell that a processor has not run yet has no number for it.
+    """
     rows = {}
     for cell in committed.cells:
-        row = {name: column.get(key_of(cell), 0.0) for name, column in columns.items()}
+        key = key_of(cell)
+        row = {name: column[key] for name, column in columns.items() if key in column}
         tolerance = float(cell.metadata.get("tolerance", 0))
         if tolerance or any(row.values()):
             finite = {name: value if value < math.inf else None for name, value in row.items()}
