@@ -42,12 +42,14 @@ def drawn(strokes: Sequence[Any], digit: int) -> str:
     share, answer = _read(picture)
     if answer != digit:
         points = [np.asarray(stroke, dtype=np.float64).reshape(-1, 2) for stroke in strokes]
-        why = [
-            f" {words}"
+        turned = {
+            words: _read(_picture([turn(stroke) for stroke in points]))
             for words, turn in _TURNS.items()
-            if _read(_picture([turn(stroke) for stroke in points]))[1] == digit
-        ]
-        raise NotSolvedError(f"The network reads a {answer}.{''.join(why[:1])}")
+        }
+        # Two turns may both make it the digit: tell of the one that makes it the surer.
+        right = {words: share for words, (share, read) in turned.items() if read == digit}
+        why = f" {max(right, key=lambda words: right[words])}" if right else ""
+        raise NotSolvedError(f"The network reads a {answer}.{why}")
     if share < 0.8:
         raise NotSolvedError(
             f"The network reads a {digit}, but is not sure of it: only {share:.0%}."

@@ -79,31 +79,17 @@ def test_the_centre_of_mass_is_that_of_scipy(height, width, seed) -> None:
     np.testing.assert_allclose(chapter["centre_of_mass"](image), (x + 0.5, y + 0.5))
 
 
-def test_moving_by_whole_pixels_is_moving_by_whole_pixels() -> None:
-    x = torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
-    moved = chapter["moved"](x, 1.0, right=3, down=2)
-    torch.testing.assert_close(moved[..., 2:, 3:], x[..., :-2, :-3], atol=1e-4, rtol=0)
-    assert moved[..., :2, :].max() < 1e-4
-    assert moved[..., :3].max() < 1e-4
-    half = chapter["moved"](torch.ones(1, 1, 28, 28), 0.5)
-    assert half.sum() == pytest.approx(14 * 14)
-
-
-def test_a_crop_keeps_its_proportions_and_lies_where_it_should() -> None:
-    strokes = DIGITS[7]
-    canvas = chapter["canvas"](strokes, np.random.default_rng(0))
-    for by_mass, middle in ((False, None), (True, 14.5)):
-        image = chapter["cropped"](canvas, by_mass=by_mass)
-        rows, columns = image.any(1).nonzero()[0], image.any(0).nonzero()[0]
-        left, top, right, bottom = canvas.getbbox()
-        assert np.ptp(rows) + 1 == 20
-        assert (np.ptp(columns) + 1) / 20 == pytest.approx(
-            (right - left) / (bottom - top), abs=0.05
-        )
-        if middle:
-            np.testing.assert_allclose(chapter["centre_of_mass"](image), middle, atol=0.51)
-        else:
-            assert abs((rows[0] + rows[-1] + 1) / 2 - 14) <= 0.5
+def test_a_crop_keeps_its_proportions_and_lies_in_the_middle() -> None:
+    canvas = chapter["canvas"](DIGITS[7], np.random.default_rng(0))
+    image = chapter["cropped"](canvas)
+    rows, columns = image.any(1).nonzero()[0], image.any(0).nonzero()[0]
+    left, top, right, bottom = canvas.getbbox()
+    assert np.ptp(rows) + 1 == 20
+    proportions = (right - left) / (bottom - top)
+    assert (np.ptp(columns) + 1) / 20 == pytest.approx(proportions, abs=0.05)
+    for places in (rows, columns):
+        assert abs((places[0] + places[-1] + 1) / 2 - 14) <= 0.5
+    assert 0.9 < image.max() <= 1
     stretched = chapter["cropped"](canvas, keep_proportions=False)
     assert np.ptp(stretched.any(0).nonzero()[0]) + 1 == 20
 
@@ -113,6 +99,12 @@ def test_every_third_of_a_label_is_kept_back() -> None:
     assert [len(learn), len(keep)] == [40, 20]
     assert sorted(d["label"] for d in keep) == sorted([*range(10)] * 2)
     assert not {d["time"] for d in learn} & {d["time"] for d in keep}
+
+
+@pytest.mark.parametrize("count", [2, 4, 10])
+def test_one_of_a_few_digits_is_kept_back(count) -> None:
+    learn, keep = chapter["kept_back"](handwriting(3, count))
+    assert [len(learn), len(keep)] == [count - 1, 1]
 
 
 @quickly

@@ -71,7 +71,7 @@ WRONG = {
         ((turned(lambda x, y: (x, -y)), 7), "Remember that y grows downwards"),
         ((turned(lambda x, y: (-x, y)), 7), "Remember that x grows to the right"),
         ((turned(lambda x, y: (y, x)), 7), "the column first"),
-        (([[(10, 10), (70, 10), (50, 110), (20, 110)]], 7), "is not sure of it: only"),
+        (([[(46, 10), (70, 10), (50, 110)]], 7), "is not sure of it: only"),
         (("seven", 7), "not strokes"),
         ((7, 7), "not strokes"),
         (([[(1, 2, 3)]], 7), "not strokes"),
