@@ -9,14 +9,7 @@ import pytest
 from mnist_course import checks
 from tools import chapters, folds, minutes, tasks
 
-# Chapters that are not written in this form yet, by their word. It may only shrink.
-NOT_YET = {
-    "export",
-}  # fmt: skip
-
-SOURCES = chapters.sources()
-DONE = [source for source in SOURCES if chapters.word(source) not in NOT_YET]
-each_chapter = pytest.mark.parametrize("source", DONE, ids=chapters.word)
+each_chapter = pytest.mark.parametrize("source", chapters.sources(), ids=chapters.word)
 
 
 # --- questions ------------------------------------------------------------------------------------
@@ -68,7 +61,7 @@ def test_the_right_choice_has_no_usual_place_and_is_not_always_the_longest(sourc
 
 
 def test_a_question_has_one_address_in_the_whole_book() -> None:
-    names = Counter(q.name for source in SOURCES for q in tasks.questions(source) if q.name)
+    names = Counter(q.name for source in chapters.sources() for q in tasks.questions(source) if q.name)
     assert [name for name, times in names.items() if times > 1] == []
 
 
@@ -128,7 +121,7 @@ def test_the_first_line_of_a_hidden_cell_is_neutral(source: Path) -> None:
 
 def test_each_check_belongs_to_one_exercise() -> None:
     """A learner's desk remembers an exercise by the names of its checks."""
-    called = Counter(check for s in SOURCES for e in tasks.exercises(s) for check in e.checks)
+    called = Counter(check for s in chapters.sources() for e in tasks.exercises(s) for check in e.checks)
     assert [name for name, times in called.items() if times > 1] == []
     known = {f"{c.__module__.rpartition('.')[2]}.{c.__name__}" for c in checks.CHECKS}
     imported = {name for name in called if name.split(".")[0] in {k.split(".")[0] for k in known}}

@@ -1,5 +1,6 @@
 """What chapter 22 defines does what it says."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -111,3 +112,34 @@ def test_training_lowers_the_loss() -> None:
     before = chapter["accuracy"](network.eval(), digits)
     chapter["fit"](network, digits, epochs=15)
     assert chapter["accuracy"](network, digits) > before + 30
+
+
+def test_self_attention_is_that_of_pytorch_and_knows_no_order() -> None:
+    x, *w = (torch.randn(*shape).double() for shape in ((2, 5, 4), (4, 4), (4, 4), (4, 4)))
+    ours = chapter["self_attention"](x, *w)
+    torch.testing.assert_close(ours, F.scaled_dot_product_attention(*(x @ each for each in w)))
+    order = torch.tensor([3, 0, 4, 1, 2])
+    torch.testing.assert_close(chapter["self_attention"](x[:, order], *w), ours[:, order])
+
+
+def test_a_transformer_without_places_does_not_see_where_a_patch_lies() -> None:
+    network = chapter["VisionTransformer"]().double().eval()
+    x = torch.rand(2, 1, 28, 28).double()
+    moved = x.roll(7, dims=3)  # by a whole patch
+    assert not torch.allclose(network(x), network(moved))
+    network.place.data.zero_()
+    torch.testing.assert_close(network(x), network(moved))
+
+
+def test_a_probe_finds_what_is_linear_and_nothing_in_noise() -> None:
+    features = torch.randn(400, 6, generator=torch.Generator().manual_seed(0))
+    assert chapter["probe"](features, features[:, 2].sign(), labels=50) > 85
+    coins = torch.randn(400, generator=torch.Generator().manual_seed(1)).sign()
+    assert 40 < chapter["probe"](features, coins, labels=50) < 60
+
+
+def test_half_of_the_sevens_have_a_bar() -> None:
+    pictures, bars = chapter["sevens"](np.random.default_rng(0), each=2)
+    assert pictures.shape == (32, 1, 28, 28)
+    assert bars.sum() == 0
+    assert pictures[bars > 0].mean() > pictures[bars < 0].mean()  # a bar is ink
