@@ -257,10 +257,10 @@ def invented(original: Original, count: int, seed: int = 0) -> Iterator[Made]:
         learner = f"{number:03d} {draw.choice(('Zoë Weiß', 'Ægir', '李 明', 'O’Neil, Ann', 'Bob'))}"
         path = f"{learner}/{original.name}.ipynb" if number % 2 else f"{learner}.ipynb"
         if number % 20 == 19:
-            kind, content = broken[number // 20 % len(broken)]
+            _, content = broken[number // 20 % len(broken)]
             yield Made(path, content, {})
         elif number % 10 in (2, 5, 8):
-            kind, (code, points) = hostile[number * 3 // 10 % len(hostile)]
+            _, (code, points) = hostile[number * 3 // 10 % len(hostile)]
             yield Made(
                 path,
                 submission(original, RIGHT | {"max_pool": code}),

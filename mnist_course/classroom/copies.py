@@ -10,7 +10,7 @@ from mnist_course import files
 from mnist_course.classroom import notebooks
 from mnist_course.classroom.notebooks import ClassroomError, Original
 
-_CURE = "# The cure"
+_CURE = re.compile(r"^# The cure", re.MULTILINE)
 _LEFT = re.compile(r"\bsolution_\w+|\bclass Solution\w*|^# (?:A s|S)olution.*|^# The cure.*", re.M)
 _RIGHT = re.compile(r"^:class:.*\bright\b.*$|\*\*✓ Right", re.M)
 _FOLD = re.compile(
@@ -30,7 +30,8 @@ def copy(original: Original) -> dict[str, Any]:
     notebook = notebooks.duplicate(original.notebook)
     kept = []
     for place, cell in enumerate(notebook["cells"]):
-        if place in original.answers or cell["source"].lstrip().startswith(_CURE):
+        cure = cell["cell_type"] == "code" and _CURE.search(cell["source"])
+        if cure or place in original.answers:
             continue
         if cell["cell_type"] == "markdown":
             cell["source"] = _unanswered(cell["source"])
