@@ -179,7 +179,7 @@ HOSTILE = {
     ),
     "reads the solution": (
         "import json, pathlib, mnist_course\nfolder = pathlib.Path(mnist_course.__file__)\n"
-        "text = (folder.parents[1] / 'notebooks' / '07-pooling.ipynb').read_text()\n"
+        "text = (folder.parents[1] / 'notebooks' / '08-pooling.ipynb').read_text()\n"
         "code = [c for c in json.loads(text)['cells'] if 'def solution_max_pool' in "
         "''.join(c['source'])]\nexec(''.join(code[0]['source']))\nNAME = solution_max_pool\n",
         0,

@@ -28,7 +28,7 @@ from tools.browser import executable
 VISITS = 5
 PAINTED = (
     "book/index.html", "book/notation.html", "notebooks/04-convolution-by-hand.html",
-    "notebooks/13-diagnosis.html",
+    "notebooks/17-diagnosis.html",
 )  # fmt: skip
 COMPRESSED = {".woff", ".woff2", ".png"}
 # When the formulas are set and the fonts are there.

@@ -34,7 +34,7 @@ AFFINE = Affine(degrees=10, scale=0.1, shear=0.15, shift=2)
 
 
 def small_network(dropout: float = 0.0, batch_norm: bool = False) -> nn.Sequential:
-    """The network of chapter 14: two convolutions and two linear layers, with or without cures.
+    """The network of chapter 18: two convolutions and two linear layers, with or without cures.
 
     Args:
         dropout: the probability of dropping a feature before each linear layer; no layer if 0.

@@ -1,4 +1,4 @@
-"""Train the networks of five published tutorials side by side, for chapter 16.
+"""Train the networks of five published tutorials side by side, for chapter 20.
 
     OMP_NUM_THREADS=1 python -m benchmarks.tutorials            # every run that is not there yet
     OMP_NUM_THREADS=1 python -m benchmarks.tutorials --fresh    # forgets those that are

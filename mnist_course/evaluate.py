@@ -172,7 +172,7 @@ def predict(model: nn.Module, images: Tensor, batch_size: int = 250) -> Tensor:
 
 
 def wilson_interval(right: int, total: int, z: float = 1.96) -> tuple[float, float]:
-    """The interval of accuracies that ``right`` answers of ``total`` leave plausible (chapter 15).
+    """The interval of accuracies that ``right`` answers of ``total`` leave plausible (chapter 19).
 
     Args:
         right: how many answers were right.
@@ -201,7 +201,7 @@ def wilson_interval(right: int, total: int, z: float = 1.96) -> tuple[float, flo
 
 
 def mcnemar(first: Result, second: Result) -> float:
-    """How likely fair coins are to fall at least as unevenly as two results differ (chapter 15).
+    """How likely fair coins are to fall at least as unevenly as two results differ (chapter 19).
 
     Only digits that one of the two reads correctly and the other does not count: McNemar's test
     (1947), exact and two-sided.
@@ -227,7 +227,7 @@ def mcnemar(first: Result, second: Result) -> float:
 
 
 def expected_calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 15) -> float:
-    """The mean gap between confidence and the share of correct answers (chapter 15).
+    """The mean gap between confidence and the share of correct answers (chapter 19).
 
     The digits are sorted into ``bins`` of equal width by their largest probability; the gap
     of a bin counts by how many digits are in it (Guo and others, 2017).

@@ -85,7 +85,7 @@ def occlusion(model: nn.Module, image: Tensor, digit: int, window: int = 6) -> T
 
 
 def activations(model: nn.Module, image: Tensor) -> dict[str, Tensor]:
-    """What every layer makes of one image (chapter 18).
+    """What every layer makes of one image (chapter 22).
 
     Args:
         model: a network from pixels in [0, 1] to logits; it runs in eval mode, on its own device.
@@ -115,7 +115,7 @@ def activations(model: nn.Module, image: Tensor) -> dict[str, Tensor]:
 
 
 def input_gradient(model: nn.Module, image: Tensor, digit: int) -> Tensor:
-    """How fast a digit's logit rises with each pixel (Simonyan and others, 2014; chapter 18).
+    """How fast a digit's logit rises with each pixel (Simonyan and others, 2014; chapter 22).
 
     Args:
         model: a network from pixels in [0, 1] to logits; it runs in eval mode, on its own device.
@@ -142,7 +142,7 @@ def integrated_gradients(
     steps: int = 50,
     baseline: Tensor | None = None,
 ) -> Tensor:
-    """A digit's logit, shared out over the pixels (Sundararajan and others, 2017; chapter 18).
+    """A digit's logit, shared out over the pixels (Sundararajan and others, 2017; chapter 22).
 
     The mean gradient on the straight line from the baseline to the image (at the midpoints of
     ``steps`` pieces), times their difference.
@@ -181,7 +181,7 @@ def integrated_gradients(
 
 
 def grad_cam(model: nn.Module, image: Tensor, digit: int, layer: str) -> Tensor:
-    """Where the feature maps that raise a digit's logit are active (chapter 18).
+    """Where the feature maps that raise a digit's logit are active (chapter 22).
 
     Args:
         model: a network from pixels in [0, 1] to logits; it runs in eval mode, on its own device.

@@ -1,4 +1,4 @@
-"""Teach a trained network another kind of digits, from a few examples (chapter 19)."""
+"""Teach a trained network another kind of digits, from a few examples (chapter 24)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The layers of a small network by hand, each with its forward and its backward pass.
 
-Chapter 9 derives them. No function uses autograd. A ``..._forward`` returns its output and a
+Chapter 10 derives them. No function uses autograd. A ``..._forward`` returns its output and a
 *cache*: all that its backward pass needs. The ``..._backward`` takes ``dy``, the gradient of the
 loss with respect to that output, and the cache, and returns the gradients of the inputs. A gradient
 has the shape and the dtype of what it belongs to.

@@ -57,7 +57,7 @@ def places(repository: dict[str, Any], page: str) -> list[tuple[str, str]]:
     Args:
         repository: what the theme knows of the project: ``repository_url``, and in
             ``launch_buttons`` the addresses of Colab and Binder. Without it there is no place.
-        page: ``notebooks/07-pooling``.
+        page: ``notebooks/08-pooling``.
     """
     match = re.fullmatch(
         r"https://github\.com/([^/]+/[^/]+?)(?:\.git)?/?", repository.get("repository_url") or ""

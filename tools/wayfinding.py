@@ -33,7 +33,7 @@ def number(page: str) -> int | None:
 
 
 def page_of(word: str, root: Path) -> str:
-    """The page of the chapter that has this word: ``notebooks/07-pooling`` for ``pooling``.
+    """The page of the chapter that has this word: ``notebooks/08-pooling`` for ``pooling``.
 
     Raises:
         ValueError: if there is no such chapter.

@@ -1,4 +1,4 @@
-"""Checks of chapter 10, assembling a network."""
+"""Checks of chapter 12, assembling a network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of chapter 9, backpropagation."""
+"""Checks of chapter 10, backpropagation."""
 
 from __future__ import annotations
 

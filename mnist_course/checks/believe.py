@@ -1,4 +1,4 @@
-"""Checks of chapter 35, can we believe such pictures?"""
+"""Checks of chapter 23, can we believe such pictures?"""
 
 from __future__ import annotations
 

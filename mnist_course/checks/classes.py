@@ -1,4 +1,4 @@
-"""Checks of chapter 8, softmax and cross-entropy."""
+"""Checks of chapter 9, softmax and cross-entropy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of chapter 15, evaluation."""
+"""Checks of chapter 19, evaluation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of chapter 21, a network outside the notebook."""
+"""Checks of chapter 27, a network outside the notebook."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of chapter 17, fast."""
+"""Checks of chapter 21, fast."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of chapter 19, fine-tuning."""
+"""Checks of chapter 24, fine-tuning."""
 
 from __future__ import annotations
 

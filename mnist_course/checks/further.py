@@ -1,4 +1,4 @@
-"""Checks of chapter 22: other pictures, residual connections, maps of scores, patches."""
+"""Checks of chapter 28: other pictures, residual connections, maps of scores, patches."""
 
 from __future__ import annotations
 

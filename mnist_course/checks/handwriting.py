@@ -1,4 +1,4 @@
-"""Checks of chapter 20, your own handwriting."""
+"""Checks of chapter 26, your own handwriting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of chapter 36, fine-tuning large models."""
+"""Checks of chapter 25, fine-tuning large models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of chapter 18, looking inside."""
+"""Checks of chapter 22, looking inside."""
 
 from __future__ import annotations
 

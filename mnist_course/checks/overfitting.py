@@ -1,4 +1,4 @@
-"""Checks of chapter 14, overfitting."""
+"""Checks of chapter 18, overfitting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of chapter 11, the training loop."""
+"""Checks of chapter 13, the training loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of chapter 16, the tutorials."""
+"""Checks of chapter 20, the tutorials."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class Original:
     """A chapter as the teacher has it, with its solutions.
 
     Attributes:
-        name: of its file, without the ending: ``"07-pooling"``.
+        name: of its file, without the ending: ``"08-pooling"``.
         notebook: what the file holds.
         exercises: those with checks, in order.
         modules: where what the calls of the checks begin with comes from:

@@ -24,7 +24,7 @@ export const START = {
   patient: 0,
 };
 
-/** The healthy network of the clinic (book/13-diagnosis.md). @type {Partial<Settings>} */
+/** The healthy network of the clinic (book/17-diagnosis.md). @type {Partial<Settings>} */
 const CLINIC = {
   network: "clinic",
   channels: 8,
@@ -67,7 +67,7 @@ export const RANGES = {
 export const STRUCTURE = /** @type {const} */ (["network", "channels", "norm", "seed", "patient"]);
 
 /**
- * The patients of chapter 13: what they complain of, what is wrong, and how they are trained.
+ * The patients of chapter 17: what they complain of, what is wrong, and how they are trained.
  *
  * @type {{name: string, complaint: string, diagnosis: string, settings: Partial<Settings>, cure: Partial<Settings>}[]}
  */

@@ -1,4 +1,4 @@
-"""What chapter 10 assembles is what PyTorch assembles, and what the package holds."""
+"""What chapter 12 assembles is what PyTorch assembles, and what the package holds."""
 
 import math
 import tempfile

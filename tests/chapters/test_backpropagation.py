@@ -1,4 +1,4 @@
-"""What chapter 9 derives is what autograd computes, and what the package holds."""
+"""What chapter 10 derives is what autograd computes, and what the package holds."""
 
 from collections.abc import Iterable
 from typing import Any

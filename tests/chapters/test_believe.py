@@ -1,4 +1,4 @@
-"""What chapter 35 derives is what a second computation finds."""
+"""What chapter 23 derives is what a second computation finds."""
 
 import pytest
 import torch

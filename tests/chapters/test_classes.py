@@ -1,4 +1,4 @@
-"""What chapter 8 defines computes what PyTorch computes."""
+"""What chapter 9 defines computes what PyTorch computes."""
 
 import math
 

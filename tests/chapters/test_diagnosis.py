@@ -1,4 +1,4 @@
-"""The instruments of chapter 13 measure what they say, and its patients have their illness."""
+"""The instruments of chapter 17 measure what they say, and its patients have their illness."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""What chapter 15 defines computes what SciPy, scikit-learn and the package compute."""
+"""What chapter 19 defines computes what SciPy, scikit-learn and the package compute."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What chapter 21 defines computes what the libraries compute."""
+"""What chapter 27 defines computes what the libraries compute."""
 
 import subprocess
 import sys

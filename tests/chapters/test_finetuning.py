@@ -1,4 +1,4 @@
-"""What chapter 19 defines computes what PyTorch and the package compute."""
+"""What chapter 24 defines computes what PyTorch and the package compute."""
 
 import pytest
 import torch

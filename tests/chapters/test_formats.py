@@ -61,7 +61,9 @@ def test_the_right_choice_has_no_usual_place_and_is_not_always_the_longest(sourc
 
 
 def test_a_question_has_one_address_in_the_whole_book() -> None:
-    names = Counter(q.name for source in chapters.sources() for q in tasks.questions(source) if q.name)
+    names = Counter(
+        q.name for source in chapters.sources() for q in tasks.questions(source) if q.name
+    )
     assert [name for name, times in names.items() if times > 1] == []
 
 
@@ -121,7 +123,9 @@ def test_the_first_line_of_a_hidden_cell_is_neutral(source: Path) -> None:
 
 def test_each_check_belongs_to_one_exercise() -> None:
     """A learner's desk remembers an exercise by the names of its checks."""
-    called = Counter(check for s in chapters.sources() for e in tasks.exercises(s) for check in e.checks)
+    called = Counter(
+        check for s in chapters.sources() for e in tasks.exercises(s) for check in e.checks
+    )
     assert [name for name, times in called.items() if times > 1] == []
     known = {f"{c.__module__.rpartition('.')[2]}.{c.__name__}" for c in checks.CHECKS}
     imported = {name for name in called if name.split(".")[0] in {k.split(".")[0] for k in known}}
@@ -187,7 +191,7 @@ One two three.
 
 ## Exercises
 
-### Exercise 7.1: first
+### Exercise 8.1: first
 
 *Hard · 25 minutes*
 
@@ -198,7 +202,7 @@ check.first(1)
 check.first(2), check.second(3)
 ```
 
-### Exercise 7.2: second
+### Exercise 8.2: second
 
 No level.
 

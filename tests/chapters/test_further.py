@@ -1,4 +1,4 @@
-"""What chapter 22 defines does what it says."""
+"""What chapter 28 defines does what it says."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What chapter 20 defines computes what the package, the page and the libraries compute."""
+"""What chapter 26 defines computes what the package, the page and the libraries compute."""
 
 import base64
 import json

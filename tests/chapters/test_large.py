@@ -1,4 +1,4 @@
-"""What chapter 36 defines computes what PyTorch, the package and chapter 21 compute."""
+"""What chapter 25 defines computes what PyTorch, the package and chapter 27 compute."""
 
 import copy
 

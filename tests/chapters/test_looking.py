@@ -1,4 +1,4 @@
-"""What chapter 18 derives is what the package and Captum compute."""
+"""What chapter 22 derives is what the package and Captum compute."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What chapter 14 defines computes what PyTorch and the package compute."""
+"""What chapter 18 defines computes what PyTorch and the package compute."""
 
 import math
 

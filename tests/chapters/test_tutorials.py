@@ -1,4 +1,4 @@
-"""What chapter 16 defines: formulas with something missing, and networks with something wrong."""
+"""What chapter 20 defines: formulas with something missing, and networks with something wrong."""
 
 import pandas as pd
 import pytest

@@ -1,4 +1,4 @@
-"""The checks of chapter 10 accept right answers and name each plausible mistake."""
+"""The checks of chapter 12 accept right answers and name each plausible mistake."""
 
 import copy
 import json
@@ -72,7 +72,7 @@ class Depthwise(chapter["SolutionResidual"]):
 
 
 def network(keep=nn.ModuleList, scale=nn.Parameter, size=(1,), linear=True, extra=False):
-    """The network of exercise 10.2, with a choice of its bugs."""
+    """The network of exercise 12.2, with a choice of its bugs."""
 
     class Network(nn.Module):
         def __init__(self):

@@ -1,4 +1,4 @@
-"""The checks of chapter 9: answers in other styles, and mistakes beyond those of the tables."""
+"""The checks of chapter 10: answers in other styles, and mistakes beyond those of the tables."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The checks of chapter 35 accept right answers and name mistakes beyond those of their tables."""
+"""The checks of chapter 23 accept right answers and name mistakes beyond those of their tables."""
 
 import torch
 from torch.nn import functional as F

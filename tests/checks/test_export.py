@@ -1,4 +1,4 @@
-"""The checks of chapter 21 accept right answers and name mistakes beyond those of their tables."""
+"""The checks of chapter 27 accept right answers and name mistakes beyond those of their tables."""
 
 import json
 import struct

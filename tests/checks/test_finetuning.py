@@ -1,4 +1,4 @@
-"""The checks of chapter 19 accept what is right and name each plausible mistake."""
+"""The checks of chapter 24 accept what is right and name each plausible mistake."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Each check of chapter 22 accepts what is right and names mistakes beyond those of its table."""
+"""Each check of chapter 28 accepts what is right and names mistakes beyond those of its table."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""The checks of chapter 20 accept right answers and name mistakes beyond those of their tables."""
+"""The checks of chapter 26 accept right answers and name mistakes beyond those of their tables."""
 
 import numpy as np
 import torch

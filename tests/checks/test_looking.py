@@ -1,4 +1,4 @@
-"""The checks of chapter 18 accept right answers and name mistakes beyond those of their tables."""
+"""The checks of chapter 22 accept right answers and name mistakes beyond those of their tables."""
 
 import torch
 from torch.nn import functional as F

@@ -1,4 +1,4 @@
-"""The checks of chapter 14: answers in other styles, and mistakes beyond those of the tables."""
+"""The checks of chapter 18: answers in other styles, and mistakes beyond those of the tables."""
 
 import copy
 import operator

@@ -1,4 +1,4 @@
-"""The checks of chapter 11: answers in other styles, and mistakes beyond those of the tables."""
+"""The checks of chapter 13: answers in other styles, and mistakes beyond those of the tables."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""The checks of chapter 16: answers in other styles, and mistakes beyond those of the tables."""
+"""The checks of chapter 20: answers in other styles, and mistakes beyond those of the tables."""
 
 import statistics
 

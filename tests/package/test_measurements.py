@@ -51,5 +51,5 @@ def test_every_candidate_and_every_recipe_was_tried_for_its_accuracy() -> None:
     found = measurements.load("accuracy")
     assert list(found["choice"]) == list(accuracy.CANDIDATES)
     assert list(found["test"]) == list(train.RECIPES)
-    # As chapter 17 says.
+    # As chapter 21 says.
     assert [len(case["runs"]) for case in found["choice"].values()] == [2, 2, 1, 1, 1, 1, 1]

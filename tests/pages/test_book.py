@@ -287,9 +287,9 @@ def test_the_book_opens_from_a_disk(browser) -> None:
 
 
 SEARCHED = {
-    "softmax twice": "notebooks/08-classes.html#once-not-twice",
+    "softmax twice": "notebooks/09-classes.html#once-not-twice",
     "should the network end with softmax": "book/questions.html#should-the-network-end-with-",
-    "exercise 7.1": "notebooks/07-pooling.html#exercise-7-1-",
+    "exercise 8.1": "notebooks/08-pooling.html#exercise-8-1-",
     "stride": "book/glossary.html#term-stride",
 }
 

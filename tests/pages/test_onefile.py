@@ -198,7 +198,7 @@ def test_paper_has_the_right_page_numbers(printed, starts, titles) -> None:
 
 @pytest.mark.browser
 def test_paper_has_formulas_and_open_answers(printed, starts) -> None:
-    sheets = range(starts["notebooks/04-convolution-by-hand"], starts["notebooks/06-activation"])
+    sheets = range(starts["notebooks/04-convolution-by-hand"], starts["notebooks/07-activation"])
     text = "".join(printed.pages[sheet].extract_text() for sheet in sheets)
     assert text.count("\u2211") >= 10, "sums of convolution"
     assert "def solution_response" in text

@@ -266,7 +266,7 @@ def test_names_in_sentences_lead_to_the_reference(site) -> None:
         linked[name] = set(found)
     anchors = set(re.findall(r'\bid="([^"]+)"', read(site, "book/reference")))
     assert set().union(*linked.values()) <= anchors
-    assert "mnist_course.train.fit" in linked["notebooks/11-training-loop"]
+    assert "mnist_course.train.fit" in linked["notebooks/13-training-loop"]
     assert sum(map(len, linked.values())) > 30
 
 
@@ -324,7 +324,7 @@ def test_search_finds_words_of_text_code_and_glossary(site) -> None:
         numbers = [n for each in places for n in (each if isinstance(each, list) else [each])]
         return {index["docnames"][n] for n in numbers}
 
-    assert "notebooks/11-training-loop" in found("zero_grad")  # code
+    assert "notebooks/13-training-loop" in found("zero_grad")  # code
     assert "notebooks/04-convolution-by-hand" in found("kernel")  # text
     assert "book/glossary" in found("backpropag")  # stemmed, as the page does it
     assert "mnist_course.train" in index["objects"]

@@ -160,11 +160,11 @@ def article(site: Path, name: str = "notebooks/01-means") -> str:
 @pytest.mark.parametrize(
     ("code", "name"),
     [
-        ("# Solution 7.5\nx = 1", "Solution"),
+        ("# Solution 8.5\nx = 1", "Solution"),
         ("# A solution: transpose\nx = 1", "Solution"),
         ("# Drawing code\nplt.plot()", "Drawing code"),
         ("\n# The sick code\n", "The sick code"),
-        ("# Going further 7.5", "Going further"),
+        ("# Going further 8.5", "Going further"),
         ("# The cure: the optimiser comes last.", "The cure"),
         ("# Solutions of others are not ours", ""),
         ("x = 1  # Solution", ""),

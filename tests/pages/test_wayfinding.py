@@ -122,7 +122,7 @@ def test_a_chapter_has_its_number_wherever_its_title_stands(small) -> None:
     entries = [link.get_text() for link in index.select(".toctree-wrapper a")]
     assert {"1 · Draw a digit", "12 · Pooling of maps", "Glossary"} <= set(entries)
     paragraph = index.find("section").p
-    assert paragraph.get_text() == "Chapters 1 and 12, or 12 · Pooling of maps."
+    assert paragraph.get_text() == "Chapters 1 and 15, or 12 · Pooling of maps."
     assert [a["href"] for a in paragraph.find_all("a")] == [
         "notebooks/01-draw-a-digit.html", "notebooks/12-pooling.html", "notebooks/12-pooling.html"
     ]  # fmt: skip
@@ -200,8 +200,8 @@ def test_lines_about_other_chapters_are_an_error(lines: list[str]) -> None:
 
 def test_a_word_that_no_chapter_has_is_an_error(tmp_path) -> None:
     (tmp_path / "book").mkdir()
-    (tmp_path / "book" / "07-pooling.md").write_text("# Pooling", encoding="utf-8")
-    assert wayfinding.page_of("pooling", tmp_path) == "notebooks/07-pooling"
+    (tmp_path / "book" / "08-pooling.md").write_text("# Pooling", encoding="utf-8")
+    assert wayfinding.page_of("pooling", tmp_path) == "notebooks/08-pooling"
     with pytest.raises(ValueError, match="no chapter 'pool'; the chapters are pooling"):
         wayfinding.page_of("pool", tmp_path)
 
