@@ -107,13 +107,14 @@ HOSTILE = {
     "fork bomb": ("import os\ndef NAME(image):\n    while True:\n        os.fork()\n", 0),
     "fork bomb in a cell": (f"import os\n{_ZEROS}while True:\n    os.fork()\n", 0),
     "shells": (
-        "import subprocess\ndef NAME(image):\n    while True:\n        subprocess.Popen('sleep 99', "
-        "shell=True)\n",
+        "import subprocess\ndef NAME(image):\n    while True:\n        "
+        "subprocess.Popen('sleep 99', shell=True)\n",
         0,
     ),
     "memory": ("def NAME(image):\n    return torch.ones(10**11)\n", 0),
     "memory, bit by bit": (
-        "def NAME(image):\n    kept = []\n    while True:\n        kept.append(torch.ones(10**7))\n",
+        "def NAME(image):\n    kept = []\n    while True:\n"
+        "        kept.append(torch.ones(10**7))\n",
         0,
     ),
     "big file": (

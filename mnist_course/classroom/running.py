@@ -106,7 +106,8 @@ def run(
     before = _fingerprint()
     space, problems = _prepared(chapter)
     outcomes: dict[int, Outcome] = {}
-    waiting, busy = deque(enumerate(tasks)), {}
+    waiting = deque(enumerate(tasks))
+    busy: dict[int, _Child] = {}
     with tempfile.TemporaryDirectory(prefix="grading-") as place:
         while waiting or busy:
             while waiting and len(busy) < jobs:
