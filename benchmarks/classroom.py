@@ -8,6 +8,7 @@ with code that wants more than to be right. Writes minutes, memory and wrong mar
 from __future__ import annotations
 
 import argparse
+import ast
 import datetime
 import json
 import platform
@@ -107,13 +108,14 @@ HOSTILE = {
     "fork bomb": ("import os\ndef NAME(image):\n    while True:\n        os.fork()\n", 0),
     "fork bomb in a cell": (f"import os\n{_ZEROS}while True:\n    os.fork()\n", 0),
     "shells": (
-        "import subprocess\ndef NAME(image):\n    while True:\n        subprocess.Popen('sleep 99', "
-        "shell=True)\n",
+        "import subprocess\ndef NAME(image):\n    while True:\n        "
+        "subprocess.Popen('sleep 99', shell=True)\n",
         0,
     ),
     "memory": ("def NAME(image):\n    return torch.ones(10**11)\n", 0),
     "memory, bit by bit": (
-        "def NAME(image):\n    kept = []\n    while True:\n        kept.append(torch.ones(10**7))\n",
+        "def NAME(image):\n    kept = []\n    while True:\n"
+        "        kept.append(torch.ones(10**7))\n",
         0,
     ),
     "big file": (
@@ -290,12 +292,52 @@ def differences(made: list[Made], graded: list[grading.Graded], folder: Path) ->
     return found + [f"{path.name} was not graded" for path in expected]
 
 
+def solved(original: Original) -> dict[str, Any]:
+    """A copy of a chapter with the book's own solutions in new cells."""
+    notebook = copies.copy(original)
+    checks = [check for exercise in original.exercises for check in exercise.checks]
+    for place in sorted(original.answers):
+        if original.cells[place]["cell_type"] == "code":
+            source = original.cells[place]["source"]
+            tree = notebooks.parsed(source)
+            told = notebooks.called(tree, original.modules) if tree else []
+            for check in checks:
+                posed = ast.parse(check.expression, mode="eval").body
+                for call in told:
+                    if ast.unparse(call.func) == check.name and isinstance(posed, ast.Call):
+                        source += "".join(
+                            f"\n{mine.id} = {ast.unparse(theirs)}"
+                            for mine, theirs in zip(posed.args, call.args, strict=False)
+                            if isinstance(mine, ast.Name) and mine.id in check.answers
+                        )
+            cell = {"cell_type": "code", "metadata": {}, "outputs": [], "source": source}
+            notebook["cells"].append(cell)
+    return notebook
+
+
+def solutions(chapters: list[str], jobs: int) -> int:
+    """Grade the book's own solutions, and print which are not right, and what is not begun."""
+    missed = 0
+    for original in notebooks.originals(notebooks.home(), chapters):
+        with tempfile.TemporaryDirectory() as place:
+            files.write(Path(place) / "book.ipynb", notebooks.written(solved(original)))
+            (graded,), problems = grading.grade(Path(place), [original], jobs=jobs)
+        bad = [f"{m.exercise.number}: {m.words}" for m in graded.marks if m.points != 1]
+        bad += [f"{m.exercise.number}: {m.remarks}" for m in graded.marks if m.remarks]
+        missed += len(bad)
+        print(original.name, len(graded.marks), *problems, *bad, sep="\n  ", flush=True)
+    return bool(missed)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--solutions", nargs="*", metavar="CHAPTER", help="instead: the book's own")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--seconds", type=int, default=10)
     arguments = parser.parse_args()
+    if arguments.solutions is not None:
+        return solutions(arguments.solutions, arguments.jobs)
     (original,) = notebooks.originals(notebooks.home(), ["pooling"])
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "handed in"

@@ -50,7 +50,11 @@ def _limits(part: argparse.ArgumentParser) -> None:
         "--seconds", type=_count, default=60, help="of work for each answer (default: %(default)s)"
     )
     part.add_argument(
-        "--memory", type=float, default=2.0, metavar="GB", help="for each (default: %(default)s)"
+        "--memory",
+        type=_positive,
+        default=2.0,
+        metavar="GB",
+        help="for each (default: %(default)s)",
     )
 
 
@@ -58,6 +62,16 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text}")
     return int(text)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    return value
 
 
 def _copies(arguments: argparse.Namespace) -> None:

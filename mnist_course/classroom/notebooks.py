@@ -227,7 +227,7 @@ def _first_answer(cells: Mapping[int, dict[str, Any]]) -> int:
 
 def _modules(cells: list[dict[str, Any]]) -> dict[str, str]:
     """Names under which a chapter imports modules of checks."""
-    found = {}
+    found: dict[str, str] = {}
     for cell in cells:
         tree = parsed(cell["source"]) if cell["cell_type"] == "code" else None
         for node in ast.walk(tree) if tree else ():

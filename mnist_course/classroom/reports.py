@@ -133,7 +133,7 @@ def _cell(mark: Mark | None) -> str:
         return "<td></td>"
     if mark.points is None:
         return "<td>·</td>"
-    kind = {1: "right", 0: "wrong"}.get(mark.points, "partly")
+    kind = {1.0: "right", 0.0: "wrong"}.get(mark.points, "partly")
     sign = {"right": "✓", "wrong": "✗"}.get(kind, f"{mark.points:.2g}")
     note = " note" if mark.remarks else ""
     return f'<td class="{kind}{note}" title="{_text(" ".join(mark.words))}">{sign}</td>'

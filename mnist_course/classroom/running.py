@@ -106,7 +106,8 @@ def run(
     before = _fingerprint()
     space, problems = _prepared(chapter)
     outcomes: dict[int, Outcome] = {}
-    waiting, busy = deque(enumerate(tasks)), {}
+    waiting = deque(enumerate(tasks))
+    busy: dict[int, _Child] = {}
     with tempfile.TemporaryDirectory(prefix="grading-") as place:
         while waiting or busy:
             while waiting and len(busy) < jobs:
@@ -246,7 +247,12 @@ def _answer(
         space |= given | _fresh(chapter.modules)
         verdicts = []
         for check in task.checks:
-            verdicts.append(_verdict(check, space, errors))
+            try:
+                verdicts.append(_verdict(check, space, errors))
+            except Exception as error:  # a name that the chapter did not make
+                verdicts.append((False, "The check could not be asked. Your teacher is told."))
+                remarks.append(f"{check.expression} raised {error!r}")
+                continue
             remarks += [f"its function {deed}" for deed in kept.put_back()]
             if not _refuses_nonsense(check, space):
                 verdicts[-1] = (False, "The check itself was changed, so its verdict is void.")

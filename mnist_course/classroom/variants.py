@@ -19,6 +19,16 @@ from mnist_course import files
 from mnist_course.classroom import notebooks
 from mnist_course.classroom.notebooks import ClassroomError
 
+IMPORTS = """\
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from mnist_course.checks import {chapter} as check
+from mnist_course.classroom import sheets"""
+
 CONV2D = """\
 def suspicious_conv2d(x, w, b):
     (N, C_in, H, W), (C_out, _, K_h, K_w) = x.shape, w.shape
@@ -244,33 +254,7 @@ def notebook(
     chapter: str, learner: str, numbers: Numbers, bug: Bug, *, solved: bool
 ) -> dict[str, Any]:
     """A learner's sheet, or with ``solved`` the key to it."""
-    sheet = SHEETS[chapter]
-    start = sheet.source.index("suspicious_")
-    name = sheet.source[start : sheet.source.index("(")]
-    solution = name.replace("suspicious", "solution")
-    right = sheet.source.replace(name, solution)
-    zeros = ", ".join("0" * len(numbers.answer))
-    cells = [
-        _cell(f"# {learner}: a sheet on {chapter}\n\nNobody else has these numbers and this bug."),
-        _cell(
-            "import math\n\nimport torch\nfrom torch import nn\nfrom torch.nn import functional as F"
-            f"\n\nfrom mnist_course.checks import {chapter} as check\n"
-            "from mnist_course.classroom import sheets",
-            code=True,
-        ),
-        _cell(f"### Exercise 1.1: numbers\n\n{numbers.text} Work it out on paper."),
-        _cell(f"def my_numbers():\n    return {zeros}  # your numbers here", code=True),
-        _cell(numbers.check.format("my_numbers"), code=True),
-        _solution(
-            "1.1",
-            f"def solution_numbers():\n    return {', '.join(map(str, numbers.answer))}",
-            numbers.check.format("solution_numbers"),
-        ),
-        _cell(f"### Exercise 1.2: find the bug\n\n{sheet.task} It has one bug. Mend it."),
-        _cell(bug.planted(sheet.source).rstrip(), code=True),
-        _cell(f"check.{sheet.check}({name})", code=True),
-        _solution("1.2", right.rstrip(), f"check.{sheet.check}({solution})"),
-    ]
+    cells = _cells(chapter, learner, numbers, bug)
     return {
         "cells": [
             cell | {"id": f"sheet-{place}"}
@@ -286,9 +270,37 @@ def notebook(
     }
 
 
+def _cells(chapter: str, learner: str, numbers: Numbers, bug: Bug) -> list[dict[str, Any]]:
+    sheet = SHEETS[chapter]
+    name = sheet.source.removeprefix("def ").partition("(")[0]
+    solution = name.replace("suspicious", "solution")
+    zeros = ", ".join("0" * len(numbers.answer))
+    answer = ", ".join(map(str, numbers.answer))
+    return [
+        _cell(f"# {learner}: a sheet on {chapter}\n\nEverybody has other numbers."),
+        _cell(IMPORTS.format(chapter=chapter), code=True),
+        _cell(f"### Exercise 1.1: numbers\n\n{numbers.text} Work it out on paper."),
+        _cell(f"def my_numbers():\n    return {zeros}  # your numbers here", code=True),
+        _cell(numbers.check.format("my_numbers"), code=True),
+        _solution(
+            "1.1",
+            f"def solution_numbers():\n    return {answer}",
+            numbers.check.format("solution_numbers"),
+        ),
+        _cell(f"### Exercise 1.2: find the bug\n\n{sheet.task} It has one bug. Mend it."),
+        _cell(bug.planted(sheet.source).rstrip(), code=True),
+        _cell(f"check.{sheet.check}({name})", code=True),
+        _solution(
+            "1.2",
+            sheet.source.replace(name, solution).rstrip(),
+            f"check.{sheet.check}({solution})",
+        ),
+    ]
+
+
 def _cell(source: str, code: bool = False) -> dict[str, Any]:
-    kind = {"cell_type": "code", "outputs": [], "execution_count": None} if code else {}
-    return {"cell_type": "markdown", "metadata": {}, "source": source} | kind
+    cell = {"cell_type": "markdown", "metadata": {}, "source": source}
+    return cell | {"cell_type": "code", "outputs": [], "execution_count": None} if code else cell
 
 
 def _solution(number: str, source: str, check: str) -> dict[str, Any]:
