@@ -125,7 +125,7 @@ class Valley {
   timer;
   ground = ""; // that the canvas shows
   walked = { key: "", path: /** @type {[number, number][]} */ ([]) };
-  /** Walks to compare with. @type {[number, number][][]} */
+  /** Walks to compare with, each with the state that it comes from. @type {{key: string, path: [number, number][]}[]} */
   kept = [];
 
   /** @param {HTMLElement} root @param {State} state @param {Tell} tell */
@@ -229,8 +229,12 @@ class Valley {
 
   /** Keep this path, to compare others with; if it is kept already, forget all. */
   keep() {
-    this.kept = this.kept.includes(this.path) ? [] : [...this.kept.slice(-3), this.path];
+    this.kept = this.isKept() ? [] : [...this.kept.slice(-3), this.walked];
     this.show();
+  }
+
+  isKept() {
+    return this.kept.some(({ key }) => key === this.walked.key);
   }
 
   get path() {
@@ -249,8 +253,8 @@ class Valley {
     controls.rate.show(Math.log10(state.rate));
     controls.momentum.show(state.momentum);
     controls.momentum.element.hidden = state.rule === "descent";
-    this.keeper.textContent = this.kept.includes(this.path) ? "Forget kept paths" : "Keep this path";
     const { text, lost } = tale(state, this.path);
+    this.keeper.textContent = this.isKept() ? "Forget kept paths" : "Keep this path";
     status.textContent = text;
     set(status, { "data-kind": lost ? "warning" : null });
     const [a, b] = state.start.map((/** @type {number} */ each) => format(each));
@@ -294,7 +298,7 @@ class Valley {
     const seen = this.path.filter((place) => place.every(Number.isFinite));
     const [now, start] = [seen[seen.length - 1], seen[0]];
     set(overlay, { viewBox: `0 0 ${width} ${height}` }).replaceChildren(
-      ...this.kept.map((path) => svg("path", { class: "va-kept", d: line(path) })),
+      ...this.kept.map(({ path }) => svg("path", { class: "va-kept", d: line(path) })),
       svg("path", { class: "va-path", d: line(seen) }),
       ...seen.slice(1, -1).map(([a, b]) => svg("circle", { class: "va-dots", cx: x(a), cy: y(b), r: 2.25 })),
       svg("circle", { class: "va-start", cx: x(start[0]), cy: y(start[1]), r: 6 }),

@@ -501,7 +501,8 @@ def test_icons_and_scripts_that_a_page_needs_stay(tmp_path: Path) -> None:
     scripts = (
         "_static/scripts/fontawesome.js?digest=1", "searchindex.js",
         "_static/course-weights.js?v=1", "_static/course.js?v=1", "_static/course-train.js?v=1",
-        "_static/course-quiz.js?v=1", "_static/page.js?v=1", "_static/glossary.js?v=1",
+        "_static/course-valley.js?v=1", "_static/course-quiz.js?v=1", "_static/page.js?v=1",
+        "_static/glossary.js?v=1",
         "_static/mathjax/es5/startup.js?v=1",
     )  # fmt: skip
     head = "".join(f'\n<script src="../{each}"></script>' for each in scripts)
@@ -522,6 +523,7 @@ def test_icons_and_scripts_that_a_page_needs_stay(tmp_path: Path) -> None:
     assert left('<div data-figure="output-size">') == ["course", "page"]
     assert left('<div data-figure="digitpad">') == ["course-weights", "course", "page"]
     assert left('<div data-figure="train-here">') == ["course-train", "page"]
+    assert left('<div data-figure="valley">') == ["course-valley", "page"]
     assert left('<div class="question admonition">') == ["course-quiz", "page"]
     assert left('<span data-questions="ask-a">') == ["course-quiz", "page"]
 

@@ -11,13 +11,30 @@ from playwright.sync_api import Locator, expect
 from torch.nn import functional as F
 
 from mnist_course import figures
+from tests.pages import axe
 from tools import page_script
 
 pytestmark = pytest.mark.browser
 
 IMAGE = torch.rand(1, 28, 28, generator=torch.Generator().manual_seed(0))
 IMAGE = (IMAGE * 255).to(torch.uint8)  # what the figure shows is exactly what is computed here
-FIGURES = ("kernel-playground", "output-size", "graph", "receptive-field")
+MAKERS: dict[str, Callable[[], figures.LiveFigure]] = {
+    "kernel-playground": lambda: figures.kernel_playground(IMAGE),
+    "output-size": figures.output_size_explorer,
+    "graph": figures.computational_graph,
+    "receptive-field": figures.receptive_field,
+    "pooling": lambda: figures.pooling_shift(DIGIT),
+    "logits": lambda: figures.logit_sliders([0, 0, 0, 0, 4, 0, 0, 1, 0, 3], 4),
+    "valley": figures.valley_walk,
+}
+FIGURES = tuple(MAKERS)
+SCRIPTS = "".join(
+    f'<script src="{name}.js"></script>'
+    for name, figure in {"course": "", **page_script.APART}.items()
+    if figure != "train-here"
+)
+DIGIT = torch.zeros(28, 28, dtype=torch.uint8)
+DIGIT[8:20, 8:20] = IMAGE[0, 8:20, 8:20]
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 Open = Callable[..., Iterator]
@@ -28,20 +45,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page for each figure, the playground twice, and one page with all."""
     folder = tmp_path_factory.mktemp("site")
     page_script.write(folder)
-    playground = figures.kernel_playground(IMAGE).html()
     doubling = figures.kernel_playground(IMAGE, [[0, 0, 0], [0, 2, 0], [0, 0, 0]]).html()
-    pages = {
-        "kernel-playground": [playground, doubling],
-        "output-size": [figures.output_size_explorer().html()],
-        "graph": [figures.computational_graph().html()],
-        "receptive-field": [figures.receptive_field().html()],
-    }
+    pages = {name: [make().html()] for name, make in MAKERS.items()}
+    pages["kernel-playground"].append(doubling)
     pages["page"] = [element for elements in pages.values() for element in elements]
     for name, elements in pages.items():
         (folder / f"{name}.html").write_text(
             '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Figures</title>'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            '<script src="course.js"></script></head>'
+            f"{SCRIPTS}</head>"
             f"<body>{''.join(elements)}</body></html>",
             encoding="utf-8",
         )
@@ -53,7 +65,7 @@ def open_page(browser, site: Path) -> Open:
     """Open a page; at the end there was no error, and nothing was asked for outside the folder."""
 
     @contextmanager
-    def opened(name: str = "page", width: int = 800, **options) -> Iterator:
+    def opened(name: str = "page", width: int = 800, address: str = "", **options) -> Iterator:
         context = browser.new_context(viewport={"width": width, "height": 900}, **options)
         context.set_default_timeout(10_000)
         page = context.new_page()
@@ -67,7 +79,7 @@ def open_page(browser, site: Path) -> Open:
                 or problems.append(request.url)
             ),
         )
-        page.goto((site / f"{name}.html").as_uri())
+        page.goto((site / f"{name}.html").as_uri() + address)
         try:
             yield page
             assert not problems
@@ -110,7 +122,7 @@ def test_every_picture_is_replaced_by_its_figure(open_page: Open) -> None:
 
 def test_without_scripts_the_picture_stands_there(open_page: Open) -> None:
     with open_page(java_script_enabled=False) as page:
-        expect(page.locator("figure img")).to_have_count(5)
+        expect(page.locator("figure img")).to_have_count(len(FIGURES) + 1)
         expect(page.locator("figcaption").first).to_be_visible()
 
 
@@ -252,25 +264,37 @@ def test_arrow_keys_stay_in_the_figure_and_shortcuts_do_not(open_page: Open) -> 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_as_a_widget_the_bundle_draws_and_cleans_up(open_page: Open, name: str) -> None:
-    widget = {
-        "kernel-playground": lambda: figures.kernel_playground(IMAGE),
-        "output-size": figures.output_size_explorer,
-        "graph": figures.computational_graph,
-        "receptive-field": figures.receptive_field,
-    }[name]()
-    play = """async ([source, options]) => {
+    widget = MAKERS[name]()
+    play = """async ([source, values]) => {
       const url = URL.createObjectURL(new Blob([source], { type: 'text/javascript' }));
       const { default: widget } = await import(url);
       const el = document.body.appendChild(document.createElement('div'));
-      const close = await widget.render({ model: { get: () => options }, el });
-      const before = el.querySelectorAll('.course-live').length;
+      const heard = new Set();
+      const model = {
+        get: (name) => values[name], set: (name, value) => { values[name] = value; },
+        save_changes() {}, on: (name) => heard.add(name), off: (name) => heard.delete(name),
+      };
+      const close = await widget.render({ model, el });
+      const before = [el.querySelectorAll('.course-live').length, heard.size];
       close();
       document.documentElement.dataset.theme = 'dark'; // nobody must be left who answers
-      return [before, el.childNodes.length];
+      return [...before, el.childNodes.length, heard.size];
     }"""
     with open_page() as page:
-        assert page.evaluate(play, [figures.bundle(name), widget.options]) == [1, 0]
+        values = {"options": widget.options, **widget.state}
+        found = page.evaluate(play, [figures.bundle(name), values])
+        assert found == [1, len(widget.state), 0, 0], "it must listen to all that can be set"
         page.wait_for_timeout(50)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_wrong(open_page: Open, name: str, scheme: str) -> None:
+    axe.needed()
+    with open_page(name, color_scheme=scheme) as page:
+        # A page of nothing but figures has no headings and no landmarks.
+        found = axe.violations(page, but=["landmark-one-main", "page-has-heading-one", "region"])
+        assert found == []
 
 
 # --- kernel playground ----------------------------------------------------------------------------
@@ -524,6 +548,197 @@ def test_a_shut_relu_lets_no_slope_through(open_page: Open) -> None:
         page.get_by_label("Bias b").fill("-8")
         assert graph_numbers(page, "value")[4:] == ["6", "−2", "0", "0", "49"]
         assert graph_numbers(page, "slope") == ["1", "−14", "0", "−28", "0", "0", "0", "0", "0"]
+
+
+# --- pooling and shift ----------------------------------------------------------------------------
+
+
+def pooled_change(right: int, kind: str = "max") -> str:
+    """What the figure should say of the pooled map of the digit."""
+    before, after = (figures._pooled_maps(DIGIT[None] / 255, by, 0, kind=kind) for by in (0, right))
+    changed = int(((before[2] - after[2]).abs() > 1e-9).sum())
+    share = float((after[2] - before[2]).norm() / before[2].norm())
+    return f"the pooled map in {changed} of 196 numbers, by {share:.2f} of its size."
+
+
+def test_the_arrow_keys_move_the_digit_and_the_figure_says_what_changed(open_page: Open) -> None:
+    with open_page("pooling") as page:
+        assert pooled_change(1) in status_of(page, "pooling")
+        assert "cannot simply move along" in status_of(page, "pooling")
+        digit = page.get_by_role("application", name=re.compile("^The digit"))
+        digit.press("ArrowRight")
+        assert pooled_change(2) in status_of(page, "pooling")
+        assert "has moved along, exactly" in status_of(page, "pooling")
+        expect(page.get_by_role("slider", name="Move right")).to_have_value("2")
+        page.get_by_role("combobox", name="Pooling").select_option("average")
+        assert pooled_change(2, "average") in status_of(page, "pooling")
+        for _ in range(2):
+            digit.press("ArrowLeft")
+        assert "Nothing has moved yet" in status_of(page, "pooling")
+
+
+def test_a_pooled_number_shows_the_numbers_of_its_window(open_page: Open) -> None:
+    with open_page("pooling") as page:
+        page.get_by_role("combobox", name="Map of").select_option("digit")
+        page.get_by_role("slider", name="Move right").fill("0")
+        pooled = page.get_by_role("application", name=re.compile("^The pooled map"))
+        pooled.press("Shift+ArrowDown")
+        pooled.press("ArrowUp")
+        for key in ("Shift+ArrowUp", "ArrowRight"):
+            pooled.press(key)
+        row, column = 5, 7
+        window = DIGIT[2 * row : 2 * row + 2, 2 * column : 2 * column + 2].flatten() / 255
+        numbers = ", ".join(f"{value:.2f}" for value in window.tolist())
+        expected = f"row 5, column 7: the largest of {numbers} is {window.max():.2f}."
+        expect(page.locator(".po-cell")).to_contain_text(expected)
+
+
+def test_another_window_brings_its_stride_and_the_stride_can_differ(open_page: Open) -> None:
+    with open_page("pooling") as page:
+        page.get_by_role("combobox", name="Window").select_option("3")
+        expect(page.get_by_role("combobox", name="Stride")).to_have_value("3")
+        expect(page.get_by_text("9 × 9", exact=True)).to_be_visible()
+        page.get_by_role("combobox", name="Stride").select_option("1")
+        expect(page.get_by_text("26 × 26", exact=True)).to_be_visible()
+        assert "has moved along, exactly" in status_of(page, "pooling")
+
+
+def test_a_drawing_takes_the_place_of_the_digit_and_gives_it_back(open_page: Open) -> None:
+    with open_page("pooling") as page:
+        before = status_of(page, "pooling")
+        page.get_by_text("Draw your own").click()
+        sheet = page.get_by_role("application", name="Draw a digit here")
+        box = sheet.bounding_box()
+        page.mouse.move(box["x"] + 60, box["y"] + 40)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 70, box["y"] + 120, steps=5)
+        page.mouse.up()
+        assert status_of(page, "pooling") != before
+        page.get_by_role("button", name="Clear, and take").click()
+        assert status_of(page, "pooling") == before
+
+
+# --- logits ---------------------------------------------------------------------------------------
+
+
+def test_a_step_against_the_slopes_lowers_the_loss_and_a_constant_changes_nothing(
+    open_page: Open,
+) -> None:
+    with open_page("logits") as page:
+        z = torch.tensor([0, 0, 0, 0, 4.0, 0, 0, 1, 0, 3], dtype=torch.float64)
+        label = torch.tensor(4)
+        said = f"so the loss is {F.cross_entropy(z, label):.3f}."
+        assert said in status_of(page, "logits")
+        page.get_by_role("button", name="All + 1").click()
+        assert said in status_of(page, "logits")
+        page.get_by_role("button", name="One step against").click()
+        z = z - (z.softmax(0) - F.one_hot(label, 10))
+        assert f"so the loss is {F.cross_entropy(z, label):.3f}." in status_of(page, "logits")
+        page.get_by_role("button", name="All equal").click()
+        assert "10 digits share the largest probability, 10.0" in status_of(page, "logits")
+        assert "the loss is 2.303" in status_of(page, "logits")
+        page.get_by_role("button", name="As at first").click()
+        assert said in status_of(page, "logits")
+
+
+def test_logits_label_temperature_and_threshold_are_set_by_keyboard(open_page: Open) -> None:
+    with open_page("logits") as page:
+        assert "not sure enough to answer" in status_of(page, "logits")
+        slider = page.get_by_role("slider", name="Logit of 4")
+        for _ in range(25):
+            slider.press("ArrowRight")
+        assert re.search(r"a 4 with 9\d\.\d.%, sure enough", status_of(page, "logits"))
+        page.get_by_role("radio", name="The right answer is 9").check()
+        assert "sure enough to answer, and wrong" in status_of(page, "logits")
+        page.get_by_role("slider", name="Temperature").press("End")
+        assert "not sure enough" in status_of(page, "logits")
+        expect(page.get_by_text("(p − y) / T")).to_be_visible()
+        page.get_by_role("slider", name="Sure from").press("Home")
+        assert re.search(r"%, sure enough", status_of(page, "logits"))
+
+
+# --- valley ---------------------------------------------------------------------------------------
+
+
+def test_a_click_starts_there_and_a_step_is_that_of_pytorch(open_page: Open) -> None:
+    with open_page("valley") as page:
+        page.get_by_role("button", name="Back to the start").click()
+        picture = page.get_by_role("application")
+        box = picture.bounding_box()
+        picture.click(position={"x": 0.75 * box["width"], "y": 0.25 * box["height"]})
+        found = re.search(r"w₀ = (\S+), w₁ = (\S+), loss", status_of(page, "valley"))
+        start = [float(text) for text in found.groups()]
+        assert start == pytest.approx([5.5, 2.5], abs=0.1)
+        page.get_by_role("combobox", name="Rule").select_option("adam")
+        for _ in range(2):
+            page.get_by_role("button", name="Step").click()
+        path = figures.walk("valley", "adam", 0.04, 0.9, start, 2)
+        where = f"After 2 steps: w₀ = {path[2][0]:.2f}, w₁ = {path[2][1]:.2f}, loss"
+        assert where in status_of(page, "valley")
+        page.get_by_role("button", name="Undo").click()
+        assert "After 1 step: " in status_of(page, "valley")
+
+
+def test_a_walk_that_diverges_says_so_and_why(open_page: Open) -> None:
+    with open_page("valley", address="#valley?rate=0.081&steps=300") as page:
+        line = page.locator(".cl-valley").get_by_role("status")
+        expect(line).to_have_attribute("data-kind", "warning")
+        said = line.inner_text()
+        assert "more than at the start. The rate is above 2/h = 0.08" in said
+        page.get_by_role("slider", name="Rate").press("End")
+        assert "the weights are no numbers any more" in line.inner_text()
+        page.get_by_role("slider", name="Rate").press("Home")
+        expect(line).not_to_have_attribute("data-kind", "warning")
+
+
+def test_it_runs_pauses_and_stands_still_at_once_for_who_wants_less_motion(
+    open_page: Open,
+) -> None:
+    with open_page("valley") as page:
+        page.get_by_role("button", name="Back to the start").click()
+        page.get_by_role("button", name="Run").click()
+        expect(page.locator(".cl-valley").get_by_role("status")).to_contain_text("After 3 steps")
+        page.get_by_role("button", name="Pause").click()
+        said = status_of(page, "valley")
+        page.wait_for_timeout(200)
+        assert status_of(page, "valley") == said
+    with open_page("valley", reduced_motion="reduce") as page:
+        page.get_by_role("button", name="Run").click()
+        assert "After 300 steps" in status_of(page, "valley")
+
+
+def test_a_path_is_kept_and_the_arrow_keys_move_the_start(open_page: Open) -> None:
+    with open_page("valley") as page:
+        page.get_by_role("button", name="Keep this path").click()
+        expect(page.locator(".va-kept")).to_have_count(1)
+        page.get_by_role("application").press("ArrowLeft")
+        expect(page.get_by_role("application", name="from w₀ = 9.75, w₁ = 2.00")).to_be_visible()
+        page.get_by_role("application").press("ArrowRight")
+        page.get_by_role("button", name="Forget kept paths").click()
+        expect(page.locator(".va-kept")).to_have_count(0)
+
+
+# --- the address ----------------------------------------------------------------------------------
+
+
+def test_the_address_follows_the_figure_and_the_figure_the_address(open_page: Open) -> None:
+    with open_page("page", address="#valley?ground=bent&rule=adam&rate=0.5&steps=9") as page:
+        assert "After 9 steps" in status_of(page, "valley")
+        expect(page.get_by_role("combobox", name="Rule")).to_have_value("adam")
+        page.get_by_role("button", name="Step").last.click()
+        page.wait_for_function(
+            "location.hash === '#valley?ground=bent&rule=adam&rate=0.5&steps=10'"
+        )
+        page.evaluate("location.hash = '#logits?label=7&threshold=0.1'")
+        expect(page.locator(".cl-logits").get_by_role("status")).to_contain_text("and wrong")
+        page.evaluate("location.hash = '#valley'")
+        expect(page.locator(".cl-valley").get_by_role("status")).to_contain_text("After 40 steps")
+
+
+def test_an_address_that_makes_no_sense_is_passed_over(open_page: Open) -> None:
+    with open_page("valley", address="#valley?rate=fast&rule=<b>&start=[1]&steps=1e9") as page:
+        assert "After 300 steps" in status_of(page, "valley")
+        expect(page.get_by_role("combobox", name="Rule")).to_have_value("descent")
 
 
 # --- receptive field ------------------------------------------------------------------------------
