@@ -34,6 +34,7 @@ from filelock import FileLock, Timeout
 
 from mnist_course import desk, files
 from mnist_course.desk import MARK, VERSION, Chapter, DeskError
+from tools.tasks import called
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
@@ -42,7 +43,6 @@ SETTINGS = Path(__file__).with_name("jupyter")  # no news, and no search for upd
 _PATH = "JUPYTER_CONFIG_PATH"
 OPEN = ".desk.open"  # locked as long as JupyterLab is open on the desk
 _HEADING = re.compile(r"^#{1,3} (?:Exercise (\d+\.\d+):)?", re.MULTILINE)
-_CALLED = re.compile(r"\bcheck\.(\w+)\(")
 _MINUTES = re.compile(r"\bAbout (\d+) minutes\b")
 _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 
@@ -246,7 +246,7 @@ def _chapter(name: str, text: str, parts: Mapping[str, str]) -> Chapter:
 
 def _exercises(word: str, cells: list[dict[str, Any]]) -> dict[str, tuple[str, ...]]:
     """The exercises of a notebook by number, with the names of the checks that they call."""
-    found: dict[str, list[str]] = {}
+    found: dict[str, str] = {}
     number = ""
     for cell in cells:
         text = "".join(cell["source"])
@@ -254,12 +254,9 @@ def _exercises(word: str, cells: list[dict[str, Any]]) -> dict[str, tuple[str, .
             for heading in _HEADING.finditer(text):
                 number = heading[1] or ""
         elif number:
-            found.setdefault(number, []).extend(_CALLED.findall(text))
-    return {
-        number: tuple(dict.fromkeys(f"{word}.{name}" for name in names))
-        for number, names in found.items()
-        if names
-    }
+            found[number] = f"{found.get(number, '')}\n{text}"
+    named = {number: called(word, code) for number, code in found.items()}
+    return {number: checks for number, checks in named.items() if checks}
 
 
 def start_page(folder: Path) -> str:

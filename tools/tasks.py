@@ -16,6 +16,7 @@ from pathlib import Path
 import jupytext
 from nbformat import NotebookNode
 
+CHECKS = Path(__file__).parents[1] / "mnist_course" / "checks"
 LEVELS = ("Easy", "Medium", "Hard", "Open")
 LEVEL = re.compile(rf"^\*({'|'.join(LEVELS)}) · (\d+) minutes?\*$")
 HIDDEN = ("hide-input", "hide-cell", "remove-input", "remove-cell")
@@ -24,6 +25,7 @@ _HEADING = re.compile(r"^(#{1,6}) (.+)$", re.MULTILINE)
 _CODE = re.compile(r"^(`{3,}).*?^\1", re.MULTILINE | re.DOTALL)
 _EXERCISE = re.compile(r"Exercise (\d+\.\d+): (.+)")
 _CHECK = re.compile(r"\bcheck\.(\w+)\(")
+_DEFINED = re.compile(r"^[@)].*\ndef (\w+)", re.MULTILINE)  # every check is decorated
 _QUESTION = re.compile(
     r"^(?P<fence>:{3,})\{admonition\} (?P<title>Question[^\n]*)\n(?P<body>.*?)^(?P=fence)[ \t]*$",
     re.MULTILINE | re.DOTALL,
@@ -152,10 +154,20 @@ def exercises(source: Path) -> list[Exercise]:
             level = LEVEL.match(first)
             kind, minutes = level.groups() if level else ("", 0)
             code = "\n".join(cell.source for cell in section.cells if cell.cell_type == "code")
-            called = dict.fromkeys(_CHECK.findall(code))
-            checks = tuple(f"{source.stem.split('-')[1]}.{name}" for name in called)
+            checks = called(source.stem.split("-")[1], code)
             found.append(Exercise(match[1], match[2], kind, int(minutes), checks, section))
     return found
+
+
+def called(word: str, code: str) -> tuple[str, ...]:
+    """The checks of a chapter that code calls, ``"pooling.blur_pool"``, each once.
+
+    What a module of checks holds besides, to set an exercise up, is none of them.
+    """
+    file = CHECKS / f"{word}.py"
+    known = _DEFINED.findall(file.read_text(encoding="utf-8")) if file.exists() else None
+    names = dict.fromkeys(_CHECK.findall(code))
+    return tuple(f"{word}.{name}" for name in names if known is None or name in known)
 
 
 def questions(source: Path) -> list[Question]:

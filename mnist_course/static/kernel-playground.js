@@ -18,15 +18,15 @@ import {
   watchTheme,
 } from "./dom.js";
 import { clamp, format, replaced } from "./numbers.js";
-import { aFlag, aList, aNumber, aWhole, allowed, connect, sharing } from "./state.js";
+import { aFlag, aList, toNumber, aWhole, allowed, connect, sharing } from "./state.js";
 
 /** @import { State, Tell } from "./state.js" */
 /** @import { Attributes } from "./types" */
 /** @typedef {{pixels: string, width: number} & State} Options */
 
 const SPEC = {
-  kernel: aList(K * K, aNumber(-100, 100)),
-  bias: aNumber(-100, 100),
+  kernel: aList(K * K, toNumber(-100, 100)),
+  bias: toNumber(-100, 100),
   relu: aFlag,
   row: aWhole(0, 999),
   column: aWhole(0, 999),

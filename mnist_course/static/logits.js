@@ -3,16 +3,16 @@
 import { addStyle, button, frame, h, set, slider, statusLine } from "./dom.js";
 import { DIGITS, clamp, format, named, replaced } from "./numbers.js";
 import { crossEntropy, slopes, softmax } from "./softmax.js";
-import { aList, aNumber, aWhole, allowed, connect, sharing } from "./state.js";
+import { aList, toNumber, aWhole, allowed, connect, sharing } from "./state.js";
 
 /** @import { State, Tell } from "./state.js" */
 
 const REACH = 10; // of a slider, to each side
 const SPEC = {
-  logits: aList(10, aNumber(-1000, 1000)),
-  temperature: aNumber(0.05, 20),
+  logits: aList(10, toNumber(-1000, 1000)),
+  temperature: toNumber(0.05, 20),
   label: aWhole(0, 9),
-  threshold: aNumber(0, 1),
+  threshold: toNumber(0, 1),
 };
 /** @type {State} */
 const USUAL = { logits: [0, 0, 0, 0, 4, 0, 0, 1, 0, 3], temperature: 1, label: 4, threshold: 0.9 };

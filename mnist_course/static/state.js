@@ -11,7 +11,7 @@ import { clamp } from "./numbers.js";
 /** @typedef {Mounted & {take: Tell}} Settable a figure that can be set from outside */
 
 /** @param {number} low @param {number} high @returns {Check} */
-export const aNumber = (low, high) => (value) =>
+export const toNumber = (low, high) => (value) =>
   typeof value === "number" && Number.isFinite(value) ? clamp(value, low, high) : undefined;
 
 /** @param {number} low @param {number} high @returns {Check} */

@@ -18,7 +18,7 @@ import {
   watchWidth,
 } from "./dom.js";
 import { clamp, count, format } from "./numbers.js";
-import { aList, aNumber, aWhole, aWord, allowed, connect, sharing } from "./state.js";
+import { aList, toNumber, aWhole, aWord, allowed, connect, sharing } from "./state.js";
 import { short } from "./training-charts.js";
 import { BOUND, GROUNDS, places } from "./valley-walks.js";
 
@@ -39,9 +39,9 @@ const RULES = { descent: "gradient descent", momentum: "momentum", nesterov: "Ne
 const SPEC = {
   ground: aWord(Object.keys(NAMES)),
   rule: aWord(Object.keys(RULES)),
-  rate: aNumber(0.001, 10),
-  momentum: aNumber(0, 0.99),
-  start: aList(2, aNumber(-WIDE, WIDE)),
+  rate: toNumber(0.001, 10),
+  momentum: toNumber(0, 0.99),
+  start: aList(2, toNumber(-WIDE, WIDE)),
   steps: aWhole(0, MOST),
 };
 /** @type {State} */

@@ -167,7 +167,7 @@ def test_a_pickle_runs_what_it_says_unless_weights_only(tmp_path, capsys) -> Non
 
 @pytest.mark.mnist
 def test_the_published_numbers_say_what_the_text_says() -> None:
-    (source,) = sources(["10"])
+    (source,) = sources(["assembling"])
     values = glued_values(nbformat.read(notebook_path(source), as_version=4).cells)
     number = {name: float(text.replace(",", "")) for name, text in values.items()}
     assert number["hurried"] < number["registered"]

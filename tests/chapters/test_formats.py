@@ -256,7 +256,7 @@ def chapter(tmp_path: Path) -> Path:
 
 def test_exercises_are_read_from_a_text(chapter) -> None:
     first, second = tasks.exercises(chapter)
-    assert (first.number, first.title, first.level, first.minutes) == ("7.1", "first", "Hard", 25)
+    assert (first.number, first.title, first.level, first.minutes) == ("8.1", "first", "Hard", 25)
     assert first.checks == ("word.first", "word.second")
     assert (second.level, second.minutes, second.checks) == ("", 0, ())
     assert "its first line" in faults_of_exercise(second)[0]

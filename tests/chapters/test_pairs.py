@@ -7,7 +7,7 @@ import nbformat
 import pytest
 
 from mnist_course.gluing import glued_values
-from tools import chapters
+from tools import chapters, colab
 
 HEADER = """---
 jupytext:
@@ -83,7 +83,7 @@ def test_a_fresh_pair_has_no_problem(pair) -> None:
 def test_before_the_first_code_stands_the_cell_for_colab(pair) -> None:
     source, notebook, found = pair
     assert [cell.source for cell in notebook.cells[:2]] == [
-        "# A chapter\n\nTwo and two are 4.", chapters.colab_cell().source
+        "# A chapter\n\nTwo and two are 4.", colab.cell().source
     ]  # fmt: skip
     assert notebook.cells[1].metadata["tags"] == ["remove-cell"]
     assert notebook.cells[1].metadata["jupyter"]["source_hidden"]

@@ -27,10 +27,10 @@ def notebook(answer: str = "raise NotImplementedError", shown: str = "", text: s
     code.outputs = [new_output("stream", text=shown)] if shown else []
     exercises = [
         new_markdown_cell("## Exercises\n\n### Exercise 4.1: one", id="c"),
-        new_code_cell("check.one(my_one)", id="d"),
+        new_code_cell("check.response(my_one)", id="d"),
         new_markdown_cell("### Exercise 4.2: two", id="e"),
-        new_code_cell("check.two(my_two)", id="f"),
-        new_code_cell("# Solution 4.2\ncheck.two(solution_two)", id="g"),
+        new_code_cell("check.conv2d(my_two)", id="f"),
+        new_code_cell("# Solution 4.2\ncheck.conv2d(solution_two)", id="g"),
         new_markdown_cell("## Quiz", id="h"),
         new_code_cell("check.none()", id="i"),
     ]
@@ -74,13 +74,13 @@ def test_a_desk_holds_the_chapters_and_a_page_to_start_from(folder: Path) -> Non
     (chapter,) = chapters(folder)
     assert (chapter.title, chapter.minutes) == ("4 · Convolution by hand", 35)
     assert chapter.part == "Part I · The operations"
-    assert chapter.exercises == {"4.1": ("convolution.one",), "4.2": ("convolution.two",)}
+    assert chapter.exercises == {"4.1": ("convolution.response",), "4.2": ("convolution.conv2d",)}
 
 
 def test_the_start_page_shows_what_is_done_each_time(folder: Path, monkeypatch) -> None:
     assert "0 of 2" in read(folder / desk.START)
     monkeypatch.chdir(folder)
-    record("convolution.two", True)
+    record("convolution.conv2d", True)
     assert desk.renew(folder) == []
     page = nbformat.read(folder / desk.START, as_version=4)
     nbformat.validate(page)

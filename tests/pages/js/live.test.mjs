@@ -18,7 +18,7 @@ import { crossEntropy, slopes, softmax } from "../../../mnist_course/static/soft
 import {
   aFlag,
   aList,
-  aNumber,
+  toNumber,
   aWhole,
   aWord,
   allowed,
@@ -128,11 +128,11 @@ test("a shift by a multiple of the stride moves the pooled map along, and others
 });
 
 const SPEC = {
-  rate: aNumber(0, 1),
+  rate: toNumber(0, 1),
   steps: aWhole(0, 9),
   rule: aWord(["adam", "sgd"]),
   on: aFlag,
-  start: aList(2, aNumber(-5, 5)),
+  start: aList(2, toNumber(-5, 5)),
 };
 const USUAL = { rate: 0.5, steps: 3, rule: "sgd", on: false, start: [1, 2] };
 
