@@ -64,7 +64,7 @@ def _size(count: Callable[[int, int], int]) -> Callable[[list[tuple[int, ...]], 
     cases={
         f"shapes {shapes} and rank {rank}": (list(shapes), rank)
         for shapes, rank in (
-            (((5, 3),), 1), (((4, 6), (2, 4)), 2), (((8, 3, 3, 3),), 2),
+            (((5, 3),), 1), (((4, 7), (2, 5)), 2), (((8, 3, 3, 3),), 2),
             (((96, 48, 3, 3), (10, 864)), 4),
         )
     },
@@ -119,7 +119,7 @@ def _with_zeros(rows: int, columns: int, block: int) -> Tensor:
             block, bits,
         )
         for rows, columns, block, bits, zeros in (
-            (2, 4, 4, 4, False), (3, 8, 4, 4, False), (4, 6, 2, 3, False), (5, 12, 3, 8, True),
+            (4, 6, 2, 3, False), (2, 4, 4, 4, False), (3, 8, 4, 4, False), (5, 12, 3, 8, True),
         )
     },
     mistakes={

@@ -110,7 +110,7 @@ RIGHT = {
 WRONG = {
     "erased": [
         (lambda p, w, s: p.mul_(0), "in place, and the caller"),
-        (lambda p, w, s: erased(p, w, s / 2), "numbers are not"),
+        (lambda p, w, s: erased(p, w, s / 5), "numbers are not"),
         (lambda p, w, s: erased(p, w, s).flatten(), "shape"),
     ],
     "kept_neighbours": [
