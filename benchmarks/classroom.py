@@ -17,7 +17,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -222,7 +222,7 @@ class Made:
 
     path: str
     content: bytes
-    points: dict[str, float | None]
+    points: Mapping[str, float | None]
 
 
 def submission(original: Original, answers: dict[str, str], how: str = "") -> bytes:

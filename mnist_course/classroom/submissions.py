@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import symtable
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -218,12 +219,22 @@ def _cell(label: str, source: str, original: Original, imported: set[str]) -> Ce
         makes = {name for match in _ASSIGNED.findall(source[:10_000]) for name in match if name}
         return Cell(label, source, frozenset(makes), frozenset())
     tree.body = [line for line in tree.body if not _only_checks(line, modules)]
-    nodes = [node for line in tree.body for node in ast.walk(line)]
     makes = {name for line in tree.body for name in _made(line)}
     if not any(isinstance(line, (ast.Import, ast.ImportFrom)) for line in tree.body):
         makes -= imported  # who calls `torch.manual_seed` does not make `torch`
-    loaded = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-    return Cell(label, source, frozenset(makes - set(modules)), frozenset(loaded - set(modules)))
+    needs = _free(symtable.symtable(ast.unparse(tree), label, "exec")) - set(modules)
+    return Cell(label, source, frozenset(makes - set(modules)), frozenset(needs))
+
+
+def _free(table: symtable.SymbolTable) -> set[str]:
+    """The names that a piece of code looks up in the notebook; those inside functions are not."""
+    top = table.get_type() == "module"
+    found = {
+        each.get_name()
+        for each in table.get_symbols()
+        if each.is_referenced() and (top or each.is_global())
+    }
+    return found.union(*map(_free, table.get_children()))
 
 
 def chapter_cells(original: Original) -> list[Cell]:

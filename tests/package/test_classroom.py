@@ -107,6 +107,11 @@ def test_cells_that_change_what_an_answer_needs_are_run() -> None:
     assert cells_run("half = Half()", "half.rate = 2", "print(half)", ANSWER) == [1, 2, 4]
 
 
+def test_a_name_inside_a_function_is_not_the_notebooks() -> None:
+    function = f"def {NAME}(image):\n    x = image\n    return [y for y in x]"
+    assert cells_run("x = 1\nwhile True:\n    pass", "y = 2", function) == [3]
+
+
 def test_a_helper_without_an_answer_is_no_answer() -> None:
     assert cells_run("def half(image):\n    return image") == []
 
