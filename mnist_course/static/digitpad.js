@@ -176,8 +176,8 @@ class Pad {
         strokes: () => this.sheet.set(kernel.strokes),
       }),
     ];
-    this.takeWeights();
     if (kernel?.strokes.length) this.sheet.set(kernel.strokes);
+    this.takeWeights();
   }
 
   destroy() {
