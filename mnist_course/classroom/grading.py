@@ -162,7 +162,7 @@ def prelude(original: Original, answers: Iterable[Answer]) -> tuple[tuple[str, s
     """
     names = set()
     for answer in answers:
-        names |= {name for cell in answer.cells for name in cell.needs}
+        names |= {name for cell in answer.cells for name in cell.needs | cell.later}
         names |= {name for check in answer.checks for name in check.given | check.answers}
     cells = needed(chapter_cells(original), names)
     return tuple((cell.label, cell.source) for cell in cells)

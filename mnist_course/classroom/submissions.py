@@ -7,7 +7,7 @@ import re
 import symtable
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +48,21 @@ _ASSIGNED = re.compile(r"^(?:async )?(?:def|class)[ \t]+(\w+)|^(\w+)[ \t]*=(?!=)
 
 @dataclass(frozen=True)
 class Cell:
-    """A learner's cell: its name in messages, its code, and the names it makes and needs."""
+    """A cell.
+
+    Attributes:
+        label: what messages call it.
+        source: its code.
+        makes: the names that it makes, or whose objects it may change.
+        needs: the names that it needs when it is run.
+        later: the names that its functions need when they are called.
+    """
 
     label: str
     source: str
     makes: frozenset[str]
-    needs: frozenset[str]
+    needs: frozenset[str] = frozenset()
+    later: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -217,24 +226,28 @@ def _cell(label: str, source: str, original: Original, imported: set[str]) -> Ce
     tree = notebooks.parsed(source)
     if tree is None:  # what it would make if it could be read
         makes = {name for match in _ASSIGNED.findall(source[:10_000]) for name in match if name}
-        return Cell(label, source, frozenset(makes), frozenset())
+        return Cell(label, source, frozenset(makes))
     tree.body = [line for line in tree.body if not _only_checks(line, modules)]
     makes = {name for line in tree.body for name in _made(line)}
     if not any(isinstance(line, (ast.Import, ast.ImportFrom)) for line in tree.body):
         makes -= imported  # who calls `torch.manual_seed` does not make `torch`
-    needs = _free(symtable.symtable(ast.unparse(tree), label, "exec")) - set(modules)
-    return Cell(label, source, frozenset(makes - set(modules)), frozenset(needs))
+    needs, later, there = set(), set(), set(modules)
+    for line in tree.body:
+        table = symtable.symtable(ast.unparse(line), label, "exec")
+        later |= _called_later(table) - set(modules)
+        needs |= {s.get_name() for s in table.get_symbols() if s.is_referenced()} - there
+        if isinstance(line, (ast.Assign, ast.Import, ast.ImportFrom)):
+            there |= _made(line)
+    return Cell(label, source, *map(frozenset, (makes - set(modules), needs, later)))
 
 
-def _free(table: symtable.SymbolTable) -> set[str]:
-    """The names that a piece of code looks up in the notebook; those inside functions are not."""
-    top = table.get_type() == "module"
-    found = {
-        each.get_name()
-        for each in table.get_symbols()
-        if each.is_referenced() and (top or each.is_global())
-    }
-    return found.union(*map(_free, table.get_children()))
+def _called_later(table: symtable.SymbolTable) -> set[str]:
+    """The names that the functions in a piece of code look up in the notebook."""
+    found: set[str] = set()
+    for child in table.get_children():
+        found |= {each.get_name() for each in child.get_symbols() if each.is_global()}
+        found |= _called_later(child)
+    return found
 
 
 def chapter_cells(original: Original) -> list[Cell]:
@@ -258,18 +271,24 @@ def chapter_cells(original: Original) -> list[Cell]:
                 if isinstance(argument, ast.Name)
             }
             makes = plain.makes | (handed - imported)
-            found.append(Cell(plain.label, plain.source, makes, plain.needs))
+            found.append(replace(plain, makes=makes))
     return found
 
 
-def needed(cells: list[Cell], names: set[str]) -> list[Cell]:
+def needed(cells: list[Cell], names: Iterable[str]) -> list[Cell]:
     """The cells that make names, and those that these need, in order."""
     chosen: set[int] = set()
-    names = set(names)
-    while more := {i for i, cell in enumerate(cells) if cell.makes & names} - chosen:
-        chosen |= more
-        names |= {name for i in more for name in cells[i].needs}
-    return [cells[i] for i in sorted(chosen)]
+    wanted, asked = [(name, len(cells)) for name in names], set()
+    while wanted:
+        name, end = wanted.pop()
+        if (name, end) not in asked:
+            asked.add((name, end))
+            for place in range(end):
+                if name in cells[place].makes:
+                    chosen.add(place)
+                    wanted += [(each, place) for each in cells[place].needs]
+                    wanted += [(each, len(cells)) for each in cells[place].later]
+    return [cells[place] for place in sorted(chosen)]
 
 
 def _only_checks(statement: ast.stmt, modules: Mapping[str, str]) -> bool:
