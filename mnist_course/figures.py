@@ -712,7 +712,7 @@ class PoolingShift(LiveFigure):
 
     @property
     def image(self) -> Tensor:
-        """The digit where it began, or the reader's own: float32 ``(1, 28, 28)`` in [0, 1]."""
+        """The digit where it began, or the reader's own, float32 ``(1, 28, 28)`` in [0, 1]."""
         raw = torch.frombuffer(bytearray(base64.b64decode(self.pixels)), dtype=torch.uint8)
         return raw.reshape(1, 28, 28) / 255
 
@@ -816,7 +816,7 @@ class LogitSliders(LiveFigure):
 
     @property
     def probabilities(self) -> Tensor:
-        """Softmax of the logits at this temperature: float64 ``(10,)``."""
+        """Softmax of the logits at this temperature, float64 ``(10,)``."""
         return _answer(self.logits, self.label, self.temperature)[0]
 
     @property
@@ -826,7 +826,7 @@ class LogitSliders(LiveFigure):
 
     @property
     def slopes(self) -> Tensor:
-        """The gradient of the loss with respect to the logits: float64 ``(10,)``."""
+        """The gradient of the loss with respect to the logits, float64 ``(10,)``."""
         return _answer(self.logits, self.label, self.temperature)[2]
 
 
@@ -918,7 +918,7 @@ GROUNDS: dict[str, Callable[[Tensor], Tensor]] = {
     "bent": _bent,
     "double": _double,
 }
-"""The losses that can be walked down: from weights ``(..., 2)`` to losses ``(...)``."""
+"""The losses that can be walked down, from weights ``(..., 2)`` to losses ``(...)``."""
 
 RULES: dict[str, Callable[[list[Tensor], float, float], torch.optim.Optimizer]] = {
     "descent": lambda w, rate, _: torch.optim.SGD(w, rate),
@@ -953,7 +953,7 @@ class ValleyWalk(LiveFigure):
 
     @property
     def path(self) -> Tensor:
-        """All places of the walk, by PyTorch: float64 ``(steps + 1, 2)``.
+        """All places of the walk, by PyTorch, float64 ``(steps + 1, 2)``.
 
         Shorter where a number is no longer one.
         """

@@ -50,7 +50,7 @@ class Check:
 
     @property
     def name(self) -> str:
-        """What is called: ``"check.max_pool"``."""
+        """What is called, ``"check.max_pool"``."""
         return self.expression.partition("(")[0]
 
 
