@@ -35,7 +35,7 @@ const STYLE = `
   .lo-more { display:grid; grid-template-columns:repeat(auto-fit,minmax(min(100%,17rem),1fr)); gap:0.25rem 2rem; margin:0.75rem 0; }
   .cl-slider { grid-template-columns:minmax(6.5rem,auto) minmax(4rem,1fr) 3.2rem; }
   @container (max-width: 38rem) {
-    .lo-rows { grid-template-columns:1rem 1.6rem minmax(4.5rem,1.2fr) 2.7rem minmax(2.5rem,1fr) 3.2rem 3rem; gap:0 0.35rem; font-size:0.8125rem; }
+    .lo-rows { grid-template-columns:1rem 1.6rem minmax(2.5rem,1.2fr) 2.4rem minmax(1.2rem,1fr) 2.8rem 2.6rem; gap:0 0.2rem; font-size:0.75rem; }
     .lo-rows .lo-slope { display:none; }
   }
   @media (forced-colors: active) { .lo-bar i { forced-color-adjust:none; background:Highlight !important; } }
