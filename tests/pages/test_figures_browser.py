@@ -697,7 +697,8 @@ def test_it_runs_pauses_and_stands_still_at_once_for_who_wants_less_motion(
     with open_page("valley") as page:
         page.get_by_role("button", name="Back to the start").click()
         page.get_by_role("button", name="Run").click()
-        expect(page.locator(".cl-valley").get_by_role("status")).to_contain_text("After 3 steps")
+        line = page.locator(".cl-valley").get_by_role("status")
+        expect(line).to_contain_text(re.compile(r"After ([2-9]|\d\d+) steps"))
         page.get_by_role("button", name="Pause").click()
         said = status_of(page, "valley")
         page.wait_for_timeout(200)
