@@ -37,6 +37,9 @@ else start();
 
 APART = {
     "course-train": "train-here",
+    "course-output-size": "output-size",
+    "course-receptive-field": "receptive-field",
+    "course-graph": "graph",
     "course-pooling": "pooling",
     "course-logits": "logits",
     "course-valley": "valley",

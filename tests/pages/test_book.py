@@ -520,7 +520,7 @@ def test_icons_and_scripts_that_a_page_needs_stay(tmp_path: Path) -> None:
     assert lighten.lighten_page(settings) == ""
     assert settings in lighten.lighten_page(settings + '<div class="math notranslate">')
     assert left('<dl class="simple glossary">') == ["page", "glossary"]
-    assert left('<div data-figure="output-size">') == ["course", "page"]
+    assert left('<div data-figure="kernel-playground">') == ["course", "page"]
     assert left('<div data-figure="digitpad">') == ["course-weights", "course", "page"]
     assert left('<div data-figure="train-here">') == ["course-train", "page"]
     assert left('<div data-figure="valley">') == ["course-valley", "page"]

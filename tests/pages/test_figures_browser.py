@@ -128,7 +128,7 @@ def test_without_scripts_the_picture_stands_there(open_page: Open) -> None:
 
 def test_a_figure_that_fails_leaves_its_picture(browser, site: Path) -> None:
     (site / "broken.html").write_text(
-        '<!doctype html><script src="course.js"></script>'
+        f"<!doctype html>{SCRIPTS}"
         '<div data-figure="kernel-playground" data-options="{">first picture</div>'
         '<div data-figure="kernel-playground" data-options="{}">second picture</div>'
         '<div data-figure="no-such-figure">third picture</div>'

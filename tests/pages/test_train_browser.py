@@ -312,9 +312,12 @@ def test_in_jupyterlab_the_kernel_sends_the_digits(open_page: Open, site: Path) 
       const address = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
       const { default: widget } = await import(address);
       let receive = () => {};
+      const options = { network: "clinic", digits: 1000, pace: "full" };
       const model = {
-        get: () => ({ network: "clinic", digits: 1000, pace: "full" }),
-        on: (_, react) => { receive = react; },
+        get: (name) => (name === "options" ? options : null),
+        set: () => {},
+        save_changes: () => {},
+        on: (event, react) => { if (event === "msg:custom") receive = react; },
         off: () => {},
         send: ({ type, view }) => {
           const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
