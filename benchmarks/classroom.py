@@ -343,7 +343,8 @@ def main() -> int:
         folder = Path(place) / "handed in"
         made = list(invented(original, arguments.count))
         for each in made:
-            files.write(folder / each.path, each.content)
+            (folder / each.path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / each.path).write_bytes(each.content)
         start = time.monotonic()
         graded, problems = grading.grade(
             folder,

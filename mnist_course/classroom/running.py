@@ -100,6 +100,7 @@ def run(
         RuntimeError: if a source of the checks changed meanwhile.
     """
     import torch
+    import torch._dynamo  # which replaces functions of PyTorch when it is first needed
 
     torch.set_num_threads(1)
     sys.dont_write_bytecode = True
@@ -236,8 +237,7 @@ def _answer(
         given = {name: space[name] for c in task.checks for name in c.given if name in space}
         free = guards.confine(folder / "work", chapter.private, limits)
         kept = guards.Kept()
-        for name in {name for cell in task.cells for name in cell.makes & _answers(task)}:
-            space.pop(name, None)  # what the chapter has in its place is no answer
+        before = {name: space.get(name) for cell in task.cells for name in cell.makes}
         errors = [
             f"{cell.label}: {problem}"
             for cell in task.cells
@@ -247,8 +247,9 @@ def _answer(
         space |= given | _fresh(chapter.modules)
         verdicts = []
         for check in task.checks:
+            unmade = [n for n in sorted(check.answers & before.keys()) if space.get(n) is before[n]]
             try:
-                verdicts.append(_verdict(check, space, errors))
+                verdicts.append(_verdict(check, space, unmade, errors))
             except Exception as error:  # a name that the chapter did not make
                 verdicts.append((False, "The check could not be asked. Your teacher is told."))
                 remarks.append(f"{check.expression} raised {error!r}")
@@ -265,10 +266,6 @@ def _answer(
     os._exit(code)
 
 
-def _answers(task: Task) -> set[str]:
-    return {name for check in task.checks for name in check.answers}
-
-
 def _fresh(modules: Mapping[str, str]) -> dict[str, types.ModuleType]:
     """The modules of checks, imported anew, with all that they are made of."""
     for each in list(sys.modules):
@@ -277,12 +274,12 @@ def _fresh(modules: Mapping[str, str]) -> dict[str, types.ModuleType]:
     return {name: importlib.import_module(module) for name, module in modules.items()}
 
 
-def _verdict(check: Check, space: dict[str, Any], errors: Sequence[str]) -> tuple[bool, str]:
+def _verdict(
+    check: Check, space: dict[str, Any], unmade: Sequence[str], errors: Sequence[str]
+) -> tuple[bool, str]:
     """Ask a check. What went wrong in the learner's cells is said where the answer is missing."""
-    missing = [name for name in sorted(check.answers) if name not in space]
-    if missing:
-        why = "; ".join(errors) or "no cell of yours makes it"
-        return False, f"`{missing[0]}` is not there: {why}"
+    if unmade and errors:
+        return False, f"`{unmade[0]}` is not there: {'; '.join(errors)}"
     verdict = eval(check.expression, space)
     said = sys.modules[CHECKS].Verdict
     ok = type(verdict) is said and verdict.ok is True

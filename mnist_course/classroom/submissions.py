@@ -235,6 +235,8 @@ def _cell(label: str, source: str, original: Original, imported: set[str]) -> Ce
     for line in tree.body:
         table = symtable.symtable(ast.unparse(line), label, "exec")
         later |= _called_later(table) - set(modules)
+        if isinstance(line, ast.For):
+            there |= {n.id for n in ast.walk(line.target) if isinstance(n, ast.Name)}
         needs |= {s.get_name() for s in table.get_symbols() if s.is_referenced()} - there
         if isinstance(line, (ast.Assign, ast.Import, ast.ImportFrom)):
             there |= _made(line)
