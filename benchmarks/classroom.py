@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ast
-import datetime
 import json
-import platform
 import random
 import resource
 import sys
@@ -22,12 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnist_course import files
+from mnist_course import files, measurements
 from mnist_course.classroom import copies, grading, notebooks, reports
 from mnist_course.classroom.notebooks import Original
 from mnist_course.classroom.running import Limits
-
-RESULTS = Path(__file__).parent / "results" / "classroom.json"
 
 # Answers by the name of the check; NAME is what the chapter calls the function.
 RIGHT = {
@@ -365,11 +361,9 @@ def main() -> int:
         "CPU minutes": round(_cpu() / 60, 1),
         "memory of the largest process, GB": round(_memory(), 2),
         "wrong marks": len(wrong),
-        "machine": f"{platform.machine()}, Python {platform.python_version()}",
-        "date": datetime.date.today().isoformat(),
     }
     print(*problems, *wrong, json.dumps(result, indent=1), sep="\n")
-    files.write(RESULTS, json.dumps(result, indent=1) + "\n")
+    measurements.save("classroom", result)
     return bool(wrong)
 
 
