@@ -257,6 +257,13 @@ def test_the_repository_is_small_and_holds_no_data() -> None:
     assert not data
 
 
+def test_no_file_holds_both_sides_of_a_merge() -> None:
+    sides = re.compile(r"^\W*(<{7}|>{7}) [\w/]+:", re.MULTILINE)  # in a notebook's strings as well
+    texts = {each: each.read_bytes().decode("utf-8", "replace") for each in tracked()}
+    assert sides.search('  "' + "<" * 7 + ' HEAD:book/part.md\\n"')
+    assert [each.name for each, text in texts.items() if sides.search(text)] == []
+
+
 def test_no_file_names_a_path_of_one_machine() -> None:
     found = []
     for file in tracked():
