@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 from pathlib import Path
 
 from tools.page_script import APART
@@ -17,8 +18,23 @@ from tools.page_script import APART
 STYLE = "_static/styles/pydata-sphinx-theme.css"
 FONTS = "_static/vendor/fontawesome/webfonts"
 ICON_RULE = re.compile(r'((?:\.fa-[\w-]+:before,?)+)\{content:"\\[0-9a-f]+"\}')
-ICON_FONT = re.compile(r"src:url\([^)]*fa-solid-900\.\w+\)[^;}]*")
+ICON_FONTS = {"fa-solid-900": "icons", "fa-brands-400": "brands"}
 MATHJAX_SETTINGS = re.compile(r"\s*<script>window\.MathJax = \{.*?\}</script>")
+# What a page loads only if it has an element of such a class (the beginning of its name).
+NEEDED_BY = {
+    "math ": ("mathjax/",),
+    "sd-": ("sphinx-design.min.css", "design-tabs.js"),  # cards, grids, drop-downs
+    "highlight": ("pygments.css", "clipboard.min.js", "copybutton.js", "copybutton.css"),
+    'cell[ _"]': ("mystnb.",),
+    '(?:toggle[ "]|tag_hide|admonition[^"]*dropdown)': ("togglebutton.js", "togglebutton.css"),
+}
+# What the theme brings and no page asks for.
+UNUSED = (
+    "_static/scripts/fontawesome.js*",
+    "_static/locales",
+    f"{FONTS}/fa-regular-*.ttf",
+    f"{FONTS}/fa-[sb]*.woff2",
+)
 # Characters of the private use area: written in a style sheet, or escaped in it.
 ICON = re.compile(r"[\ue000-\uf8ff]|\\([ef][0-9a-f]{3})\b")
 
@@ -30,8 +46,9 @@ def lighten(site: Path) -> None:
         text = page.read_text(encoding="utf-8")
         if (lighter := lighten_page(text, page.name)) != text:
             page.write_text(lighter, encoding="utf-8")
-    for source_map in site.rglob("*.map"):
-        source_map.unlink()
+    for pattern in ("**/*.map", *UNUSED):
+        for unused in list(site.glob(pattern)):
+            shutil.rmtree(unused) if unused.is_dir() else unused.unlink()
     scripts = (site / "_static" / "scripts").glob("*-theme.js")
     lighten_icons(site, "".join(path.read_text(encoding="utf-8") for path in (*pages, *scripts)))
 
@@ -51,11 +68,11 @@ def lighten_page(text: str, name: str = "") -> str:
         needless.append("_static/course-quiz.js")
     if 'class="simple glossary"' not in text:
         needless.append("_static/glossary.js")
-    if not re.search(r'class="(?:[^"]* )?math ', text):
-        needless.append("_static/mathjax/")
+    for needed_by, files in NEEDED_BY.items():
+        if not re.search(rf'class="(?:[^"]* )?{needed_by}', text):
+            needless += [f"_static/{file}" for file in files]
+    if "_static/mathjax/" in needless:
         text = MATHJAX_SETTINGS.sub("", text)
-    if not re.search(r'class="(?:[^"]* )?sd-', text):  # cards, grids, drop-downs
-        needless += ["_static/sphinx-design.min.css", "_static/design-tabs.js"]
     path = rf'"(?:\.\./)*(?:{"|".join(map(re.escape, needless))})[^"]*"'
     return re.sub(rf"\s*(?:<script [^>]*src={path}></script>|<link [^>]*href={path} />)", "", text)
 
@@ -73,9 +90,11 @@ def lighten_icons(site: Path, text: str) -> None:
         *(p.read_text(encoding="utf-8") for p in site.rglob("_static/**/*.css") if p != style),
     ]
     icons = {int(m[1], 16) if m[1] else ord(m[0]) for m in ICON.finditer("".join(sheets))}
-    (site / FONTS / "icons.woff").write_bytes(subset(site / FONTS / "fa-solid-900.ttf", icons))
-    source = 'src:url(../vendor/fontawesome/webfonts/icons.woff) format("woff")'
-    style.write_text(ICON_FONT.sub(source, css), encoding="utf-8")
+    for font, name in ICON_FONTS.items():
+        (site / FONTS / f"{name}.woff").write_bytes(subset(site / FONTS / f"{font}.ttf", icons))
+        source = f'src:url(../vendor/fontawesome/webfonts/{name}.woff) format("woff")'
+        css = re.sub(rf"src:url\([^)]*{font}\.\w+\)[^;}}]*", source, css)
+    style.write_text(css, encoding="utf-8")
 
 
 def subset(font: Path, characters: set[int]) -> bytes:

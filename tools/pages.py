@@ -319,10 +319,10 @@ def _home(name: str) -> str:
 
 
 class LinkNames(SphinxPostTransform):
-    """Link code in sentences to the reference; headings and existing links stay as they are."""
+    """Link code in sentences to the reference; titles and existing links stay as they are."""
 
     default_priority = 20  # links have been made
-    stays = (nodes.reference, nodes.title, addnodes.desc)
+    stays = (nodes.reference, nodes.title, nodes.rubric, addnodes.desc)  # a fold has a rubric
 
     def run(self, **kwargs: Any) -> None:
         """Link each name that has only one meaning."""

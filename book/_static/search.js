@@ -5,6 +5,7 @@ document.addEventListener("DOMContentLoaded", searchSections);
 
 function searchSections() {
   let asked = "";
+  Scorer.objPrio[0] = 5; // a module called as a term is comes after the term
   const perform = Search._performSearch;
   Search._performSearch = (query, ...words) => {
     asked = query.toLowerCase().trim();

@@ -34,7 +34,7 @@ PART = """\
 A part with one chapter.
 
 ```{chapters} Part I
-01 How numbers are averaged.
+means How numbers are averaged.
 ```
 """
 
@@ -49,7 +49,8 @@ def make(folder: Path, chapter: str, project: str = PROJECT) -> Path:
     """
     for name in ("book/_static", "build/static", "notebooks"):
         (folder / name).mkdir(parents=True)
-    shutil.copytree(book.ROOT / "book" / "_static", folder / "book" / "_static", dirs_exist_ok=True)
+    for name in ("_static", "_templates"):
+        shutil.copytree(book.ROOT / "book" / name, folder / "book" / name, dirs_exist_ok=True)
     page_script.write(folder / "build" / "static")
     texts = {"book/index.md": START, "book/part-1.md": PART, "book/01-means.md": HEADER + chapter}
     for name, text in texts.items():
