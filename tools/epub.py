@@ -114,7 +114,7 @@ def write(site: Path, target: Path, mathjax: Path | None) -> None:
         "nav.xhtml": _page(of, "Contents", _nav(pages)),
         "cover.xhtml": _page(of, of.title, body),
         "style.css": onefile.style(),
-        **{f"{page.slug}.xhtml": _page(of, page.label, page.html()) for page in pages},
+        **{f"{page.slug}.xhtml": _page(of, page.title, page.html()) for page in pages},
     }
     files |= {name: text.encode() for name, text in texts.items()} | {"cover.png": picture}
     _pack(files, target)
@@ -187,7 +187,7 @@ def _nav(pages: list[Page]) -> str:
 
     def entries(group: list[Page]) -> Iterator[str]:
         for page in group:
-            yield f"<li>{link(_address(page.slug, ''), page.label)}{sections(page)}</li>"
+            yield f"<li>{link(_address(page.slug, ''), page.title)}{sections(page)}</li>"
 
     lines: list[str] = []
     for caption, opener, inside in onefile.parts(pages):

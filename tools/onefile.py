@@ -85,17 +85,6 @@ class Page:
         """A name that works as an identifier and as a file name."""
         return slug(self.name)
 
-    @property
-    def number(self) -> str:
-        """The number of a chapter, as exercises and references have it; otherwise empty."""
-        found = re.match(r"notebooks/0*(\d+)-", self.name)
-        return found[1] if found else ""
-
-    @property
-    def label(self) -> str:
-        """Number, if it has one, and title."""
-        return f"{self.number} \u2002{self.title}" if self.number else self.title
-
     def sections(self) -> Iterator[tuple[str, str]]:
         """Identifier and title of each section of the first level."""
         for heading in self.content.find_all("h2"):
@@ -169,8 +158,6 @@ def pages(site: Path, address: Address, home: str = "") -> list[Page]:
         for tag in page.content.select("dt dl, dt dd"):  # a long signature; XHTML wants no dd there
             tag.name = "div"
         _identify(page.content, page.slug)
-        if page.number and page.content.h1:
-            page.content.h1.insert(0, new("span", f"{page.number} ", **{"class": "number"}))
         _link(page, {p.name for p in found}, address, home)
         _embed(page.content, site / f"{page.name}.html")
         for tag in (page.content, *page.content.find_all(True)):

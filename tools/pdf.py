@@ -1,7 +1,8 @@
 """Print the book as one PDF: ``python -m tools.pdf``.
 
-Chromium prints the pages twice: once to learn on which page each chapter begins, and once more with
-these numbers in the table of contents.
+Chromium prints the pages once to learn on which page each chapter begins, and again with these
+numbers in the table of contents, until they stay. Each time it opens them anew: what it prints a
+second time it may lay out otherwise.
 """
 
 from __future__ import annotations
@@ -81,9 +82,10 @@ CHINESE = """() => {
   drawing.font = "30px serif";
   return drawing.measureText("\\u5377\\u79ef").width >= 54;
 }"""
+PRINTINGS = 4  # at most
 NUMBER = """(numbers) => {
   for (const link of document.querySelectorAll(".contents a")) {
-    link.querySelector(".at").textContent = numbers[link.hash.slice(1)];
+    link.querySelector(".at").textContent = numbers[link.hash.slice(1)] ?? "000";
   }
 }"""
 
@@ -132,21 +134,26 @@ def write(site: Path, target: Path) -> bool:
         try:
             with sync_playwright() as playwright:
                 running = playwright.chromium.launch(executable_path=browser, args=FLAGS)
-                page = running.new_page(viewport={"width": WIDTH, "height": 900})
-                page.emulate_media(media="print", color_scheme="light")
-                page.goto(source.as_uri(), timeout=120_000)
-                if not page.evaluate("'startup' in MathJax"):
-                    raise PrintError("no MathJax; install npm, which fetches it, or go online")
-                page.evaluate(READY)
-                if wide := page.evaluate(CUT):
-                    raise PrintError(f"wider than the sheet: what stands in {', '.join(wide)}")
-                has_chinese = bool(page.evaluate(CHINESE))
-                page.pdf(path=printed, prefer_css_page_size=True, print_background=True)
-                page.evaluate(NUMBER, page_numbers(PdfReader(printed)))
-                page.pdf(
-                    path=printed, prefer_css_page_size=True, print_background=True,
-                    outline=True, tagged=True,
-                )  # fmt: skip
+                numbers: dict[str, int] = {}
+                for _ in range(PRINTINGS):
+                    page = running.new_page(viewport={"width": WIDTH, "height": 900})
+                    page.emulate_media(media="print", color_scheme="light")
+                    page.goto(source.as_uri(), timeout=120_000)
+                    if not page.evaluate("'startup' in MathJax"):
+                        raise PrintError("no MathJax; install npm, which fetches it, or go online")
+                    page.evaluate(READY)
+                    if wide := page.evaluate(CUT):
+                        raise PrintError(f"wider than the sheet: what is in {', '.join(wide)}")
+                    has_chinese = bool(page.evaluate(CHINESE))
+                    page.evaluate(NUMBER, numbers)
+                    page.pdf(
+                        path=printed, prefer_css_page_size=True, print_background=True,
+                        outline=True, tagged=True,
+                    )  # fmt: skip
+                    page.close()
+                    before, numbers = numbers, page_numbers(PdfReader(printed))
+                    if numbers == before:
+                        break
                 running.close()
         except Error as error:
             raise PrintError(f"Chromium gave up: {error.message.splitlines()[0]}") from error
@@ -210,9 +217,9 @@ def _title_page(of: Book) -> str:
 def _contents(pages: list[Page]) -> str:
     """The table of contents, with places for page numbers."""
 
-    def line(kind: str, slug: str, number: str, title: str) -> str:
+    def line(kind: str, slug: str, title: str) -> str:
         return (
-            f'<li class="{kind}"><a href="#{slug}"><span class="number">{number}</span>'
+            f'<li class="{kind}"><a href="#{slug}">'
             f'<span class="name">{html.escape(title)}</span><span class="dots"></span>'
             f'<span class="at">000</span></a></li>'
         )
@@ -221,8 +228,8 @@ def _contents(pages: list[Page]) -> str:
     for caption, opener, inside in onefile.parts(pages):
         if caption:
             head = opener or inside[0]
-            lines.append(line("part", head.slug, "", opener.title if opener else caption))
-        lines += [line("page", page.slug, page.number, page.title) for page in inside]
+            lines.append(line("part", head.slug, opener.title if opener else caption))
+        lines += [line("page", page.slug, page.title) for page in inside]
     return f'<nav class="contents"><h1>Contents</h1><ol>{"".join(lines)}</ol></nav>'
 
 
@@ -242,7 +249,7 @@ def _sheet(page: Page) -> str:
     return (
         f"#{page.slug} {{ page: {page.slug} }}\n"
         f"@page {page.slug} {{ @top-left {{ content: {quoted(part)} }} "
-        f"@top-right {{ content: {quoted(page.label)} }} }}"
+        f"@top-right {{ content: {quoted(page.title)} }} }}"
     )
 
 

@@ -92,7 +92,7 @@ def test_an_e_book_lists_all_its_files_and_reads_in_order(packed, documents, tit
     assert spine == ["cover.xhtml", "nav.xhtml", *(f"{onefile.slug(n)}.xhtml" for _, n in listed())]
     headings = [documents[f"book/{name}"].find(f".//{XHTML}h1") for name in spine[2:]]
     found = ["".join(heading.itertext()) for heading in headings]
-    assert [re.sub(r"^\d+ ", "", title) for title in found] == titles
+    assert found == titles
     with_formulas = {
         f"book/{i.get('href')}" for i in items.values() if i.get("properties") == "mathml"
     }
@@ -178,7 +178,7 @@ def test_paper_has_an_outline_with_every_chapter(printed, titles) -> None:
             if isinstance(entry, list):
                 yield from flat(entry)
             else:
-                yield re.sub(r"^\d+ +", "", " ".join(entry.title.split()))
+                yield " ".join(entry.title.split())
 
     found = [title for title in flat(printed.outline) if title in titles]
     assert sorted(set(found), key=found.index) == titles
@@ -189,7 +189,7 @@ def test_paper_has_the_right_page_numbers(printed, starts, titles) -> None:
     first = next(iter(starts.values()))
     contents = " ".join("".join(p.extract_text() for p in printed.pages[2:first]).split())
     for (name, sheet), title in zip(starts.items(), titles, strict=True):
-        assert re.search(rf"{re.escape(title)}\W*{sheet + 1}\b", contents), name
+        assert re.search(rf"{re.escape(title)}\W*{sheet + 1}(?!\d)", contents), name
     for sheet in (first, len(printed.pages) // 2, len(printed.pages) - 1):
         assert str(sheet + 1) in printed.pages[sheet].extract_text().splitlines()
     sizes = {tuple(round(float(x)) for x in page.mediabox[2:]) for page in printed.pages}
@@ -308,7 +308,7 @@ def test_links_between_pages_become_links_in_the_file(small) -> None:
     links = [link["href"] for link in chapter.content.find_all("a")]
     assert links[:3] == ["#index.here", "https://home/genindex.html", "https://example.org/"]
     assert chapter.content.find(id="chapter-01-one.exercise-1-1")
-    assert (chapter.number, chapter.title, chapter.part) == ("1", "One", "P")
+    assert (chapter.title, chapter.part) == ("One", "P")
 
 
 def test_without_npm_formulas_stay_in_tex_and_the_command_says_so(
