@@ -8,7 +8,8 @@ import { DIGITS, count, format } from "./numbers.js";
 import { aFlag, allowed, sharing } from "./state.js";
 import { preprocess } from "./strokes.js";
 import { Chart, Maps, byChannel, lossScale, scoreCurves, short, thinned } from "./training-charts.js";
-import { Controls } from "./training-controls.js";
+import { Controls, inWords } from "./training-controls.js";
+import { Rival, differences, readRival, writeRival } from "./training-race.js";
 import { begin } from "./training-run.js";
 import { PATIENTS, START, checked, patientSettings, readAddress, writeAddress } from "./training-settings.js";
 
@@ -90,6 +91,12 @@ const likeliest = (probs) => DIGITS.reduce((best, digit) => (probs[digit] > prob
 /** A share in per cent. @param {number} share @param {number} [digits] */
 const percent = (share, digits = 1) => `${format(100 * share, digits)} %`;
 
+/** A line of the legend. @param {string} colour @param {string} text */
+function legendKey(colour, text) {
+  const sample = h("i", { style: `width:1.4rem;border-top:3px solid var(--cl-${colour})` });
+  return h("span", {}, sample, text);
+}
+
 /** Ten bars for ten probabilities. */
 class Bars {
   rows = DIGITS.map((digit) => ({
@@ -153,6 +160,12 @@ class TrainHere {
   /** @type {ReturnType<typeof begin> | null} */
   session = null;
   running = false;
+  /** What this training races against. @type {Rival | null} */
+  rival = null;
+  rivalKey = legendKey("muted", "the other: its loss, and digits held out");
+  against = h("p", { class: "th-small", hidden: true });
+  /** @type {Awaited<ReturnType<GetDigits>> | null} */
+  digits = null;
   wanted = false; // to run, as soon as it can
   hiddenPause = false;
   loading = false;
@@ -202,6 +215,7 @@ class TrainHere {
     this.again = button("Start again", () => this.restart());
     this.cure = button("Diagnosis and cure", () => this.heal());
     this.keep = button("Keep this network", () => this.session?.tell({ type: "save" }), { disabled: true });
+    this.race = button("Race against these settings", () => this.toggleRace());
     this.pace = select(Object.keys(PACES));
     for (const option of this.pace.options) option.text = Reflect.get(PACES, option.value);
     this.pace.value = settings.pace;
@@ -243,6 +257,7 @@ class TrainHere {
       this.status,
       h("div", { class: "th-charts" }, this.loss.element, this.accuracy.element),
       this.legend(),
+      this.against,
       this.numbers,
       h("div", { class: "th-pictures" }, this.kernels.element, this.gradients.element),
       h("div", { class: "th-pictures" }, this.digit.element, h("div", {}, this.guess.element)),
@@ -250,20 +265,18 @@ class TrainHere {
       this.table.element,
       this.controls.element,
       fold("Draw on it", "the network as it is now reads what you draw", draw),
-      row("th-keep", this.keep),
+      row("th-keep", this.keep, this.race),
     ];
   }
 
   legend() {
-    const key = (/** @type {string} */ colour, /** @type {string} */ text) => {
-      const sample = h("i", { style: `width:1.4rem;border-top:3px solid var(--cl-${colour})` });
-      return h("span", {}, sample, text);
-    };
+    this.rivalKey.hidden = true;
     return h(
       "div",
       { class: "cl-legend" },
-      key("positive", "digits it learns from"),
-      key("negative", "digits held out"),
+      legendKey("positive", "digits it learns from"),
+      legendKey("negative", "digits held out"),
+      this.rivalKey,
     );
   }
 
@@ -281,6 +294,7 @@ class TrainHere {
     if (!this.session && !this.loading) return void this.load(type);
     this.heardAt = performance.now();
     this.session?.tell({ type });
+    this.rival?.order(type);
     if (type !== "step") this.setRunning(type === "run");
     if (type === "pause") this.tell(this.summary("Paused"), this.diverged !== null);
   }
@@ -290,9 +304,10 @@ class TrainHere {
     this.loading = true;
     this.tell("Loading the digits \u2026");
     try {
-      const { bytes, source } = await this.getDigits();
+      this.digits = await this.getDigits();
       this.session = begin((report) => this.hear(report));
-      this.session.tell({ type: "start", bytes, source, settings: this.settings });
+      this.session.tell({ type: "start", ...this.digits, settings: this.settings });
+      this.rival?.start(this.digits);
       this.loading = false;
       this.order(type);
     } catch (error) {
@@ -307,6 +322,76 @@ class TrainHere {
     this.session.tell({ type: "reset", settings: this.settings });
     if (!this.running) this.tell("New weights, from the same seed.");
   }
+
+  // ---------------------------------------------------------------- a race
+
+  toggleRace() {
+    if (this.rival) return this.endRace("The race is over.");
+    if (this.running) this.order("pause");
+    this.beginRace({ ...this.settings });
+    if (this.session) this.restart();
+    this.tell("Now change a setting and press Train. Both begin from new weights, on the same charts.");
+  }
+
+  /** Put a training with these settings beside this one. @param {Settings} settings */
+  beginRace(settings) {
+    this.rival = new Rival(settings, {
+      changed: () => this.hearRival(),
+      failed: (reason) => this.endRace(`The other training has stopped: ${reason}`, true),
+    });
+    if (this.session && this.digits) this.rival.start(this.digits);
+    this.race.textContent = "End the race";
+    this.showRace();
+  }
+
+  /** @param {string} text @param {boolean} [warning] */
+  endRace(text, warning = false) {
+    this.rival?.stop();
+    this.rival = null;
+    this.race.textContent = "Race against these settings";
+    this.showRace();
+    this.tell(text, warning);
+    this.ask();
+  }
+
+  /** Say in what the two differ, and let a link say it, too. */
+  showRace() {
+    const { rival, settings } = this;
+    this.against.hidden = this.rivalKey.hidden = !rival;
+    if (rival) {
+      const differing = differences(settings, rival.settings).map(
+        (name) => `${inWords(name, rival.settings)} (here ${inWords(name, settings, false)})`,
+      );
+      const what = differing.join(", ") || "the same settings so far; change one under Settings";
+      this.against.textContent = `The other has ${what}.`;
+    }
+    if (!this.address) return;
+    const against = rival ? writeRival(settings, rival.settings) : "";
+    const address = writeAddress(settings);
+    const sign = address.includes("?") ? "&" : "?";
+    history.replaceState(
+      history.state,
+      "",
+      address + (against && `${sign}against=${encodeURIComponent(against)}`),
+    );
+  }
+
+  hearRival() {
+    const { rival } = this;
+    if (rival?.finished && !this.running && this.latest?.finished) {
+      this.tell(this.summary("Done"), this.diverged !== null);
+    }
+    this.ask();
+  }
+
+  /** How the other did, in a sentence. */
+  rivalSummary() {
+    const score = this.rival?.scores.at(-1);
+    if (!this.rival || !score) return "";
+    return ` The other: ${percent(score.unseen)} of those held out, after ${count(this.rival.steps, "step")}.`;
+  }
+
+  // ---------------------------------------------------------------- settings
 
   /** Set from outside: settings, and whether it trains. A patient brings settings of its own. @param {State} values */
   steer(values) {
@@ -324,8 +409,9 @@ class TrainHere {
     this.settings = settings;
     this.tellKernel({ ...settings });
     this.session?.tell({ type: "change", settings });
+    this.rival?.keepPace(settings.pace);
     this.showSettings();
-    if (this.address) history.replaceState(history.state, "", writeAddress(settings));
+    this.showRace();
     const { patient } = settings;
     if (patient && !this.running) this.tell(`\u201c${PATIENTS[patient - 1].complaint}\u201d Press Train.`);
   }
@@ -365,6 +451,7 @@ class TrainHere {
   fail(reason) {
     this.session?.stop();
     this.session = null;
+    this.rival?.stop();
     this.setRunning(false);
     this.keep.disabled = true;
     this.tell(`The training has stopped: ${reason} Press Train to begin again.`, true);
@@ -400,6 +487,7 @@ class TrainHere {
       this.losses = [];
       this.scores = [];
       this.diverged = null;
+      this.rival?.restart(this.running); // they begin together
     }
     this.losses.push(...frame.losses);
     this.scores.push(...frame.scores);
@@ -454,7 +542,7 @@ class TrainHere {
     if (this.diverged !== null) return this.divergence();
     const loss = this.losses.at(-1);
     const among = score.whole ? "all digits that were held out" : "some digits that were held out";
-    return `${word} after ${count(latest.steps, "step")}: loss ${loss === undefined ? "unknown" : format(loss)}, ${percent(score.unseen)} of ${among}, ${percent(score.training)} of those it learned from.`;
+    return `${word} after ${count(latest.steps, "step")}: loss ${loss === undefined ? "unknown" : format(loss)}, ${percent(score.unseen)} of ${among}, ${percent(score.training)} of those it learned from.${this.rivalSummary()}`;
   }
 
   /** @param {Uint8Array} bytes */
@@ -499,12 +587,16 @@ class TrainHere {
 
   /** @param {Frame} latest @param {number} width */
   drawCharts({ steps, goal }, width) {
-    const { losses, scores } = this;
-    const room = { steps: Math.max(steps, goal), width };
+    const { losses, scores, rival } = this;
+    const room = { steps: Math.max(steps, goal, rival?.goal ?? 0, rival?.steps ?? 0), width };
     const note = this.diverged === null ? "" : `not a number since step ${this.diverged}`;
     const curve = { name: "loss", colour: "accent", dash: [], points: thinned(losses) };
-    this.loss.draw([curve], { ...room, ...lossScale(losses), note });
-    this.accuracy.draw(scoreCurves(scores), { ...room, top: 100, marks: [0, 25, 50, 75, 100] });
+    const other = { name: "the other", colour: "muted", dash: [2, 2] };
+    const others = rival ? [{ ...other, points: thinned(rival.losses) }] : [];
+    this.loss.draw([...others, curve], { ...room, ...lossScale(losses.concat(rival?.losses ?? [])), note });
+    const unseen = scoreCurves(rival?.scores ?? []).slice(1);
+    const curves = [...unseen.map(({ points }) => ({ ...other, points })), ...scoreCurves(scores)];
+    this.accuracy.draw(curves, { ...room, top: 100, marks: [0, 25, 50, 75, 100] });
     if (this.running) return; // words for what moves would be old at once
     const last = losses.at(-1);
     this.loss.tell(
@@ -545,6 +637,7 @@ class TrainHere {
           const settings = readAddress(location.hash);
           if (!settings) return;
           this.controls.take(settings);
+          this.readRace();
           this.root.scrollIntoView({ block: "nearest" });
         },
         { signal },
@@ -565,8 +658,19 @@ class TrainHere {
     ];
   }
 
+  /** The race that the address tells of, if it does. */
+  readRace() {
+    const text = new URLSearchParams(location.hash.split("?")[1] ?? "").get("against");
+    if (!text) return;
+    if (this.rival) this.endRace("");
+    this.beginRace(readRival(this.settings, text));
+    if (this.session) this.restart();
+  }
+
   /** Nobody trains where nobody looks. @param {boolean} visible */
   seen(visible) {
+    if (visible) this.rival?.release();
+    else this.rival?.hold();
     if (!visible && this.running) {
       this.order("pause");
       this.hiddenPause = true;
@@ -583,6 +687,7 @@ class TrainHere {
   destroy() {
     for (const stop of this.stops ?? []) stop();
     this.session?.stop();
+    this.rival?.stop();
     this.sheet.destroy();
     cancelAnimationFrame(this.frameAsked);
   }
@@ -621,6 +726,7 @@ export function mount(el, options = {}, getDigits = null, tell = () => {}) {
   const settings = given ?? firstSettings(options);
   const figure = new TrainHere(root, { settings, getDigits: getDigits ?? pageDigits, address, tell });
   figure.start();
+  if (given) figure.readRace();
   return {
     take: (values) => figure.steer(values),
     destroy() {

@@ -37,6 +37,21 @@ const LABELS = /** @type {const} */ ({
   norm: "Batch norm",
   seed: "Seed",
 });
+/**
+ * A setting in words: `learning rate 0.2`, or `0.2` alone.
+ *
+ * @param {keyof Settings} name
+ * @param {Settings} settings
+ * @param {boolean} [whole] with its name
+ */
+export function inWords(name, settings, whole = true) {
+  const value = settings[name];
+  const word =
+    WORDS[name]?.[String(value)] ?? (value === true ? "on" : value === false ? "off" : String(value));
+  const label = name === "patient" ? "Patient" : Reflect.get(LABELS, name);
+  return whole ? `${label.toLowerCase()} ${word}` : word;
+}
+
 const STEPS = { momentum: 0.05, smoothing: 0.05, dropout: 0.1 };
 const OWN = "own";
 

@@ -202,6 +202,56 @@ def test_it_pauses_while_nobody_looks(open_page: Open) -> None:
         reach(page, steps + 3)
 
 
+# --- a race ---------------------------------------------------------------------------------------
+
+
+def test_two_settings_race_on_the_same_charts(open_page: Open) -> None:
+    with open_page(QUICK) as page:
+        press(page, "Race against these settings")
+        against = page.locator(".cl-train-here p", has_text="The other has")
+        expect(against).to_contain_text("the same settings so far")
+        seed = settings(page).get_by_label("Seed")
+        seed.fill("2")
+        seed.press("Enter")
+        expect(against).to_have_text("The other has seed 1 (here 2).")
+        press(page, "Train")
+        both = re.compile(r"([\d.]+) % of all .* The other: ([\d.]+) % .* after 100 steps")
+        expect(status_of(page)).to_have_text(both, timeout=60_000)
+        assert page.evaluate("workers.length") == 2
+        ours, other = both.search(status_of(page).inner_text()).groups()
+        # The other is the training that these settings alone would have been.
+        press(page, "End the race")
+        expect(against).to_be_hidden()
+        seed.fill("1")
+        seed.press("Enter")
+        alone = re.search(r"([\d.]+) % of all", finish(page))[1]
+        assert (other, ours != other) == (alone, True)
+
+
+def test_a_link_tells_of_a_race_and_what_it_may_not_say_is_left_out(open_page: Open) -> None:
+    link = f"{QUICK}&against=rate:0.001,optimizer:adam,digits:99999999,html:<b>,patient:nobody"
+    with open_page(link) as page:
+        against = page.locator(".cl-train-here p", has_text="The other has")
+        expect(against).to_contain_text("optimiser Adam (here SGD)")
+        expect(against).to_contain_text("learning rate 0.001")
+        expect(against).to_contain_text("digits to learn from 60000")
+        assert "html" not in against.inner_text()
+        settings(page).get_by_label("Optimiser").select_option("adam")
+        assert "rate%3A0.001" in page.evaluate("location.hash")
+        assert "optimizer%3A" not in page.evaluate("location.hash")
+
+
+def test_the_other_training_dies_and_the_race_is_over(open_page: Open) -> None:
+    with open_page("#train-here?network=clinic&steps=5000&against=rate:0.001") as page:
+        press(page, "Train")
+        reach(page, 3)
+        page.evaluate("workers[1].onerror({ preventDefault() {}, message: 'out of memory' })")
+        expect(status_of(page)).to_contain_text("The other training has stopped: out of memory")
+        expect(page.get_by_role("button", name="Race against these settings")).to_be_visible()
+        steps = int(page.locator(".cl-train-here").get_attribute("data-steps") or 0)
+        reach(page, steps + 3)  # this one goes on
+
+
 # --- steering -------------------------------------------------------------------------------------
 
 
