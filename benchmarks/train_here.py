@@ -13,7 +13,8 @@ decides nothing.
 
 In turns with it, PyTorch makes the 192 steps on one thread, on the same core. Besides the clock's
 seconds there are those of the processor, which a busy machine disturbs less. Layer by layer the
-time is measured in Node.js: see ``train_here.mjs``.
+time is measured in Node.js: see ``train_here.mjs``. So is what pages did before: network and
+settings of ConvNetJS's demo, in plain loops, over as many digits (``train_here_plain.mjs``).
 """
 
 from __future__ import annotations
@@ -158,13 +159,33 @@ def by_layer() -> dict[str, Any] | None:
     return found
 
 
+def in_plain_loops(digits: data.Digits, test: data.Digits, seed: int) -> dict[str, float] | None:
+    """As many digits by the network and the settings of ConvNetJS; none without Node.js."""
+    script = Path(__file__).with_name("train_here_plain.mjs")
+    order = torch.randperm(len(digits), generator=torch.Generator().manual_seed(0))[:LEARNED]
+    parts = (digits.images[order], test.images, digits.labels[order], test.labels)
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch, "digits")
+        file.write_bytes(b"".join(part.to(torch.uint8).numpy().tobytes() for part in parts))
+        try:
+            done = subprocess.run(
+                ["node", str(script), str(file), str(LEARNED), str(seed)],
+                capture_output=True, check=True, encoding="utf-8",
+            )  # fmt: skip
+        except FileNotFoundError:
+            return None
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
 def medians(runs: Sequence[dict[str, float]], *names: str) -> dict[str, float]:
     return {name: statistics.median(run[name] for run in runs) for name in names}
 
 
 def measure(seeds: int) -> dict[str, Any]:
-    """All trainings, in turns."""
-    digits = data.load("train")
+    """All trainings, in turns; in plain loops, two."""
+    digits, test = data.load("train"), data.load("test")
+    plain: list[dict[str, float]] = []
     pages: dict[int, list[dict[str, Any]]] = {steps: [] for steps in LENGTHS}
     torches: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
@@ -180,6 +201,9 @@ def measure(seeds: int) -> dict[str, Any]:
                 print(f"seed {seed}, {steps} steps: {runs[-1]}", flush=True)
             torches.append({"seed": seed, **in_pytorch(digits, seed)})
             print(f"seed {seed}, PyTorch: {torches[-1]}", flush=True)
+            if seed <= 2 and (run := in_plain_loops(digits, test, seed)):
+                plain.append({"seed": seed, **run})
+                print(f"seed {seed}, plain loops: {run}", flush=True)
         browser.close()
     whole, others = (medians(runs, "seconds", "processor") for runs in (pages[192], torches))
     return {
@@ -192,6 +216,8 @@ def measure(seeds: int) -> dict[str, Any]:
         "pytorch": torches,
         "pytorch_medians": others,
         "ratio": {name: whole[name] / others[name] for name in whole},
+        "plain": plain,
+        "ratio_of_plain": plain and medians(plain, "processor")["processor"] / whole["processor"],
         "layers": by_layer(),
     }
 
@@ -208,6 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not options.dry:
         print(measurements.save(NAME, numbers))
     print(json.dumps({"medians": numbers["medians"], "ratio": numbers["ratio"]}, indent=2))
+    print("plain loops:", numbers["plain"], "ratio", numbers["ratio_of_plain"])
 
 
 if __name__ == "__main__":
