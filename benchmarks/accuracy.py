@@ -201,6 +201,8 @@ def main() -> None:
             rows[:] = [row for row in rows if weights_of(name, row["seed"]).exists()]
         run(found, "test", train_and_test, recipes, seeds, options.jobs)
         together(found, list(recipes), seeds)
+    found.setdefault("machines", {})[options.part] = measurements.describe_machine()
+    measurements.save(NAME, found)
 
 
 if __name__ == "__main__":
