@@ -34,7 +34,9 @@ def test_each_old_address_sends_on_and_says_where(root: Path) -> None:
 
 
 def test_a_name_that_a_chapter_has_today_is_left_to_it(root: Path) -> None:
-    (root / moved.TABLE).write_text("reach: [02-pooling, 31-reach]\npooling: []\n", "utf-8")
+    (root / moved.TABLE).write_text(
+        "reach: [02-pooling, 31-reach]\npooling: []\n", encoding="utf-8"
+    )
     assert moved.addresses(root) == {"notebooks/31-reach.html": "notebooks/01-reach.html"}
 
 
