@@ -68,7 +68,7 @@ def test_an_extra_installs_all_that_its_purpose_imports(extra, codes, apart) -> 
     """``make lab`` and ``make book`` install no more than their own extra."""
     installed = needed(SYSTEMS[0].environment(PYTHONS[0]), extra)
     packages = packages_distributions()
-    own = {"benchmarks", "google", "mnist_course", "tests", "tools"}  # and Colab's
+    own = {"benchmarks", "google", "hub", "mnist_course", "tests", "tools"}  # and Colab's
     wanted = set().union(*map(imports, map(code_of, codes))) - sys.stdlib_module_names - own
     lacking = {
         name
@@ -157,7 +157,7 @@ def test_the_tests_of_every_chapter_belong_to_one() -> None:
 
 # --- the same on every system ---------------------------------------------------------------------
 
-FOLDERS = ("mnist_course", "tools", "tests", "benchmarks")
+FOLDERS = ("mnist_course", "tools", "tests", "benchmarks", "hub")
 CODE = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
 OTHER_MODULES = ("Image", "gzip", "os", "tarfile", "webbrowser")  # whose open() is another
 
