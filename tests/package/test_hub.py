@@ -117,6 +117,7 @@ print(json.dumps([sys.argv[1:], os.getcwd(), os.environ["JUPYTER_CONFIG_PATH"]])
 """
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a hub needs Unix")
 def test_a_learner_gets_a_desk_and_then_the_server_with_the_hubs_arguments(tmp_path: Path) -> None:
     """With a server that only says how it was called."""
     home, programs = tmp_path / "home", tmp_path / "bin"
