@@ -42,7 +42,7 @@ function render({ model, el }) {
     const choices = notebook?.querySelectorAll("details.choice");
     for (const choice of choices ?? []) choice.open = false;
   });
-  root.append(line, h("div", { class: "cl-row" }, again));
+  root.append(line, h("div", { class: "cl-row", style: "margin-top:0.6rem" }, again));
 
   const show = () => {
     line.textContent = model.get("said");
