@@ -4,6 +4,7 @@
 #   make book       build the book and serve it         (SERVE=0: only build)
 #   make pdf        build the book, print it to build/reading-digits.pdf    (with Chromium)
 #   make epub       build the book, write build/reading-digits.epub
+#   make slides     build the book, write slides to build/slides    (CHAPTER=04: one chapter's)
 #   make check      style, types, pairs, the package's own tests: for the loop of editing
 #   make test       every check and test                (CHAPTER=04 or CHAPTER=convolution: one chapter's)
 #   make style      mend what can be mended by itself: order, spacing, quotes
@@ -17,7 +18,7 @@ PORT   ?= 8000
 SERVE  ?= 1
 PY     := $(VENV)/bin/python
 
-.PHONY: lab book pdf epub check test style chapters clean
+.PHONY: lab book pdf epub slides check test style chapters clean
 .DEFAULT_GOAL := book
 .NOTPARALLEL:
 
@@ -46,6 +47,9 @@ pdf: $(VENV)/.pdf
 
 epub: $(VENV)/.book
 	$(PY) -m tools.epub
+
+slides: $(VENV)/.book
+	$(PY) -m tools.slides $(CHAPTER)
 
 chapters: $(VENV)/.lab $(VENV)/.book
 	$(PY) -m tools.chapters run

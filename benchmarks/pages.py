@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from mnist_course import measurements
-from tools import book, serve
+from tools import book, moved, serve
 from tools.browser import executable
 
 VISITS = 5
@@ -79,6 +79,7 @@ def measure(browser_path: str, site: Path, root: str) -> dict[str, Any]:
 
     names = sorted(str(path.relative_to(site)) for path in site.rglob("*.html"))
     names = [name for name in names if not name.startswith("_static") and name != "index.html"]
+    names = [name for name in names if name not in moved.addresses()]
     pages: dict[str, dict[str, int]] = {}
     paints: dict[str, float] = {}
     with sync_playwright() as playwright:

@@ -1,4 +1,4 @@
-"""The learner's desk: which exercises are done, and where drawings are kept.
+"""The learner's desk: which exercises and questions are done, and where drawings are kept.
 
 ``make lab`` makes a desk, a folder with copies of the chapters (see ``tools/desk.py``). A notebook
 on it finds the desk by the file ``.desk.json`` in its own folder or in one above. What is
@@ -13,9 +13,10 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ PATIENCE = 5  # seconds to wait for another notebook that is writing
 
 _LIVE = "application/vnd.jupyter.widget-view+json"
 _CHECK = re.compile(r"[a-z_]+\.[a-z_][a-z_0-9]*")
+_QUESTION = re.compile(r"ask-([a-z]+)-[a-z0-9-]+")
 _SOLUTION = re.compile(r"\s*# Solution\b")
 _NOT_A_DESK = (
     "This notebook does not lie on a desk, so nothing is remembered: open the course with make lab."
@@ -48,6 +50,8 @@ class Chapter:
         minutes: how long its text says that it takes.
         exercises: for the number of each exercise with a check, ``"4.1"``, the names of its checks,
             ``("convolution.conv2d",)``. The names stay when chapters get other numbers.
+        questions: for the title of each question with choices, ``"Question 1"``, its name,
+            ``"ask-convolution-map-size"``, which stays, too.
     """
 
     file: str
@@ -55,6 +59,7 @@ class Chapter:
     part: str
     minutes: int
     exercises: dict[str, tuple[str, ...]]
+    questions: dict[str, str] = field(default_factory=dict)
 
     def marks(self, done: frozenset[str]) -> list[bool]:
         """For each exercise, whether all its checks are among those ``done``."""
@@ -185,7 +190,9 @@ def told(check: str) -> str:
 
 
 def reset(*words: str) -> None:
-    """Forget what was done in these chapters, or in all if none is named; the answers stay.
+    """Forget what was done in these chapters, or in all if none is named.
+
+    What is written in the notebooks stays.
 
     Args:
         words: the words that name the chapters, ``"convolution"``.
@@ -199,12 +206,13 @@ def reset(*words: str) -> None:
         raise DeskError(_NOT_A_DESK)
     with locked(desk):
         content = _progress(desk)
-        kept = {
-            name: each
-            for name, each in content.get("checks", {}).items()
-            if words and name.split(".")[0] not in words
-        }
-        _write(desk / PROGRESS, content | {"checks": kept})
+        for kind, between in (("checks", "."), ("answers", "-")):
+            content[kind] = {
+                name: each
+                for name, each in content.get(kind, {}).items()
+                if words and name.removeprefix("ask-").split(between)[0] not in words
+            }
+        _write(desk / PROGRESS, content)
 
 
 def _progress(desk: Path) -> dict[str, Any]:
@@ -212,7 +220,8 @@ def _progress(desk: Path) -> dict[str, Any]:
     path = desk / PROGRESS
     try:
         content = read_json(path)
-        if not all(isinstance(each, dict) for each in content.get("checks", {}).values()):
+        checks, answers = (content.get(kind, {}).values() for kind in ("checks", "answers"))
+        if not (all(isinstance(each, dict) for each in checks) and all(map(_is_answer, answers))):
             raise DeskError(f"{path.name} is damaged")
     except (DeskError, AttributeError) as error:
         if "newer" in str(error):
@@ -232,6 +241,76 @@ def _running_cell() -> str:
         return ""
     shell = sys.modules["IPython"].get_ipython()
     return str(shell.history_manager.input_hist_raw[-1]) if shell else ""
+
+
+# --- questions ------------------------------------------------------------------------------------
+
+
+def answer(question: str, choice: str, right: bool) -> None:
+    """Remember on the desk what was chosen in a quiz. The first choice decides.
+
+    Args:
+        question: its name, ``"ask-convolution-map-size"``.
+        choice: the text of the choice.
+        right: whether it is the right one.
+
+    Raises:
+        ValueError: if no question has such a name.
+        DeskError: if the notebook does not lie on a desk, or another program keeps it busy.
+        OSError: if the desk cannot be written to.
+    """
+    if not _QUESTION.fullmatch(question):
+        raise ValueError(f"expected the name of a question, ask-chapter-words, got {question!r}")
+    with _answers() as answers:
+        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        known = answers.setdefault(question, {"tried": [], "right": bool(right), "at": now})
+        if choice not in known["tried"]:
+            known["tried"].append(choice)
+
+
+def forget(questions: Iterable[str]) -> None:
+    """Forget what was chosen in these questions.
+
+    Raises:
+        DeskError: if the notebook does not lie on a desk, or another program keeps it busy.
+        OSError: if the desk cannot be written to.
+    """
+    with _answers() as answers:
+        for question in questions:
+            answers.pop(question, None)
+
+
+def answered(desk: Path | None = None) -> dict[str, bool]:
+    """The questions that were answered, and whether the first choice was the right one."""
+    desk = find_desk() if desk is None else desk
+    if desk is None:
+        return {}
+    try:
+        answers = read_json(desk / PROGRESS).get("answers", {})
+        return {name: each["right"] for name, each in answers.items() if _is_answer(each)}
+    except (DeskError, OSError, AttributeError):
+        return {}
+
+
+@contextmanager
+def _answers() -> Iterator[dict[str, Any]]:
+    """The answers that the desk remembers, to be changed."""
+    desk = find_desk()
+    if desk is None:
+        raise DeskError(_NOT_A_DESK)
+    with locked(desk):
+        content = _progress(desk)
+        yield content.setdefault("answers", {})
+        _write(desk / PROGRESS, content)
+
+
+def _is_answer(each: object) -> bool:
+    """Whether it has the form in which the pages of the book keep and export an answer, too."""
+    return (
+        isinstance(each, dict)
+        and isinstance(each.get("tried"), list)
+        and isinstance(each.get("right"), bool)
+    )
 
 
 # --- the start page -------------------------------------------------------------------------------
@@ -263,28 +342,43 @@ class Overview:
         desk = find_desk() if desk is None else desk
         if desk is None:
             raise DeskError(_NOT_A_DESK)
-        right = done(desk)
+        right, self.answers = done(desk), answered(desk)
         self.rows = [(each, each.marks(right)) for each in chapters(desk)]
 
     def __repr__(self) -> str:
-        lines = [f"{each.title}: {_counted(marks)}" for each, marks in self.rows]
+        lines = [
+            f"{each.title}: {_counted(marks)}{self._asked(each.questions.values())}"
+            for each, marks in self.rows
+        ]
         return "\n".join([*lines, self.total])
 
     @property
     def total(self) -> str:
-        """How many exercises are done in all."""
-        return "In all: " + _counted([mark for _, marks in self.rows for mark in marks])
+        """How many exercises are done in all, and how many questions."""
+        marks = [mark for _, marks in self.rows for mark in marks]
+        names = [name for chapter, _ in self.rows for name in chapter.questions.values()]
+        right = sum(self.answers.get(name, False) for name in names)
+        asked = self._asked(names)
+        return f"In all: {_counted(marks)}{asked}" + (f", {right} right at first try" * bool(right))
+
+    def _asked(self, names: Iterable[str]) -> str:
+        count = self._count(names)
+        return f", {count} questions" if count else ""
+
+    def _count(self, names: Iterable[str]) -> str:
+        known = [name in self.answers for name in names]
+        return f"{sum(known)} of {len(known)}" if known else ""
 
     def _repr_html_(self) -> str:
         rows, part = [], ""
         for chapter, marks in self.rows:
             if chapter.part != part:
                 part = chapter.part
-                rows.append(f'<tr><th colspan="4" style="{_LEFT}">{html.escape(part)}</th></tr>')
-            rows.append(_row(chapter, marks))
+                rows.append(f'<tr><th colspan="5" style="{_LEFT}">{html.escape(part)}</th></tr>')
+            rows.append(_row(chapter, marks, self._count(chapter.questions.values())))
         return (
             f'<table><tr><th style="{_LEFT}">chapter</th><th>minutes</th><th style="{_LEFT}">'
-            f"exercises</th><th>done</th></tr>{''.join(rows)}</table>"
+            f"exercises</th><th>done</th><th>questions</th></tr>{''.join(rows)}</table>"
             f"<p>{html.escape(self.total)}</p>"
         )
 
@@ -296,7 +390,7 @@ def _counted(marks: list[bool]) -> str:
     return f"{sum(marks)} of {len(marks)} exercises" if marks else "no exercises"
 
 
-def _row(chapter: Chapter, marks: list[bool]) -> str:
+def _row(chapter: Chapter, marks: list[bool], questions: str) -> str:
     dots = "".join(
         f'<span title="{exercise}" style="color:{"#1a7f37" if mark else "#8a8a8a"}">'
         f"{'●' if mark else '○'}</span>"
@@ -306,7 +400,8 @@ def _row(chapter: Chapter, marks: list[bool]) -> str:
     count = f"{sum(marks)} of {len(marks)}" if marks else ""
     return (
         f'<tr><td style="{_LEFT}">{link}</td><td>{chapter.minutes}</td>'
-        f'<td style="{_LEFT}" aria-hidden="true">{dots}</td><td>{count}</td></tr>'
+        f'<td style="{_LEFT}" aria-hidden="true">{dots}</td><td>{count}</td>'
+        f"<td>{questions}</td></tr>"
     )
 
 

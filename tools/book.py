@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from tools import address, lighten, npm, page_card, page_digits, page_script, page_weights
+from tools import address, lighten, moved, npm, page_card, page_digits, page_script, page_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build"
@@ -117,6 +117,7 @@ def build() -> int:
     result = subprocess.run(command, cwd=ROOT)
     if result.returncode == 0:
         lighten.lighten(HTML)
+        moved.write(HTML)
         DONE.touch()
         print(f"The book: {HTML / 'index.html'}")
     return result.returncode

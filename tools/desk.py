@@ -7,7 +7,9 @@
 
 What a learner has written is never replaced. A copy is renewed when its original has changed and
 nothing was written in it; where both have changed, the new one lies beside the learner's. Code and
-text count as written; outputs do not. Further arguments go to JupyterLab: ``-- --no-browser``.
+text count as written; outputs do not. Above the questions of a chapter, a copy has one cell more:
+it remembers the answers (see :mod:`mnist_course.quiz`). Further arguments go to JupyterLab:
+``-- --no-browser``.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from filelock import FileLock, Timeout
 
 from mnist_course import desk, files
 from mnist_course.desk import MARK, VERSION, Chapter, DeskError
-from tools.tasks import called
+from tools.tasks import called, cut, questions_in
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
@@ -42,6 +44,11 @@ START = "00-start-here.ipynb"
 SETTINGS = Path(__file__).with_name("jupyter")  # no news, and no search for updates
 _PATH = "JUPYTER_CONFIG_PATH"
 OPEN = ".desk.open"  # locked as long as JupyterLab is open on the desk
+QUIZ = """\
+# Run this cell first: then the desk remembers which choice you open in each question.
+from mnist_course.quiz import Quiz
+
+Quiz("{word}")"""
 _HEADING = re.compile(r"^#{1,3} (?:Exercise (\d+\.\d+):)?", re.MULTILINE)
 _MINUTES = re.compile(r"\bAbout (\d+) minutes\b")
 _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
@@ -204,7 +211,7 @@ class Copies:
 
 
 def originals() -> dict[str, str]:
-    """The notebooks of the course by name.
+    """The notebooks of the course by name, as they are copied.
 
     Raises:
         DeskError: if there are none, or one is no notebook.
@@ -217,7 +224,27 @@ def originals() -> dict[str, str]:
             written(text)
         except ValueError:
             raise DeskError(f"notebooks/{name} is no notebook: git checkout notebooks") from None
-    return found
+    return {name: with_quiz(name, text) for name, text in found.items()}
+
+
+def with_quiz(name: str, text: str) -> str:
+    """A notebook with the cell above its questions that remembers what is answered."""
+    notebook = json.loads(text)
+    texts = ["".join(cell["source"]) for cell in notebook["cells"]]
+    place = next((n for n, t in enumerate(texts) if any(q.choices for q in questions_in(t))), None)
+    if place is None:
+        return text
+    before, asked = (part.strip().splitlines(keepends=True) for part in cut(texts[place]))
+    cell = notebook["cells"][place]
+    quiz = nbformat.v4.new_code_cell(QUIZ.format(word=_word(name)).splitlines(keepends=True))
+    rest = cell | {"source": asked, "id": "questions"}
+    notebook["cells"][place : place + 1] = [cell | {"source": before}, quiz | {"id": "quiz"}, rest]
+    return json.dumps(notebook, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+
+
+def _word(name: str) -> str:
+    """The word of a chapter, ``"convolution"``, from the name of its notebook."""
+    return name.split("-")[1].removesuffix(".ipynb")
 
 
 def listed(notebooks: Mapping[str, str]) -> list[Chapter]:
@@ -240,7 +267,8 @@ def _chapter(name: str, text: str, parts: Mapping[str, str]) -> Chapter:
         title=f"{int(name[:2])} · {title[1] if title else name}",
         part=parts.get(Path(name).stem, ""),
         minutes=int(minutes[1]) if minutes else 0,
-        exercises=_exercises(name.split("-")[1].removesuffix(".ipynb"), cells),
+        exercises=_exercises(_word(name), cells),
+        questions={q.title: q.name for q in questions_in(prose) if q.choices and q.name},
     )
 
 

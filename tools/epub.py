@@ -103,7 +103,7 @@ def write(site: Path, target: Path, mathjax: Path | None) -> None:
     of = onefile.about()
     pages = onefile.pages(site, _address, of.address)
     if mathjax:
-        _convert(pages, mathjax)
+        convert(pages, mathjax)
     files: dict[str, bytes] = {}
     for page in pages:
         files |= _take_pictures(page)
@@ -148,7 +148,7 @@ def _address(slug: str, identifier: str) -> str:
     return f"{slug}.xhtml#{identifier}" if identifier else f"{slug}.xhtml"
 
 
-def _convert(pages: list[Page], mathjax: Path) -> None:
+def convert(pages: list[Page], mathjax: Path) -> None:
     """Put MathML in the place of TeX, in all pages at once."""
     found = [formula for page in pages for formula in onefile.formulas(page)]
     converted = mathml([(formula.tex, formula.display) for formula in found], mathjax)

@@ -11,6 +11,8 @@ headings. Run twice, it changes nothing the second time.
 
 What a program cannot decide is listed for you to read: a range ("chapters 3 to 7") whose ends moved
 apart, an exercise that is gone, a chapter of some other book.
+
+The addresses that pages had go into ``book/moved.yml``, and lead to the new ones.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ import yaml
 from nbformat import NotebookNode
 
 from mnist_course import files
-from tools import chapters
+from tools import chapters, moved
 
 ROOT = chapters.ROOT
 FOLDERS = (".github", "benchmarks", "book", "mnist_course", "notebooks", "tests", "tools")
@@ -331,12 +333,22 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     renamed, changed = renames(root, todo), changes(root, todo)
     if (contents := rewritten(contents, todo)) != old:
         changed[toc] = contents
+    _remember(root / moved.TABLE, todo, changed)
     _report(root, todo, renamed, changed)
     if options.write:
         carry_out(changed, renamed)
     elif changed or renamed:
         print("Nothing was changed yet: add --write.")
     return 0
+
+
+def _remember(table: Path, todo: Plan, changed: dict[Path, str]) -> None:
+    """Let the old addresses of chapters lead to their new ones."""
+    if table.exists():
+        changed.pop(table, None)  # what was is not rewritten
+        old = table.read_text(encoding="utf-8")
+        if (new := moved.extended(old, todo.stems)) != old:
+            changed[table] = new
 
 
 def _report(root: Path, todo: Plan, renamed: dict[Path, Path], changed: dict[Path, str]) -> None:

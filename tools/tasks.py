@@ -172,7 +172,18 @@ def called(word: str, code: str) -> tuple[str, ...]:
 
 def questions(source: Path) -> list[Question]:
     """The questions of a chapter, in order."""
-    return [_question(match) for match in _QUESTION.finditer(source.read_text(encoding="utf-8"))]
+    return questions_in(source.read_text(encoding="utf-8"))
+
+
+def questions_in(text: str) -> list[Question]:
+    """The questions in a text, in order."""
+    return [_question(match) for match in _QUESTION.finditer(text)]
+
+
+def cut(text: str) -> tuple[str, str]:
+    """What stands before the first question of a text, and the rest; nothing if it asks none."""
+    first = _QUESTION.search(text)
+    return (text[: first.start()], text[first.start() :]) if first else (text, "")
 
 
 def _question(match: re.Match[str]) -> Question:

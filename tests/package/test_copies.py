@@ -77,6 +77,55 @@ def test_a_desk_holds_the_chapters_and_a_page_to_start_from(folder: Path) -> Non
     assert chapter.exercises == {"4.1": ("convolution.response",), "4.2": ("convolution.conv2d",)}
 
 
+QUIZ = """\
+Where to?
+
+## Quiz
+
+::::{admonition} Question 1
+:class: question
+:name: ask-convolution-size
+
+How large?
+
+:::{dropdown} 7
+:class: choice
+**✗ No.** Smaller.
+:::
+:::{dropdown} 6
+:class: choice right
+**✓ Right.**
+:::
+::::
+
+## Where to go next
+"""
+
+
+def test_above_the_questions_a_copy_has_a_cell_that_remembers(originals: Path, tmp_path) -> None:
+    with_questions = json.loads(notebook())
+    with_questions["cells"][-2]["source"] = QUIZ
+    write(originals / NAME, json.dumps(with_questions))
+    folder = tmp_path / "desk"
+    assert desk.renew(folder) == []
+    (chapter,) = chapters(folder)
+    assert chapter.questions == {"Question 1": "ask-convolution-size"}
+    copy = nbformat.read(folder / NAME, as_version=4)
+    nbformat.validate(copy)
+    before, quiz, asked = (cell.source for cell in copy.cells[-4:-1])
+    assert before == "Where to?\n\n## Quiz"
+    assert quiz.endswith('\n\nQuiz("convolution")')
+    assert f"{before}\n\n{asked}" == QUIZ.strip()
+    assert copy.cells[-3].outputs == []
+    assert desk.renew(folder) == []
+    assert "0 of 1 questions" in read(folder / desk.START)
+
+
+def test_a_question_without_choices_needs_no_memory() -> None:
+    plain = "# T\n\n:::{admonition} Question 1\n:class: question\n\nWhy?\n:::\n"
+    assert desk.with_quiz(NAME, notebook(text=plain)) == notebook(text=plain)
+
+
 def test_the_start_page_shows_what_is_done_each_time(folder: Path, monkeypatch) -> None:
     assert "0 of 2" in read(folder / desk.START)
     monkeypatch.chdir(folder)

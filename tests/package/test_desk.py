@@ -81,15 +81,52 @@ def test_chapters_are_forgotten_one_by_one_or_all(here: Path) -> None:
     assert desk.done() == frozenset()
 
 
+def test_the_first_choice_decides_and_others_are_kept_beside_it(here: Path) -> None:
+    desk.answer("ask-x-size", "7 × 7", False)
+    desk.answer("ask-x-size", "6 × 6", True)
+    desk.answer("ask-x-size", "7 × 7", False)
+    desk.answer("ask-y-why", "It is `nan`", True)
+    assert desk.answered() == {"ask-x-size": False, "ask-y-why": True}
+    content = json.loads((here / desk.PROGRESS).read_text(encoding="utf-8"))
+    kept = content["answers"]["ask-x-size"]
+    assert kept["tried"] == ["7 × 7", "6 × 6"]
+    assert kept["at"].endswith("Z")
+
+
+def test_answers_are_forgotten_with_a_chapter_or_by_name_and_exercises_stay(here: Path) -> None:
+    desk.record("x.one", True)
+    for name in ("ask-x-size", "ask-x-more", "ask-xx-size", "ask-y-why"):
+        desk.answer(name, "7", True)
+    desk.forget(["ask-x-size", "ask-x-unknown"])
+    assert list(desk.answered()) == ["ask-x-more", "ask-xx-size", "ask-y-why"]
+    assert desk.done() == {"x.one"}
+    desk.reset("x")
+    assert list(desk.answered()) == ["ask-xx-size", "ask-y-why"]
+    assert desk.done() == frozenset()
+    desk.reset()
+    assert desk.answered() == {}
+
+
+def test_what_is_no_question_or_lies_on_no_desk_is_not_remembered(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="the name of a question"):
+        desk.answer("../ask-x", "7", True)
+    with pytest.raises(desk.DeskError, match="make lab"):
+        desk.answer("ask-x-size", "7", True)
+    assert desk.answered() == {}
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_damaged_file_is_kept_and_a_new_one_begun(here: Path) -> None:
-    for damage in ("{", "[]", '{"version": 1, "checks": {"x.one": 3}}', '{"checks": {}}'):
+    wrong = '{"version": 1, "answers": {"ask-x-size": {"tried": 7}}}'
+    for damage in ("{", "[]", '{"version": 1, "checks": {"x.one": 3}}', '{"checks": {}}', wrong):
         (here / desk.PROGRESS).write_text(damage, encoding="utf-8")
         assert desk.done() == frozenset()
         desk.record("x.one", True)
         assert desk.done() == {"x.one"}
     kept = sorted(here.glob("progress.damaged-*.json"))
     assert [each.read_text(encoding="utf-8") for each in kept][:2] == ["{", "[]"]
-    assert len(kept) == 4
+    assert len(kept) == 5
 
 
 def test_a_newer_editions_file_is_left_alone(here: Path) -> None:
@@ -162,6 +199,23 @@ def test_the_overview_shows_each_chapter(here: Path) -> None:
     assert page.count("●") == 1
     assert page.count("○") == 2
     assert '<a href="5.ipynb">5 · &lt;Y&gt;</a>' in page
+
+
+def test_the_overview_counts_questions_where_there_are_some(here: Path) -> None:
+    asked = CHAPTERS[0] | {"questions": {"Question 1": "ask-x-size", "Question 3": "ask-x-more"}}
+    (here / desk.MARK).write_text(
+        json.dumps({"version": 1, "chapters": [asked, CHAPTERS[1]]}), encoding="utf-8"
+    )
+    desk.answer("ask-x-size", "6", False)
+    desk.answer("ask-gone-long-ago", "6", True)
+    assert repr(desk.overview()).splitlines() == [
+        "4 · X: 0 of 2 exercises, 1 of 2 questions",
+        "5 · <Y>: 0 of 1 exercises",
+        "In all: 0 of 3 exercises, 1 of 2 questions",
+    ]
+    desk.answer("ask-x-more", "6", True)
+    assert desk.overview().total.endswith(", 2 of 2 questions, 1 right at first try")
+    assert "<td>2 of 2</td></tr>" in desk.overview()._repr_html_()
 
 
 def test_a_list_of_chapters_that_cannot_be_read_is_no_list(here: Path) -> None:

@@ -68,7 +68,7 @@ def test_an_extra_installs_all_that_its_purpose_imports(extra, codes, apart) -> 
     """``make lab`` and ``make book`` install no more than their own extra."""
     installed = needed(SYSTEMS[0].environment(PYTHONS[0]), extra)
     packages = packages_distributions()
-    own = {"benchmarks", "google", "mnist_course", "tests", "tools"}  # and Colab's
+    own = {"benchmarks", "google", "hub", "mnist_course", "tests", "tools"}  # and Colab's
     wanted = set().union(*map(imports, map(code_of, codes))) - sys.stdlib_module_names - own
     lacking = {
         name
@@ -157,7 +157,7 @@ def test_the_tests_of_every_chapter_belong_to_one() -> None:
 
 # --- the same on every system ---------------------------------------------------------------------
 
-FOLDERS = ("mnist_course", "tools", "tests", "benchmarks")
+FOLDERS = ("mnist_course", "tools", "tests", "benchmarks", "hub")
 CODE = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
 OTHER_MODULES = ("Image", "gzip", "os", "tarfile", "webbrowser")  # whose open() is another
 
@@ -219,6 +219,7 @@ def test_the_code_calls_nothing_that_windows_lacks() -> None:
         f"{path.name}: {line.strip()}"
         for path in CODE
         if "tests" not in path.relative_to(ROOT).parts  # which skip what a system lacks
+        and path.parent.name != "hub"  # which needs systemd
         and "classroom" not in (path.parent.name, path.stem)  # which says that it needs Unix
         for line in path.read_text(encoding="utf-8").splitlines()
         if re.search(r"os\.(fork|getuid|uname)\b|[\"']/(tmp|dev|etc|usr)\b", line)

@@ -22,6 +22,7 @@ from mnist_course.drawings import NAME
 from mnist_course.samples import read_samples
 from tests.pages.test_pad_lab import PATIENCE, draw, sheet, wait_for
 from tools import desk
+from tools.tasks import questions
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 pytest.importorskip("jupyterlab", reason="JupyterLab is not installed")
@@ -179,6 +180,34 @@ def test_a_saved_figure_is_a_picture_tomorrow_and_progress_is_kept(show, folder:
     again = show("mine.ipynb")
     again.locator(".jp-CodeCell").first.locator("img").wait_for()
     assert again.get_by_text("model not found").count() == 0
+
+
+def test_a_choice_in_a_quiz_is_remembered_on_the_desk(show, folder: Path) -> None:
+    path = next(folder.glob("*-data.ipynb"))
+    cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    place = next(n for n, cell in enumerate(cells) if "Quiz(" in cell.source)
+    page = show(path.name)
+    seen(page)  # all cells are there
+    boxes = page.locator("aside.question")
+    boxes.first.locator("details.choice:not(.right) summary").first.click()  # not yet heard
+    line = run(page, place).locator(".cl-quiz .cl-status")
+    expect(line).to_have_text("6 questions. Click the answer that you believe.")
+    boxes.nth(1).locator("details.right summary").click()
+    expect(line).to_have_text("1 of 1 right at first try, 5 questions to go.")
+    wrong = boxes.nth(2).locator("details.choice:not(.right)").first
+    wrong.locator("summary").click()
+    expect(wrong.get_by_text("✗")).to_be_visible()
+    boxes.nth(2).locator("details.right summary").click()
+    expect(line).to_have_text("1 of 2 right at first try, 4 questions to go.")
+    kept = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))["answers"]
+    asked = [q for q in questions(desk.ROOT / "book" / f"{path.stem}.md") if q.choices]
+    assert list(kept) == [asked[1].name, asked[2].name]
+    right = next(choice.text for choice in asked[1].choices if choice.right)
+    tried = [text.replace("’", "'") for text in kept[asked[1].name]["tried"]]  # as MyST sets it
+    assert tried == [right]
+    page.get_by_role("button", name="Start again").click()
+    expect(line).to_have_text("6 questions. Click the answer that you believe.")
+    expect(page.locator("details.choice[open]")).to_have_count(0)
 
 
 def test_what_is_drawn_is_kept_on_the_desk(show, folder: Path) -> None:

@@ -1,0 +1,1 @@
+"""The course on a JupyterHub for a class: see ``jupyterhub_config.py``."""
