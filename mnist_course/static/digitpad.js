@@ -15,6 +15,7 @@ import { MINE_STYLE, MineView } from "./mine.js";
 import { DIGITS } from "./numbers.js";
 import { browserShelf } from "./shelf.js";
 import { preprocess } from "./strokes.js";
+import { TOUR_STYLE, TourView } from "./tour.js";
 import { parseModel } from "./weights.js";
 import { WHY_STYLE, WhyView } from "./why.js";
 
@@ -141,19 +142,29 @@ class Pad {
       take: kernel ? null : (taught) => this.take(taught),
     });
     this.guest = new GuestView(root, () => this.invite());
+    this.tour = new TourView({
+      root,
+      layers: this.layers,
+      drawing: [this.sheet.element, this.answerView.seen],
+      bars: this.answerView.columns,
+      isEmpty: () => !this.sheet.strokes.length,
+      draw: (strokes) => this.sheet.set(strokes),
+    });
     const tools = h("div", { class: "dp-tools" }, this.undo, this.redo, this.clear, pen);
     root.append(
       this.live,
+      this.guest.live,
       h(
         "div",
         { class: "dp-main" },
         h("div", { class: "dp-left" }, this.sheet.element, keys, tools, this.labels.element),
-        this.answerView.element,
+        h("div", {}, this.answerView.element, this.tour.follow),
       ),
       this.layers.element,
       this.why.element,
       this.guest.element,
       this.mine.element,
+      this.tour.element,
     );
     root.addEventListener("keydown", (event) => this.key(event));
     root.addEventListener("pointerenter", () => kernel?.look());
@@ -324,6 +335,8 @@ class Pad {
       this.trouble = error instanceof Error ? error.message : String(error);
     }
     this.mine.renew();
+    this.tour.close(); // its cards are of the network that was there
+    this.tour.follow.hidden = !this.model;
     this.drawn(true);
   }
 
@@ -362,7 +375,10 @@ class Pad {
  * @param {Kernel | null} [kernel] in JupyterLab; without it the weights beside the page are read
  */
 export function mount(el, _ = {}, kernel = null) {
-  addStyle("digitpad", STYLE + LABELS_STYLE + LAYERS_STYLE + WHY_STYLE + GUEST_STYLE + MINE_STYLE);
+  addStyle(
+    "digitpad",
+    STYLE + LABELS_STYLE + LAYERS_STYLE + WHY_STYLE + GUEST_STYLE + MINE_STYLE + TOUR_STYLE,
+  );
   const root = frame(el, {
     name: "digitpad",
     title: "Draw a digit",

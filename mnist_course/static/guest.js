@@ -121,7 +121,6 @@ export class GuestView {
     const tools = h("div", { class: "cl-row dp-guest" }, this.choose, this.file);
     this.element = fold("Your own network", "", about, h("div", { class: "dp-guest" }, tools, this.note));
     this.hint = /** @type {Element} */ (this.element.querySelector("summary span"));
-    this.element.append(this.live);
     this.file.addEventListener("change", () => {
       this.bring([...(this.file.files ?? [])]);
       this.file.value = "";

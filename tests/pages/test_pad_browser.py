@@ -1159,6 +1159,146 @@ def test_a_few_digits_are_not_enough_to_teach(open_page: Open):
         expect(button(page, "Teach the network")).to_be_enabled()
 
 
+# --- a tour ---
+
+CARDS = ["Your drawing", "The first maps", "Pooling", "The last features", "The bars"]
+LIT = [".dp-sheet, .dp-seen", "relu1", "pool1", "pool3", ".dp-columns"]
+FOLLOW = "Follow your drawing through the network"
+
+
+def tour(page):
+    """The card that is shown."""
+    return pad(page).get_by_role("group", name="A tour of the network")
+
+
+def inside(page):
+    """The fold with the layers."""
+    return pad(page).locator("details", has_text="Inside the network")
+
+
+def assert_shown(page, number: int) -> None:
+    """One card is there, and what it speaks of is lit, seen, and not covered by the card."""
+    expect(tour(page)).to_be_in_viewport(ratio=1)
+    expect(tour(page)).to_contain_text(CARDS[number])
+    expect(tour(page)).to_contain_text(f"{number + 1} of 5")
+    what = LIT[number]
+    lit = page.locator(what) if what.startswith(".") else page.locator(".dp-layer", has_text=what)
+    expect(pad(page).locator(".dp-lit")).to_have_count(lit.count())
+    for each in lit.all():
+        expect(each).to_have_class(re.compile("dp-lit"))
+    expect(lit.first).to_be_in_viewport(ratio=0.99)
+    page.wait_for_function(  # it may still be scrolling
+        """([lit, card]) => { const a = lit.getBoundingClientRect();
+          return a.top >= 0 && a.bottom <= card.getBoundingClientRect().top; }""",
+        arg=[lit.first.element_handle(), tour(page).element_handle()],
+    )
+
+
+@pytest.mark.parametrize("width", [390, 900])
+@pytest.mark.parametrize("motion", ["reduce", "no-preference"])
+def test_a_tour_follows_the_drawing_from_the_sheet_to_the_bars(
+    open_page: Open, width: int, motion: str
+):
+    with open_page(width=width, reduced_motion=motion) as page:
+        draw(page, DIGITS[5])
+        before = page.locator(".dp-seen").evaluate("canvas => canvas.toDataURL()")
+        expect(tour(page)).to_be_hidden()
+        expect(inside(page)).not_to_have_attribute("open", "")
+        button(page, FOLLOW).click()
+        for number in range(5):
+            assert_shown(page, number)
+            assert page.evaluate(OVERFLOW) == 0
+            if number < 4:
+                button(page, "Next").click()
+        for number in (3, 2, 1, 0):
+            button(page, "Back").click()
+            assert_shown(page, number)
+        assert focused(page) == "Next"  # there is no way back from the first
+        for _ in range(4):
+            button(page, "Next").click()
+        button(page, "Done").click()
+        expect(tour(page)).to_be_hidden()
+        expect(inside(page)).not_to_have_attribute("open", "")
+        expect(pad(page).locator(".dp-lit")).to_have_count(0)
+        assert focused(page) == FOLLOW
+        assert page.locator(".dp-seen").evaluate("canvas => canvas.toDataURL()") == before
+
+
+def test_a_tour_is_walked_and_left_with_the_keyboard(open_page: Open):
+    with open_page(reduced_motion="reduce") as page:
+        draw(page, DIGITS[5])
+        open_part(page, "Inside the network")
+        expect(page.locator(".dp-layer")).to_have_count(13)
+        button(page, FOLLOW).focus()
+        page.keyboard.press("Enter")
+        assert_shown(page, 0)
+        page.keyboard.press("ArrowLeft")
+        assert_shown(page, 0)
+        for number in (1, 2, 3, 4, 4):
+            page.keyboard.press("ArrowRight")
+            assert_shown(page, number)
+        page.keyboard.press("ArrowLeft")
+        assert_shown(page, 3)
+        assert answer(page) == "5"  # the arrow keys moved no pen
+        page.keyboard.press("Escape")
+        expect(tour(page)).to_be_hidden()
+        assert focused(page) == f"{FOLLOW}, ringed"
+        expect(inside(page)).to_have_attribute("open", "")  # as it was
+        expect(page.locator(".dp-layer").nth(5)).to_be_visible()
+
+
+def test_who_has_drawn_nothing_is_shown_a_three_and_may_take_it_back(open_page: Open):
+    with open_page() as page:
+        button(page, FOLLOW).click()
+        expect(tour(page)).to_contain_text("Nothing was drawn yet, so here is a three")
+        assert answer(page) == "3"
+        button(page, "Undo").click()
+        expect(pad(page)).to_have_attribute("data-kind", "empty")
+        draw(page, DIGITS[7])  # the tour goes on with what is drawn
+        assert answer(page) == "7"
+        button(page, "Next").click()
+        assert_shown(page, 1)
+        button(page, "Close the tour").click()
+        button(page, FOLLOW).click()
+        assert_shown(page, 0)
+        assert "Nothing was drawn" not in tour(page).inner_text()
+        assert answer(page) == "7"
+
+
+def test_on_a_tour_any_number_shows_its_arithmetic(open_page: Open):
+    with open_page(reduced_motion="reduce") as page:
+        draw(page, DIGITS[5])
+        button(page, FOLLOW).click()
+        button(page, "Next").click()
+        expect(page.locator(".dp-layer:visible")).to_have_count(3)
+        layer(page, "relu1").click(position={"x": 30, "y": 30})
+        assert walked(page).startswith("relu1, map 0")
+        button(page, "Go back to conv1").click()
+        expect(page.locator(".dp-layer:visible")).to_have_count(4)
+        assert walked(page).startswith("conv1, map 0")
+        expect(tour(page)).to_be_visible()
+
+
+def test_the_tour_is_offered_where_the_pad_is_seen_and_only_with_a_network(open_page: Open):
+    for width in (900, 1280):
+        with open_page(width=width) as page:
+            expect(button(page, FOLLOW)).to_be_in_viewport(ratio=1)
+    with open_page("damaged") as page:
+        expect(sheet(page)).to_be_visible()
+        expect(pad(page).locator(".dp-follow")).to_be_hidden()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_barrier_on_a_tour(open_page: Open, scheme: str):
+    axe.needed()
+    with open_page(color_scheme=scheme, reduced_motion="reduce") as page:
+        draw(page, DIGITS[3])
+        button(page, FOLLOW).click()
+        for _ in CARDS:
+            assert axe.violations(page, but=["page-has-heading-one"]) == []
+            page.keyboard.press("ArrowRight")
+
+
 # --- a network that the reader brings ---
 
 
