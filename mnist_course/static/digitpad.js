@@ -202,6 +202,7 @@ class Pad {
     this.why.destroy();
     this.guest.destroy();
     this.mine.destroy();
+    this.tour.close();
     this.sheet.destroy();
   }
 

@@ -14,14 +14,15 @@ export const TOUR_STYLE = `
 .cl-digitpad {
   .dp-follow { margin-top:0.9rem; border-color:var(--cl-accent); color:var(--cl-accent); font-weight:600; }
   .dp-lit { outline:3px solid var(--cl-mark); outline-offset:4px; border-radius:5px; scroll-margin-top:5rem; }
-  .dp-tour { position:sticky; z-index:2; bottom:0.5rem; margin-top:1rem; padding:0.7rem 0.9rem;
-    border:2px solid var(--cl-mark); border-radius:8px; background:var(--cl-paper); box-shadow:0 2px 14px #0006; }
+  .dp-tour { position:sticky; z-index:2; inset:auto; bottom:0.5rem; max-height:60vh; margin:1rem 0 0; padding:0.7rem 0.9rem; overflow:auto;
+    border:2px solid var(--cl-mark); border-radius:8px; background:var(--cl-paper); color:var(--cl-ink); box-shadow:0 2px 14px #0006; }
+  .dp-tour:popover-open { position:fixed; }
+  .dp-tour[data-away] { visibility:hidden; }
   .dp-tour:focus-visible { outline-offset:0; }
   .dp-tour b { font-weight:650; }
   .dp-tour .cl-row { gap:0.5rem; margin-top:0.6rem; }
   .dp-tour .cl-row span { margin-right:auto; font-size:0.875rem; color:var(--cl-muted); }
   &[data-tour] .dp-layer:not([data-stop], :has(+ .dp-walk)) { display:none; }
-  html:has(&[data-tour]) #pst-back-to-top { display:none !important; }
   @media print { .dp-follow, .dp-tour { display:none; } }
 }
 `;
@@ -80,7 +81,14 @@ export class TourView {
     const close = button("\u00d7", () => this.close(), { "aria-label": "Close the tour" });
     this.element = h(
       "div",
-      { class: "dp-tour", role: "group", tabindex: -1, "aria-label": "A tour of the network", hidden: true },
+      {
+        class: "dp-tour",
+        role: "group",
+        tabindex: -1,
+        "aria-label": "A tour of the network",
+        popover: "manual",
+        hidden: true,
+      },
       h("div", { role: "status", "aria-live": "polite" }, h("p", {}, this.title), this.words),
       h("div", { class: "cl-row" }, this.place, this.back, this.next, close),
     );
@@ -91,7 +99,18 @@ export class TourView {
     root.addEventListener("keydown", (event) => {
       if (event.key === "Escape" && !event.defaultPrevented) this.close();
     });
+    // The card lies over the page, and belongs to the pad: it is seen where the pad is.
+    this.seen = new IntersectionObserver(([{ isIntersecting }]) =>
+      set(this.element, { "data-away": !isIntersecting }),
+    );
   }
+
+  /** Lay the card over the pad. */
+  settle = () => {
+    if (!this.element.showPopover) return; // in an older browser it sticks to the pad
+    const { left, width } = this.root.getBoundingClientRect();
+    Object.assign(this.element.style, { left: `${left + 8}px`, width: `${width - 16}px` });
+  };
 
   get isLast() {
     return this.at === this.cards.length - 1;
@@ -101,15 +120,23 @@ export class TourView {
     const { element, layers, root } = this;
     const isExample = this.isEmpty();
     if (isExample) this.draw(THREE);
-    if (element.hidden) this.wasOpen = layers.element.open;
+    if (element.hidden) this.open();
     layers.element.open = true;
     layers.paint();
     this.cards = this.write(isExample);
     this.at = 0;
     set(root, { "data-tour": true });
-    element.hidden = false;
     element.focus({ preventScroll: true });
     this.show();
+  }
+
+  open() {
+    const { element, layers, root } = this;
+    this.wasOpen = layers.element.open;
+    element.hidden = false;
+    element.showPopover?.(); // above all, whatever scrolls around the pad
+    this.seen.observe(root);
+    addEventListener("resize", this.settle);
   }
 
   close() {
@@ -118,6 +145,9 @@ export class TourView {
     const focused = element.contains(document.activeElement);
     this.light([]);
     set(root, { "data-tour": null });
+    this.seen.disconnect();
+    removeEventListener("resize", this.settle);
+    element.hidePopover?.();
     element.hidden = true;
     layers.element.open = this.wasOpen;
     if (focused) this.follow.focus();
@@ -140,6 +170,7 @@ export class TourView {
     if (!this.at && this.back === document.activeElement) this.next.focus();
     this.back.disabled = !this.at;
     this.light(lit);
+    this.settle();
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
     lit[0].style.scrollMarginBottom = `${this.element.offsetHeight + 24}px`;
     lit[0].scrollIntoView({ block: "nearest", behavior: calm ? "instant" : "smooth" });

@@ -1265,6 +1265,25 @@ def test_who_has_drawn_nothing_is_shown_a_three_and_may_take_it_back(open_page: 
         assert answer(page) == "7"
 
 
+def test_the_card_is_seen_while_the_pad_is_whatever_scrolls_around_it(open_page: Open):
+    with open_page(reduced_motion="reduce") as page:
+        page.add_style_tag(
+            content="main { overflow: auto } main::after { content: ''; display: block; height: 3000px }"
+        )  # as a cell's output does, in JupyterLab and on a page
+        button(page, FOLLOW).click()
+        assert_shown(page, 0)
+        page.set_viewport_size({"width": 600, "height": 900})
+        page.wait_for_function(
+            """() => { const [a, b] = [".cl-digitpad", ".dp-tour"].map(name =>
+              document.querySelector(name).getBoundingClientRect());
+              return b.left >= a.left && b.right <= a.right; }"""
+        )
+        page.mouse.wheel(0, 3000)
+        expect(tour(page)).to_be_hidden()
+        page.mouse.wheel(0, -3000)
+        expect(tour(page)).to_be_visible()
+
+
 def test_on_a_tour_any_number_shows_its_arithmetic(open_page: Open):
     with open_page(reduced_motion="reduce") as page:
         draw(page, DIGITS[5])
@@ -1352,9 +1371,9 @@ def test_two_networks_read_one_drawing_until_one_is_taken_away(open_page: Open):
             each = shares(page, f"{BARS}: {name}")
             assert each.index(max(each)) == digit
             expect(pad(page).locator("bdi", has_text=name).first).to_be_visible()
-        expect(pad(page).get_by_text("Your own network: 4, 94\u00a0% sure")).to_have_count(
-            1
-        )  # spoken
+        aloud = page.get_by_role("status").filter(has_text="Your own network: 4, 94\u00a0% sure")
+        expect(aloud).to_have_count(1)
+        assert not aloud.evaluate("each => each.closest('details')")  # heard where it is closed
         draw(page, [[[10, 90], [90, 90]]])
         button(page, "Clear").click()
         draw(page, DIGITS[7])
