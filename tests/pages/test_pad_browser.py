@@ -1267,9 +1267,9 @@ def test_who_has_drawn_nothing_is_shown_a_three_and_may_take_it_back(open_page: 
 
 def test_the_card_is_seen_while_the_pad_is_whatever_scrolls_around_it(open_page: Open):
     with open_page(reduced_motion="reduce") as page:
-        page.add_style_tag(
-            content="main { overflow: auto } main::after { content: ''; display: block; height: 3000px }"
-        )  # as a cell's output does, in JupyterLab and on a page
+        page.add_style_tag(  # as in a cell's output, in JupyterLab and on a page
+            content="main {overflow:auto} main::after { content:''; display:block; height:3000px }"
+        )
         button(page, FOLLOW).click()
         assert_shown(page, 0)
         page.set_viewport_size({"width": 600, "height": 900})
