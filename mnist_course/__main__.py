@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a my-digits.json that the drawing pad saved",
     )
     _add_out(finetune, "FILE", "the file of weights to write", Path("my-network.safetensors"))
-    _add_out(export, "FILE", "the ONNX file to write")
+    _add_out(export, "FILE", "the file to write: .mnistnet for the drawing pad, otherwise ONNX")
     for part in (evaluate, predict, finetune, export):
         part.add_argument(
             "--weights",
@@ -269,11 +269,12 @@ def _finetune(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from mnist_course.export import to_onnx
+    from mnist_course.export import page_weights, to_onnx
 
     network = _network(arguments)
     _check_output(arguments.out, arguments.weights)
-    content = to_onnx(network)
+    for_pad = arguments.out.suffix.lower() == ".mnistnet"
+    content = page_weights(network, "float32") if for_pad else to_onnx(network)
     files.write(arguments.out, content)
     print(f"{printable(arguments.out)}: {len(content):,} bytes")
     return OK

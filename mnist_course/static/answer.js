@@ -55,32 +55,33 @@ function buildBar(digit) {
   return { bar, share, item };
 }
 
-export class AnswerView {
-  seen = h("canvas", {
-    class: "dp-seen",
-    role: "img",
-    "aria-label": "What the network sees: your drawing as 28 by 28 pixels",
-  });
+/** What one network says: a digit, some words, and ten bars. */
+export class Reading {
   digit = h("div", { class: "dp-digit", "aria-hidden": "true" });
+  whose = h("bdi", { class: "dp-whose" });
   said = h("p", { class: "dp-said" });
   source = h("p", { class: "dp-small" });
   bars = DIGITS.map(buildBar);
+  list = h("ul", { class: "dp-bars" }, ...this.bars.map(({ item }) => item));
 
-  constructor() {
-    const caption = h("p", { class: "dp-small dp-caption", "aria-hidden": "true" }, "what it sees");
-    const items = this.bars.map(({ item }) => item);
-    this.element = h(
-      "div",
-      {},
-      h(
-        "div",
-        { class: "dp-answer" },
-        h("div", {}, this.seen, caption),
-        this.digit,
-        h("div", {}, this.said, this.source),
-      ),
-      h("ul", { class: "dp-bars", "aria-label": "Probability of each digit" }, ...items),
-    );
+  /** @param {Node[]} tools what stands below the words */
+  constructor(...tools) {
+    this.words = h("div", {}, this.whose, this.said, this.source, ...tools);
+    this.column = h("div", {}, h("bdi", { class: "dp-whose", "aria-hidden": "true" }), this.list);
+  }
+
+  /**
+   * Whose answer it is, in words and for the list of bars; no name where nobody else reads.
+   *
+   * @param {string} name
+   * @param {string} label
+   */
+  name(name, label) {
+    for (const each of [this.whose, /** @type {HTMLElement} */ (this.column.firstElementChild)]) {
+      each.textContent = name;
+      set(each, { hidden: !name });
+    }
+    set(this.list, { "aria-label": label });
   }
 
   /**
@@ -98,6 +99,43 @@ export class AnswerView {
       share.textContent = probs ? shortPercent(probs[each]) : "";
       set(item, { "data-best": each === digit });
     });
+  }
+}
+
+const BARS = "Probability of each digit";
+
+/** What the pad's network says, and beside it what a guest says, if there is one. */
+export class AnswerView {
+  seen = h("canvas", {
+    class: "dp-seen",
+    role: "img",
+    "aria-label": "What the network sees: your drawing as 28 by 28 pixels",
+  });
+  own = new Reading();
+  answers = h("div", { class: "dp-answer" });
+  columns = h("div", { class: "dp-columns" });
+  element = h("div", {}, this.answers, this.columns);
+
+  constructor() {
+    const caption = h("p", { class: "dp-small dp-caption", "aria-hidden": "true" }, "what it sees");
+    this.answers.append(h("div", {}, this.seen, caption), this.own.digit, this.own.words);
+    this.columns.append(this.own.column);
+    this.own.name("", BARS);
+  }
+
+  /**
+   * Show what another network reads, too; null for none.
+   *
+   * @param {Reading | null} guest
+   * @param {string} name of the pad's network, where it has to be told from the guest
+   */
+  invite(guest, name) {
+    while (this.answers.children.length > 3) this.answers.lastElementChild?.remove();
+    this.columns.replaceChildren(this.own.column);
+    this.own.name(guest ? name : "", guest ? `${BARS}: ${name}` : BARS);
+    if (!guest) return;
+    this.answers.append(h("div"), guest.digit, guest.words);
+    this.columns.append(guest.column);
   }
 
   /** @param {Float32Array} image @param {Palettes} colours */

@@ -5,6 +5,7 @@
 import { AnswerView, verdict } from "./answer.js";
 import { addStyle, button, frame, h, set, watchTheme, watchWidth } from "./dom.js";
 import { forward } from "./engine.js";
+import { GUEST_STYLE, GuestView } from "./guest.js";
 import { PENS, Sheet } from "./ink.js";
 import { Kernel, pageWeights } from "./kernel.js";
 import { LABELS_STYLE, LabelsView } from "./labels.js";
@@ -14,6 +15,7 @@ import { MINE_STYLE, MineView } from "./mine.js";
 import { DIGITS } from "./numbers.js";
 import { browserShelf } from "./shelf.js";
 import { preprocess } from "./strokes.js";
+import { TOUR_STYLE, TourView } from "./tour.js";
 import { parseModel } from "./weights.js";
 import { WHY_STYLE, WhyView } from "./why.js";
 
@@ -37,10 +39,12 @@ const STYLE = `
   .dp-digit { padding-bottom:1.2rem; font-size:4.25rem; font-weight:650; line-height:1; text-align:center; font-variant-numeric:tabular-nums; }
   .dp-digit + div { padding-bottom:1.2rem; min-height:4.6rem; align-content:center; }
   .dp-said { font-weight:600; line-height:1.3; }
+  .dp-whose { display:block; font-size:0.8125rem; line-height:1.35; color:var(--cl-muted); overflow-wrap:anywhere; }
+  .dp-columns { display:grid; grid-auto-flow:column; grid-auto-columns:minmax(0,1fr); gap:1.5rem; margin-top:0.5rem; align-items:end; }
   & [data-kind="leaning"] { color:var(--cl-muted); }
   .dp-digit:is([data-kind="empty"],[data-kind="small"],[data-kind="unsure"]) { color:var(--cl-line); }
-  .dp-bars { display:grid; grid-template-columns:1rem minmax(0,1fr) 2.9rem; gap:0 0.6rem; align-items:center;
-    margin:0.5rem 0 0; padding:0; list-style:none; font-variant-numeric:tabular-nums; }
+  .dp-bars { display:grid; grid-template-columns:1rem minmax(0,1fr) 3.1rem; gap:0 0.6rem; align-items:center;
+    margin:0; padding:0; list-style:none; font-variant-numeric:tabular-nums; white-space:nowrap; }
   .dp-bars li { display:contents; }
   .dp-bars li > * { line-height:1.35rem; font-size:0.875rem; color:var(--cl-muted); }
   .dp-bars i { display:block; height:0.7rem; border-radius:3px; background:var(--cl-panel); overflow:hidden; }
@@ -137,18 +141,30 @@ class Pad {
       // Where a kernel reads too, it would go on with the network that it has: it is taught there.
       take: kernel ? null : (taught) => this.take(taught),
     });
+    this.guest = new GuestView(root, () => this.invite());
+    this.tour = new TourView({
+      root,
+      layers: this.layers,
+      drawing: [this.sheet.element, this.answerView.seen],
+      bars: this.answerView.columns,
+      isEmpty: () => !this.sheet.strokes.length,
+      draw: (strokes) => this.sheet.set(strokes),
+    });
     const tools = h("div", { class: "dp-tools" }, this.undo, this.redo, this.clear, pen);
     root.append(
       this.live,
+      this.guest.live,
       h(
         "div",
         { class: "dp-main" },
         h("div", { class: "dp-left" }, this.sheet.element, keys, tools, this.labels.element),
-        this.answerView.element,
+        h("div", {}, this.answerView.element, this.tour.follow),
       ),
       this.layers.element,
       this.why.element,
+      this.guest.element,
       this.mine.element,
+      this.tour.element,
     );
     root.addEventListener("keydown", (event) => this.key(event));
     root.addEventListener("pointerenter", () => kernel?.look());
@@ -184,7 +200,9 @@ class Pad {
     for (const stop of this.stops ?? []) stop?.();
     cancelAnimationFrame(this.frameAsked);
     this.why.destroy();
+    this.guest.destroy();
     this.mine.destroy();
+    this.tour.close();
     this.sheet.destroy();
   }
 
@@ -271,7 +289,8 @@ class Pad {
     const { kind, digit, text } = said;
     const probs = (kind !== "small" && answer?.probs) || null;
     this.answerView.paint(image, this.colours);
-    this.answerView.show(said, probs, this.explain(done));
+    this.answerView.own.show(said, probs, this.explain(done));
+    this.guest.show(sheet.strokes, image, done);
     if (done) {
       const spoken = digit < 0 || kind === "leaning" ? text : `${digit}, ${text}`;
       if (this.live.textContent !== spoken) this.live.textContent = spoken;
@@ -317,6 +336,8 @@ class Pad {
       this.trouble = error instanceof Error ? error.message : String(error);
     }
     this.mine.renew();
+    this.tour.close(); // its cards are of the network that was there
+    this.tour.follow.hidden = !this.model;
     this.drawn(true);
   }
 
@@ -324,6 +345,14 @@ class Pad {
   take(taught) {
     this.taught = taught;
     this.drawn(true);
+  }
+
+  /** A guest's network has come or gone. */
+  invite() {
+    const { answerView, guest, image, kernel, root, sheet } = this;
+    set(root, { "data-guest": guest.model ? "" : null });
+    answerView.invite(guest.model && guest.reading, kernel ? "The pad's network" : "The book's network");
+    guest.show(sheet.strokes, image, true);
   }
 
   repaint() {
@@ -347,7 +376,10 @@ class Pad {
  * @param {Kernel | null} [kernel] in JupyterLab; without it the weights beside the page are read
  */
 export function mount(el, _ = {}, kernel = null) {
-  addStyle("digitpad", STYLE + LABELS_STYLE + LAYERS_STYLE + WHY_STYLE + MINE_STYLE);
+  addStyle(
+    "digitpad",
+    STYLE + LABELS_STYLE + LAYERS_STYLE + WHY_STYLE + GUEST_STYLE + MINE_STYLE + TOUR_STYLE,
+  );
   const root = frame(el, {
     name: "digitpad",
     title: "Draw a digit",

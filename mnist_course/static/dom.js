@@ -64,6 +64,19 @@ export function button(content, act, attributes = {}) {
 }
 
 /**
+ * What is in a file, which may be gone since it was chosen; null then.
+ *
+ * @param {File} file
+ */
+export async function contentOf(file) {
+  try {
+    return await file.arrayBuffer();
+  } catch {
+    return null;
+  }
+}
+
+/**
  * A part that can be opened, with a few words beside its title.
  *
  * @param {string} title

@@ -1,6 +1,6 @@
 // My digits: see what was saved, take it along, bring it in, delete it, and teach the network with it.
 
-import { button, fold, h, set } from "./dom.js";
+import { button, contentOf, fold, h, set } from "./dom.js";
 import { LessonView } from "./lesson.js";
 import { paintImage } from "./maps.js";
 import { Note } from "./note.js";
@@ -69,19 +69,6 @@ function download(text, name) {
   const href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
   h("a", { download: name, href }).click();
   setTimeout(() => URL.revokeObjectURL(href), 10000);
-}
-
-/**
- * What is in a file, which may be gone since it was chosen.
- *
- * @param {File} file
- */
-async function bytesOf(file) {
-  try {
-    return await file.arrayBuffer();
-  } catch {
-    throw new SamplesError("it cannot be opened");
-  }
 }
 
 /**
@@ -198,7 +185,9 @@ export class MineView {
     if (!file) return;
     this.note.attempt("The file was not imported", async () => {
       if (file.size > MOST_BYTES) throw new SamplesError(`it is larger than ${SIZE_IN_WORDS}`);
-      const read = readSamples(decode(await bytesOf(file)));
+      const content = await contentOf(file);
+      if (!content) throw new SamplesError("it cannot be opened");
+      const read = readSamples(decode(content));
       const before = this.shelf.get().length;
       this.note.change(
         (digits) => merged(digits, read),

@@ -550,7 +550,9 @@ class TrainHere {
     const href = URL.createObjectURL(new Blob([bytes.slice()], { type: "application/octet-stream" }));
     h("a", { download: "my-network.mnistnet", href }).click();
     setTimeout(() => URL.revokeObjectURL(href), 10000);
-    this.tell(`Your network is in my-network.mnistnet, ${Math.round(bytes.length / 1024)} kB.`);
+    this.tell(
+      `Your network is in my-network.mnistnet, ${Math.round(bytes.length / 1024)} kB. Drop it on the drawing pad, and it reads there, too.`,
+    );
   }
 
   read() {

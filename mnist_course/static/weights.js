@@ -15,16 +15,23 @@ const MAX_VALUES = 1 << 22; // of a tensor, or of the output of a layer
 const MAX_MEMORY = 1 << 26; // numbers of four bytes
 const MAX_WORK = 2 ** 30; // multiplications for one drawing
 
-/** What is wrong with a file of weights, in a sentence that a reader can be shown. */
-export class ModelError extends Error {}
+/** What is wrong with a file of weights, in a sentence that a reader can be shown; and what to do. */
+export class ModelError extends Error {
+  constructor(reason = "", advice = "Export the network again.") {
+    super(`These weights cannot be used: ${reason}.`);
+    this.reason = reason;
+    this.advice = advice;
+  }
+}
 
 /**
  * @param {unknown} condition
  * @param {string} reason
+ * @param {string} [advice]
  * @returns {asserts condition}
  */
-function check(condition, reason) {
-  if (!condition) throw new ModelError(`These weights cannot be used: ${reason}.`);
+function check(condition, reason, advice) {
+  if (!condition) throw new ModelError(reason, advice);
 }
 
 /**
@@ -46,7 +53,11 @@ export function parseModel(bytes) {
   for (const { layer, tensors } of drafts) {
     for (const [name, place] of Object.entries(tensors)) Reflect.set(layer, name, readTensor(place, blob));
   }
-  check(shape.length === 1 && shape[0] === 10, `it ends in shape ${shape}, and not in ten logits`);
+  check(
+    shape.length === 1 && shape[0] === 10,
+    `it ends in shape ${shape}, and not in ten logits`,
+    "The pad has ten bars: train a network with ten outputs, one for each digit.",
+  );
   const layers = drafts.map(({ layer }) => layer);
   prepare(layers.filter((layer) => layer.op === "conv"));
   return { name: String(header.name ?? ""), input: header.input, layers };
@@ -88,6 +99,7 @@ function unpack(bytes) {
   check(
     start <= bytes.length && crc32(bytes.subarray(16)) === view.getUint32(12, true),
     "the file is damaged or cut short",
+    "Fetch it once more, or export the network again.",
   );
   check(start <= MAX_HEADER, "its header is too large");
   let header;
@@ -100,6 +112,11 @@ function unpack(bytes) {
   check(
     isShape(header.input, 3) && Array.isArray(header.layers) && header.layers.length < 1000,
     "its header is incomplete",
+  );
+  check(
+    String(header.input) === "1,28,28",
+    `it reads pictures of shape ${header.input}, and not 1,28,28`,
+    "The pad draws 28 \u00d7 28 pixels in one channel: train a network on such pictures.",
   );
   return { header, blob: new DataView(bytes.buffer, bytes.byteOffset + start, bytes.length - start) };
 }
@@ -307,7 +324,11 @@ function readTensor(place, blob) {
   readNumbers(steps, blob).forEach((step, channel) => {
     for (let i = channel * each; i < (channel + 1) * each; i++) values[i] *= step;
   });
-  check(values.every(Number.isFinite), "a weight is not a finite number");
+  check(
+    values.every(Number.isFinite),
+    "a weight is not a finite number",
+    "Its training has failed: train again, with a smaller learning rate.",
+  );
   return values;
 }
 

@@ -17,6 +17,7 @@ from PIL import Image
 from mnist_course import __main__ as cli
 from mnist_course import checkpoints, data, finetune, models, samples, train
 from mnist_course.evaluate import evaluate
+from mnist_course.export import read_page_weights
 from mnist_course.synthetic import handwriting
 from tests.made_up import digits
 
@@ -198,6 +199,20 @@ def test_export_without_onnx_says_what_to_install(tmp_path, capsys, monkeypatch)
     assert cli.main(["export", "--out", str(tmp_path / "digits.onnx")]) == 1
     assert "pip install onnx" in error_of(capsys)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["my-network.mnistnet", "MINE.MNISTNET"])
+def test_export_for_the_pad_needs_no_onnx(tmp_path, capsys, monkeypatch, name) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    weights, out = tmp_path / "small.safetensors", tmp_path / name
+    network = models.course_network((2, 3, 4)).eval()
+    checkpoints.save_weights(network, weights, network="course_network", channels="2,3,4")
+    assert cli.main(["export", "--weights", str(weights), "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"{out}: {out.stat().st_size:,} bytes\n"
+    pixels = data.to_float(digits(20, 1).images)
+    with torch.no_grad():
+        read = read_page_weights(out.read_bytes())(pixels)
+        assert torch.allclose(read, network(pixels), atol=1e-5)
 
 
 def write_text(path: Path) -> None:

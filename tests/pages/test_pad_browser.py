@@ -10,9 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 from playwright.sync_api import expect
+from torch import nn
 
 from mnist_course.digitpad import DigitPad
+from mnist_course.export import page_weights as weights_of
 from mnist_course.samples import read_samples, write_samples
 from mnist_course.strokes import preprocess
 from mnist_course.synthetic import handwriting
@@ -834,7 +837,7 @@ def test_saved_digits_survive_and_download_as_python_reads_them(open_page: Open,
         page.reload()
         expect(pad(page).get_by_text("saved in this browser")).to_have_count(0)
         open_part(page, "My digits")
-        page.locator("input[type=file]").set_input_files(path)
+        page.locator("input[accept*=json]").set_input_files(path)
         pad(page).get_by_text("2 new digits imported.").wait_for()
 
 
@@ -860,7 +863,7 @@ def test_hostile_files_are_refused_and_harm_nothing(open_page: Open):
         open_part(page, "My digits")
         save(page, 6)
         for name, text in HOSTILE.items():
-            page.locator("input[type=file]").set_input_files(
+            page.locator("input[accept*=json]").set_input_files(
                 {"name": name, "mimeType": "application/json", "buffer": text.encode()}
             )
             pad(page).get_by_text("The file was not imported: ").wait_for()
@@ -874,7 +877,7 @@ def test_a_file_that_is_gone_before_it_is_read_is_named_so(open_page: Open):
       value: () => Promise.reject(new DOMException("gone", "NotFoundError")) })"""
     with open_page(script=gone) as page:
         open_part(page, "My digits")
-        page.locator("input[type=file]").set_input_files(
+        page.locator("input[accept*=json]").set_input_files(
             {"name": "my-digits.json", "mimeType": "application/json", "buffer": b"{}"}
         )
         pad(page).get_by_text("The file was not imported: it cannot be opened.").wait_for()
@@ -1076,7 +1079,7 @@ def test_digits_are_imported_once(open_page: Open):
     with open_page() as page:
         open_part(page, "My digits")
         for new in (10, 0):
-            page.locator("input[type=file]").set_input_files(
+            page.locator("input[accept*=json]").set_input_files(
                 {**file, "buffer": write_samples(samples).encode()}
             )
             pad(page).get_by_text(f"{new} new digits imported.").wait_for()
@@ -1156,6 +1159,391 @@ def test_a_few_digits_are_not_enough_to_teach(open_page: Open):
         expect(button(page, "Teach the network")).to_be_enabled()
 
 
+# --- a tour ---
+
+CARDS = ["Your drawing", "The first maps", "Pooling", "The last features", "The bars"]
+LIT = [".dp-sheet, .dp-seen", "relu1", "pool1", "pool3", ".dp-columns"]
+FOLLOW = "Follow your drawing through the network"
+
+
+def tour(page):
+    """The card that is shown."""
+    return pad(page).get_by_role("group", name="A tour of the network")
+
+
+def inside(page):
+    """The fold with the layers."""
+    return pad(page).locator("details", has_text="Inside the network")
+
+
+def assert_shown(page, number: int) -> None:
+    """One card is there, and what it speaks of is lit, seen, and not covered by the card."""
+    expect(tour(page)).to_be_in_viewport(ratio=1)
+    expect(tour(page)).to_contain_text(CARDS[number])
+    expect(tour(page)).to_contain_text(f"{number + 1} of 5")
+    what = LIT[number]
+    lit = page.locator(what) if what.startswith(".") else page.locator(".dp-layer", has_text=what)
+    expect(pad(page).locator(".dp-lit")).to_have_count(lit.count())
+    for each in lit.all():
+        expect(each).to_have_class(re.compile("dp-lit"))
+    expect(lit.first).to_be_in_viewport(ratio=0.99)
+    page.wait_for_function(  # it may still be scrolling
+        """([lit, card]) => { const a = lit.getBoundingClientRect();
+          return a.top >= 0 && a.bottom <= card.getBoundingClientRect().top; }""",
+        arg=[lit.first.element_handle(), tour(page).element_handle()],
+    )
+
+
+@pytest.mark.parametrize("width", [390, 900])
+@pytest.mark.parametrize("motion", ["reduce", "no-preference"])
+def test_a_tour_follows_the_drawing_from_the_sheet_to_the_bars(
+    open_page: Open, width: int, motion: str
+):
+    with open_page(width=width, reduced_motion=motion) as page:
+        draw(page, DIGITS[5])
+        before = page.locator(".dp-seen").evaluate("canvas => canvas.toDataURL()")
+        expect(tour(page)).to_be_hidden()
+        expect(inside(page)).not_to_have_attribute("open", "")
+        button(page, FOLLOW).click()
+        for number in range(5):
+            assert_shown(page, number)
+            assert page.evaluate(OVERFLOW) == 0
+            if number < 4:
+                button(page, "Next").click()
+        for number in (3, 2, 1, 0):
+            button(page, "Back").click()
+            assert_shown(page, number)
+        assert focused(page) == "Next"  # there is no way back from the first
+        for _ in range(4):
+            button(page, "Next").click()
+        button(page, "Done").click()
+        expect(tour(page)).to_be_hidden()
+        expect(inside(page)).not_to_have_attribute("open", "")
+        expect(pad(page).locator(".dp-lit")).to_have_count(0)
+        assert focused(page) == FOLLOW
+        assert page.locator(".dp-seen").evaluate("canvas => canvas.toDataURL()") == before
+
+
+def test_a_tour_is_walked_and_left_with_the_keyboard(open_page: Open):
+    with open_page(reduced_motion="reduce") as page:
+        draw(page, DIGITS[5])
+        open_part(page, "Inside the network")
+        expect(page.locator(".dp-layer")).to_have_count(13)
+        button(page, FOLLOW).focus()
+        page.keyboard.press("Enter")
+        assert_shown(page, 0)
+        page.keyboard.press("ArrowLeft")
+        assert_shown(page, 0)
+        for number in (1, 2, 3, 4, 4):
+            page.keyboard.press("ArrowRight")
+            assert_shown(page, number)
+        page.keyboard.press("ArrowLeft")
+        assert_shown(page, 3)
+        assert answer(page) == "5"  # the arrow keys moved no pen
+        page.keyboard.press("Escape")
+        expect(tour(page)).to_be_hidden()
+        assert focused(page) == f"{FOLLOW}, ringed"
+        expect(inside(page)).to_have_attribute("open", "")  # as it was
+        expect(page.locator(".dp-layer").nth(5)).to_be_visible()
+
+
+def test_who_has_drawn_nothing_is_shown_a_three_and_may_take_it_back(open_page: Open):
+    with open_page() as page:
+        button(page, FOLLOW).click()
+        expect(tour(page)).to_contain_text("Nothing was drawn yet, so here is a three")
+        assert answer(page) == "3"
+        button(page, "Undo").click()
+        expect(pad(page)).to_have_attribute("data-kind", "empty")
+        draw(page, DIGITS[7])  # the tour goes on with what is drawn
+        assert answer(page) == "7"
+        button(page, "Next").click()
+        assert_shown(page, 1)
+        button(page, "Close the tour").click()
+        button(page, FOLLOW).click()
+        assert_shown(page, 0)
+        assert "Nothing was drawn" not in tour(page).inner_text()
+        assert answer(page) == "7"
+
+
+def test_the_card_is_seen_while_the_pad_is_whatever_scrolls_around_it(open_page: Open):
+    with open_page(reduced_motion="reduce") as page:
+        page.add_style_tag(  # as in a cell's output, in JupyterLab and on a page
+            content="main {overflow:auto} main::after { content:''; display:block; height:3000px }"
+        )
+        button(page, FOLLOW).click()
+        assert_shown(page, 0)
+        page.set_viewport_size({"width": 600, "height": 900})
+        page.wait_for_function(
+            """() => { const [a, b] = [".cl-digitpad", ".dp-tour"].map(name =>
+              document.querySelector(name).getBoundingClientRect());
+              return b.left >= a.left && b.right <= a.right; }"""
+        )
+        page.mouse.wheel(0, 3000)
+        expect(tour(page)).to_be_hidden()
+        page.mouse.wheel(0, -3000)
+        expect(tour(page)).to_be_visible()
+
+
+def test_on_a_tour_any_number_shows_its_arithmetic(open_page: Open):
+    with open_page(reduced_motion="reduce") as page:
+        draw(page, DIGITS[5])
+        button(page, FOLLOW).click()
+        button(page, "Next").click()
+        expect(page.locator(".dp-layer:visible")).to_have_count(3)
+        layer(page, "relu1").click(position={"x": 30, "y": 30})
+        assert walked(page).startswith("relu1, map 0")
+        button(page, "Go back to conv1").click()
+        expect(page.locator(".dp-layer:visible")).to_have_count(4)
+        assert walked(page).startswith("conv1, map 0")
+        expect(tour(page)).to_be_visible()
+
+
+def test_the_tour_is_offered_where_the_pad_is_seen_and_only_with_a_network(open_page: Open):
+    for width in (900, 1280):
+        with open_page(width=width) as page:
+            expect(button(page, FOLLOW)).to_be_in_viewport(ratio=1)
+    with open_page("damaged") as page:
+        expect(sheet(page)).to_be_visible()
+        expect(pad(page).locator(".dp-follow")).to_be_hidden()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_barrier_on_a_tour(open_page: Open, scheme: str):
+    axe.needed()
+    with open_page(color_scheme=scheme, reduced_motion="reduce") as page:
+        draw(page, DIGITS[3])
+        button(page, FOLLOW).click()
+        for _ in CARDS:
+            assert axe.violations(page, but=["page-has-heading-one"]) == []
+            page.keyboard.press("ArrowRight")
+
+
+# --- a network that the reader brings ---
+
+
+def says(digit: int) -> nn.Module:
+    """A network that takes everything for one digit, by far."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    nn.init.zeros_(network[1].weight)
+    network[1].bias.data = 5.0 * torch.eye(10)[digit]
+    return network
+
+
+def guest_file(digit: int = 4, **changes) -> dict:
+    """A file with a network that says a digit, as Playwright hands it to a page."""
+    content = weights_of(says(digit), "float32")
+    file = {"name": "my-network.mnistnet", "mimeType": "", "buffer": content}
+    return {**file, **changes}
+
+
+def bring(page, file: dict, number: int = 0) -> None:
+    """Choose a file for the pad's "Your own network"."""
+    pad(page, number).locator("input[accept='.mnistnet']").set_input_files(file)
+
+
+def guest_answer(page, number: int = 0) -> str | None:
+    """What the guest says; empty for no digit, None where there is no guest."""
+    return pad(page, number).get_attribute("data-guest")
+
+
+def note(page):
+    """What "Your own network" says of a file."""
+    return pad(page).locator("details", has_text="Your own network").locator(".dp-note")
+
+
+def shares(page, label: str) -> list[float]:
+    """The ten shares in a list of bars."""
+    bars = pad(page).get_by_role("list", name=label, exact=True)
+    return [float(text.rstrip(" %")) for text in bars.locator("li > :last-child").all_inner_texts()]
+
+
+BARS = "Probability of each digit"
+
+
+def test_two_networks_read_one_drawing_until_one_is_taken_away(open_page: Open):
+    with open_page() as page:
+        draw(page, DIGITS[3])
+        open_part(page, "Your own network")
+        bring(page, guest_file(4))
+        expect(note(page)).to_have_text("my-network.mnistnet reads along: 2 layers, 7,850 weights.")
+        assert (answer(page), guest_answer(page)) == ("3", "4")
+        for name, digit in (("The book's network", 3), ("my-network.mnistnet", 4)):
+            each = shares(page, f"{BARS}: {name}")
+            assert each.index(max(each)) == digit
+            expect(pad(page).locator("bdi", has_text=name).first).to_be_visible()
+        aloud = page.get_by_role("status").filter(has_text="Your own network: 4, 94\u00a0% sure")
+        expect(aloud).to_have_count(1)
+        assert not aloud.evaluate("each => each.closest('details')")  # heard where it is closed
+        draw(page, [[[10, 90], [90, 90]]])
+        button(page, "Clear").click()
+        draw(page, DIGITS[7])
+        assert (answer(page), guest_answer(page)) == ("7", "4")
+        bring(page, guest_file(9, name="another.mnistnet"))
+        expect(note(page)).to_contain_text("another.mnistnet reads along")
+        assert (answer(page), guest_answer(page)) == ("7", "9")
+        button(page, "Take it away").click()
+        assert guest_answer(page) is None
+        assert focused(page) == "Choose a file \u2026"
+        expect(note(page)).to_have_text("another.mnistnet is gone. The pad is as it was.")
+        expect(pad(page).locator(".dp-bars")).to_have_count(1)
+        assert shares(page, BARS).index(max(shares(page, BARS))) == 7
+        draw(page, DIGITS[3])
+        assert guest_answer(page) is None
+        assert page.evaluate("[localStorage.length, sessionStorage.length]") == [0, 0]
+        page.reload()
+        expect(sheet(page)).to_be_visible()
+        assert guest_answer(page) is None
+
+
+def drop(page, *files: dict) -> None:
+    """Drop files on the sheet, as from the desktop."""
+    sheet(page).evaluate(
+        """(sheet, files) => {
+          const dataTransfer = new DataTransfer();
+          for (const { name, bytes } of files)
+            dataTransfer.items.add(new File([new Uint8Array(bytes)], name));
+          for (const type of ["dragover", "drop"]) {
+            const event = new DragEvent(type, { dataTransfer, bubbles: true, cancelable: true });
+            sheet.dispatchEvent(event);
+            if (!event.defaultPrevented) throw new Error(`the page would open the file: ${type}`);
+            const over = sheet.closest(".cl-digitpad").dataset.drop;
+            if ((over === undefined) !== (type === "drop")) throw new Error(`${type}: ${over}`);
+          } }""",
+        [{"name": file["name"], "bytes": list(file["buffer"])} for file in files],
+    )
+
+
+def test_a_network_is_dropped_on_the_pad_where_its_part_is_closed(open_page: Open):
+    with open_page() as page:
+        draw(page, DIGITS[3])
+        drop(page, guest_file(6))
+        expect(pad(page)).to_have_attribute("data-guest", "6")
+        expect(note(page)).to_be_hidden()
+        drop(page, guest_file(1), guest_file(2))
+        expect(note(page)).to_have_text(
+            "my-network.mnistnet was not taken: it did not come alone. Drop one file at a time."
+        )
+        expect(note(page)).to_be_in_viewport()
+        assert guest_answer(page) == "6"  # the one that was there stays
+        button(page, "Take it away").focus()
+        page.keyboard.press("Enter")
+        assert guest_answer(page) is None
+
+
+def test_what_is_dropped_and_is_no_file_is_left_to_the_page(open_page: Open):
+    with open_page() as page:
+        taken = sheet(page).evaluate(
+            """sheet => { const dataTransfer = new DataTransfer();
+              dataTransfer.setData("text/plain", "MNISTNET");
+              return ["dragover", "drop"].map(type => !sheet.dispatchEvent(
+                new DragEvent(type, { dataTransfer, bubbles: true, cancelable: true }))); }"""
+        )
+        assert taken == [False, False]
+
+
+GUEST = weights_of(says(4), "float32")
+NAUGHTY = "<img src=x onerror=alert(1)>.mnistnet"
+HOSTILE_GUESTS = {
+    "empty.mnistnet": (b"", "it is empty"),
+    "digits.json": (b'{"version":1,"digits":[]}', "it is JSON"),
+    "list.json": (b"[]", "it is JSON"),
+    "cat.png": (b"\x89PNG\r\n\x1a\n" + bytes(50), "it is a picture"),
+    "large.mnistnet": (GUEST + bytes(4 << 20), "it is larger than 4 MB"),
+    "cut.mnistnet": (GUEST[:-9], "the file is damaged or cut short"),
+    "flipped.mnistnet": (GUEST[:-1] + b"\x17", "the file is damaged or cut short"),
+    NAUGHTY: (b"<script>alert(1)</script>", "it is not a network of this course"),
+}
+
+
+def test_hostile_networks_are_refused_in_a_line_and_the_pad_goes_on(open_page: Open):
+    with open_page() as page:
+        draw(page, DIGITS[3])
+        open_part(page, "Your own network")
+        for name, (content, reason) in HOSTILE_GUESTS.items():
+            bring(page, guest_file(name=name, buffer=content))
+            expect(note(page)).to_contain_text(f"{name} was not taken: {reason}")
+            expect(note(page)).to_have_text(re.compile(r"\. [A-Z].*\.$"))  # and what to do
+            assert (answer(page), guest_answer(page)) == ("3", None)
+        bring(page, guest_file(name=NAUGHTY))
+        expect(note(page)).to_contain_text(f"{NAUGHTY} reads along")
+        bring(page, guest_file(buffer=GUEST[:-9]))
+        expect(note(page)).to_contain_text("was not taken")
+        button(page, "Clear").click()
+        draw(page, DIGITS[7])
+        assert (answer(page), guest_answer(page)) == ("7", "4")
+        expect(page.locator(".cl-digitpad img, .cl-digitpad script")).to_have_count(0)
+
+
+def test_a_network_whose_numbers_grow_too_large_has_no_answer_and_no_bars(open_page: Open):
+    network = says(4)
+    network[1].weight.data += 3e38
+    with open_page() as page:
+        bring(page, guest_file(buffer=weights_of(network, "float32")))
+        expect(pad(page)).to_have_attribute("data-guest", "")
+        draw(page, DIGITS[3])
+        assert (answer(page), guest_answer(page)) == ("3", "")
+        expect(pad(page).get_by_text("No answer: its numbers grow too large").first).to_be_visible()
+        bars = pad(page).get_by_role("list", name=f"{BARS}: my-network.mnistnet")
+        assert "NaN" not in bars.inner_text() and "%" not in bars.inner_text()
+
+
+def test_a_file_that_is_gone_and_one_that_comes_late_are_met(open_page: Open):
+    late = """const arrayBuffer = File.prototype.arrayBuffer;
+      File.prototype.arrayBuffer = async function () {
+        if (this.name.startsWith("gone")) throw new DOMException("gone", "NotFoundError");
+        if (this.name.startsWith("slow")) await new Promise((done) => (globalThis.go = done));
+        return arrayBuffer.call(this);
+      };"""
+    with open_page(script=late) as page:
+        draw(page, DIGITS[3])
+        open_part(page, "Your own network")
+        bring(page, guest_file(name="gone.mnistnet"))
+        expect(note(page)).to_contain_text("gone.mnistnet was not taken: it cannot be opened.")
+        bring(page, guest_file(5, name="slow.mnistnet"))
+        bring(page, guest_file(6, name="quick.mnistnet"))
+        expect(pad(page)).to_have_attribute("data-guest", "6")
+        page.evaluate("go()")
+        page.wait_for_timeout(100)
+        assert guest_answer(page) == "6"  # what was chosen last
+
+
+def test_a_large_network_reads_when_the_pen_is_up(open_page: Open):
+    wide = [nn.Conv2d(64, 64, 5, padding=2) for _ in range(3)]
+    network = nn.Sequential(nn.Conv2d(1, 64, 1), *wide, nn.AdaptiveAvgPool2d(1), *says_ten(64))
+    with open_page() as page:
+        bring(page, guest_file(buffer=weights_of(network)))
+        expect(pad(page)).to_have_attribute("data-guest", "")
+        [stroke] = on_sheet(page, [DIGITS[1][0]])
+        page.mouse.move(*stroke[0])
+        page.mouse.down()
+        page.mouse.move(*stroke[-1], steps=5)
+        waiting = pad(page).get_by_text("Reads when the pen is up")
+        expect(waiting).to_be_visible()
+        page.mouse.up()
+        expect(waiting).to_be_hidden()
+        expect(pad(page).get_by_role("list").nth(1)).to_contain_text("%")
+
+
+def says_ten(channels: int) -> list[nn.Module]:
+    """The end of a network: ten logits from the means of its maps."""
+    return [nn.Flatten(), nn.Linear(channels, 10)]
+
+
+@pytest.mark.parametrize("width", [390, 900, 1280])
+def test_two_answers_fit_on_every_screen(open_page: Open, width: int):
+    with open_page(width=width) as page:
+        draw(page, DIGITS[3])
+        bring(page, guest_file(name="a-name-without-any-place-to-break-it-" * 3 + ".mnistnet"))
+        expect(pad(page)).to_have_attribute("data-guest", "4")
+        assert page.evaluate(OVERFLOW) == 0
+        inside = pad(page).evaluate(
+            """pad => { const { right } = pad.getBoundingClientRect();
+              return [...pad.querySelectorAll(".dp-answer *, .dp-columns *")].every(
+                each => each.getBoundingClientRect().right <= right); }"""
+        )
+        assert inside
+
+
 def test_two_pads_draw_each_their_own_and_share_what_is_saved(open_page: Open):
     with open_page("two") as page:
         draw(page, DIGITS[3], 0)
@@ -1229,6 +1617,7 @@ def test_axe_finds_no_barrier_with_all_parts_open(open_page: Open, scheme: str):
         draw(page, DIGITS[3])
         for part in pad(page).locator("summary").all():
             part.click()
+        bring(page, guest_file())
         save(page, 3)
         draw(page, DIGITS[2])
         # The heading is a matter of the page that a pad stands on.
@@ -1249,10 +1638,10 @@ def test_on_paper_open_folds_are_as_they_were_and_closed_ones_are_not_there(open
         page.emulate_media(media="print")
         expect(page.get_by_text("x = 1")).to_be_visible()  # the book's own are opened
         expect(pad(page).locator("summary")).to_have_text(
-            [re.compile("^Inside"), re.compile("^Why"), re.compile("^My digits")]
+            [re.compile(f"^{each}") for each in ("Inside", "Why", "Your own network", "My digits")]
         )
         shown = [each.is_visible() for each in pad(page).locator("summary").all()]
-        assert shown == [False, False, True]
+        assert shown == [False, False, False, True]
         display = "each => getComputedStyle(each).display"
         for part in (".dp-labels", ".dp-digits", "details[open] > .cl-row"):
             assert pad(page).locator(part).first.evaluate(display) == "flex"

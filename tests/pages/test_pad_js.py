@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import nn
 
+from mnist_course import __main__ as cli
+from mnist_course import checkpoints, models
 from mnist_course.explain import occlusion
 from mnist_course.export import fold_batch_norm, page_weights
-from mnist_course.models import course_network
 from mnist_course.strokes import draw, preprocess
 from tests.drawings import DIGITS, SCRIBBLE
 from tests.networks import every_layer, shaken
@@ -91,11 +92,34 @@ def model(name: str, network: nn.Module, dtype: str) -> dict:
     }
 
 
+def exported(folder: Path) -> list[dict]:
+    """Networks as files that the command line exported for the pad, and PyTorch's logits."""
+    images = torch.from_numpy(np.stack([preprocess(strokes) for strokes in DIGITS.values()]))
+    found = []
+    for name, channels in (("fast_network", (2, 3, 4)), ("course_network", (3, 4, 5))):
+        network = shaken(getattr(models, name)(channels))
+        path, out = folder / f"{name}.safetensors", folder / f"{name}.mnistnet"
+        said = ",".join(map(str, channels))
+        checkpoints.save_weights(network, path, network=name, channels=said)
+        assert cli.main(["export", "--weights", str(path), "--out", str(out)]) == 0
+        with torch.no_grad():
+            logits = checkpoints.load_network(path)(images[:, None])
+        found.append(
+            {
+                "name": name,
+                "file": base64.b64encode(out.read_bytes()).decode(),
+                "images": [encoded(image.numpy()) for image in images],
+                "logits": logits.tolist(),
+            }
+        )
+    return found
+
+
 @pytest.mark.skipif(NODE is None, reason="no Node.js on this machine")
 def test_the_pad_computes_in_javascript_what_python_computes(tmp_path: Path):
     torch.manual_seed(0)
     networks = {
-        "course network": shaken(course_network()),
+        "course network": shaken(models.course_network()),
         "every layer": shaken(every_layer()),
         "linear": nn.Sequential(nn.Flatten(), nn.Linear(784, 10)),
     }
@@ -108,6 +132,7 @@ def test_the_pad_computes_in_javascript_what_python_computes(tmp_path: Path):
             for name, network in networks.items()
             for dtype in ("float32", "float16", "int8")
         ],
+        "exported": exported(tmp_path),
     }
     path = tmp_path / "fixture.json"
     path.write_text(json.dumps(fixture), encoding="utf-8")

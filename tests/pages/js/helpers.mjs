@@ -13,8 +13,10 @@ import { parseModel } from "../../../mnist_course/static/weights.js";
 export const bytesOf = (/** @type {string} */ base64) => new Uint8Array(Buffer.from(base64, "base64"));
 export const floatsOf = (/** @type {string} */ base64) => new Float32Array(bytesOf(base64).buffer);
 const path = process.env.PAD_FIXTURE;
-/** @type {{drawings: {strokes: Stroke[], pixels: string}[], models: Network[]}} */
-export const fixture = path ? JSON.parse(readFileSync(path, "utf8")) : { drawings: [], models: [] };
+/** @type {{drawings: {strokes: Stroke[], pixels: string}[], models: Network[], exported: Network[]}} */
+export const fixture = path
+  ? JSON.parse(readFileSync(path, "utf8"))
+  : { drawings: [], models: [], exported: [] };
 export const withPython = {
   skip: path ? false : "PAD_FIXTURE names no file: run pytest tests/pages/test_pad_js.py",
 };
@@ -28,6 +30,27 @@ export const ZERO = [[[50, 0], [20, 50], [50, 100], [80, 50], [50, 0]]];
 
 /** The first of the networks that Python has written. */
 export const firstModel = () => parseModel(bytesOf(fixture.models[0].file));
+
+/** A file of weights with a valid checksum around any header and data. @param {unknown} header */
+export function file(header, data = new Uint8Array(0)) {
+  const text = new TextEncoder().encode(typeof header === "string" ? header : JSON.stringify(header));
+  const content = new Uint8Array(text.length + data.length);
+  content.set(text);
+  content.set(data, text.length);
+  let crc = 0xffffffff;
+  for (const byte of content) {
+    crc ^= byte;
+    for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1;
+  }
+  const start = new Uint8Array(16);
+  start.set(new TextEncoder().encode("MNISTNET"));
+  new DataView(start.buffer).setUint32(8, text.length, true);
+  new DataView(start.buffer).setUint32(12, ~crc >>> 0, true);
+  const whole = new Uint8Array(start.length + content.length);
+  whole.set(start);
+  whole.set(content, start.length);
+  return whole;
+}
 
 /** The table of weights at the end of a network. @param {Model} model */
 export function headOf(model) {

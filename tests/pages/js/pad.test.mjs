@@ -10,6 +10,7 @@ import { occlusion } from "../../../mnist_course/static/occlusion.js";
 import { CHANNELS, WINDOWS, scalarTile, tiles } from "../../../mnist_course/static/simd.js";
 import { SIZE, draw, preprocess } from "../../../mnist_course/static/strokes.js";
 import { countRight, features, keptBack, redrawn, teach } from "../../../mnist_course/static/teach.js";
+import { stopsAmong } from "../../../mnist_course/static/tour.js";
 import { arithmetic, asMaps, placeOf } from "../../../mnist_course/static/walk.js";
 import { parseModel } from "../../../mnist_course/static/weights.js";
 import {
@@ -288,6 +289,23 @@ test("digits drawn again differ a little, and every third of a label is kept bac
     [3, 7],
   );
   assert.equal(taughtWith.length, 6);
+});
+
+// ---------------------------------------------------------------- a tour
+
+test("a tour stops at the first maps, the first pooling, and what the last layer is given", () => {
+  const rows = (/** @type {string} */ ops) => ops.split(" ").map((op) => ({ op, shape: [1, 28, 28] }));
+  const course = "input normalize conv relu maxpool conv relu maxpool conv relu maxpool flatten linear";
+  assert.deepEqual(stopsAmong(rows(course)), { first: 3, pooled: 4, last: 10 });
+  assert.deepEqual(stopsAmong(rows("input conv affine gelu conv gelu flatten linear")), {
+    first: 3,
+    pooled: -1,
+    last: 5,
+  });
+  assert.deepEqual(stopsAmong(rows("input conv avgpool flatten linear")), { first: 1, pooled: -1, last: 2 });
+  assert.deepEqual(stopsAmong(rows("input flatten linear relu linear")), { first: -1, pooled: -1, last: 3 });
+  assert.deepEqual(stopsAmong(rows("input flatten linear")), { first: -1, pooled: -1, last: -1 });
+  assert.deepEqual(stopsAmong(rows("input conv flatten linear")), { first: 1, pooled: -1, last: -1 });
 });
 
 // ---------------------------------------------------------------- honesty

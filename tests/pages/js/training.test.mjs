@@ -8,6 +8,7 @@ import { test } from "node:test";
 
 import { readDigits } from "../../../mnist_course/static/digits.js";
 import { forward } from "../../../mnist_course/static/engine.js";
+import { readGuest } from "../../../mnist_course/static/guest.js";
 import { writeNetwork } from "../../../mnist_course/static/network-file.js";
 import { Network } from "../../../mnist_course/static/network.js";
 import { Optimizer, triangular } from "../../../mnist_course/static/optimizers.js";
@@ -25,7 +26,6 @@ import {
   readAddress,
   writeAddress,
 } from "../../../mnist_course/static/training-settings.js";
-import { parseModel } from "../../../mnist_course/static/weights.js";
 import { bytesOf, generator, lastOf } from "./helpers.mjs";
 
 /** @import { DigitSet, LayerPlan, OptimizerSettings, Report, Settings } from "../../../mnist_course/static/types" */
@@ -262,10 +262,10 @@ for (const settings of [
   ofPatient(0, { norm: true, activation: "none" }),
 ]) {
   const { network, norm, activation } = settings;
-  test(`the pad reads what was trained here: ${network}, norm ${norm}, ${activation}`, () => {
+  test(`the pad takes what was trained here as a guest: ${network}, norm ${norm}, ${activation}`, () => {
     const trainer = trained(settings, 20);
     const normalize = network === "clinic" ? { mean: 0.1307, std: 0.3081 } : null;
-    const model = parseModel(writeNetwork(trainer.network, { name: "mine", normalize }));
+    const model = readGuest(writeNetwork(trainer.network, { name: "mine", normalize }));
     assert.equal(model.name, "mine");
     for (const n of [0, 1, 2]) {
       const image = Float32Array.from(BLOCKS.pixels.subarray(784 * n, 784 * (n + 1)), (byte) => byte / 255);

@@ -6,7 +6,7 @@ import { test } from "node:test";
 
 import { forward } from "../../../mnist_course/static/engine.js";
 import { ModelError, parseModel } from "../../../mnist_course/static/weights.js";
-import { bytesOf, fails, fixture, generator, headOf, withPython } from "./helpers.mjs";
+import { bytesOf, fails, file, fixture, generator, headOf, withPython } from "./helpers.mjs";
 
 /** @param {any} bytes @param {RegExp} reason */
 const refused = (bytes, reason) => fails(() => parseModel(bytes), ModelError, reason);
@@ -23,36 +23,15 @@ test("bytes that are not weights are refused", () => {
 });
 
 test("weights that were damaged or cut short are refused", withPython, () => {
-  const file = bytesOf(fixture.models[0].file);
+  const whole = bytesOf(fixture.models[0].file);
   const random = generator(3);
   for (let n = 0; n < 20; n++) {
-    const damaged = file.slice();
-    damaged[8 + Math.floor(random() * (file.length - 8))] ^= 1 << Math.floor(8 * random());
+    const damaged = whole.slice();
+    damaged[8 + Math.floor(random() * (whole.length - 8))] ^= 1 << Math.floor(8 * random());
     refused(damaged, /damaged or cut short/);
-    refused(file.slice(0, 17 + Math.floor(random() * (file.length - 17))), /damaged or cut short/);
+    refused(whole.slice(0, 17 + Math.floor(random() * (whole.length - 17))), /damaged or cut short/);
   }
 });
-
-/** A file with a valid checksum around any header and data. @param {unknown} header */
-function file(header, data = new Uint8Array(0)) {
-  const text = new TextEncoder().encode(typeof header === "string" ? header : JSON.stringify(header));
-  const content = new Uint8Array(text.length + data.length);
-  content.set(text);
-  content.set(data, text.length);
-  let crc = 0xffffffff;
-  for (const byte of content) {
-    crc ^= byte;
-    for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1;
-  }
-  const start = new Uint8Array(16);
-  start.set(new TextEncoder().encode("MNISTNET"));
-  new DataView(start.buffer).setUint32(8, text.length, true);
-  new DataView(start.buffer).setUint32(12, ~crc >>> 0, true);
-  const whole = new Uint8Array(start.length + content.length);
-  whole.set(start);
-  whole.set(content, start.length);
-  return whole;
-}
 
 const network = (/** @type {unknown[]} */ ...layers) => file({ version: 1, input: [1, 28, 28], layers });
 const place = (/** @type {number[]} */ ...shape) => ({ dtype: "float32", shape, offset: 0 });
@@ -75,6 +54,13 @@ test("weights that do not fit together are refused with the reason", () => {
   refused(file({ version: 2 }), /version 2 is not known/);
   refused(file({ version: 1, input: [1, 28, 28] }), /header is incomplete/);
   refused(file({ version: 1, input: [1, -28, 28], layers: [] }), /header is incomplete/);
+  for (const input of [
+    [1, 14, 14],
+    [4, 14, 14],
+    [28, 28, 1],
+    [784, 1, 1],
+  ])
+    refused(file({ version: 1, input, layers: [] }), /pictures of shape \d+,\d+,\d+, and not 1,28,28/);
   refused(network(), /ends in shape 1,28,28, and not in ten logits/);
   refused(network({ op: "constructor" }), /does not know the layer "constructor"/);
   refused(network({ op: "__proto__" }), /does not know the layer/);
