@@ -98,9 +98,20 @@ def is_current() -> bool:
     return DONE.stat().st_mtime > max(path.stat().st_mtime for path in made_from)
 
 
+def _looks_are_newer() -> bool:
+    """Whether styles or templates changed: where no text did, Sphinx would leave the old ones."""
+    if not DONE.exists():
+        return True
+    made_from = [
+        path for name in ("_static", "_templates") for path in (ROOT / "book" / name).iterdir()
+    ]
+    return DONE.stat().st_mtime < max(path.stat().st_mtime for path in made_from)
+
+
 def build() -> int:
     """Build the book; warnings are errors. Returns the exit code of the builder."""
     STATIC.mkdir(parents=True, exist_ok=True)
+    again = ["--all"] if _looks_are_newer() else []
     DONE.unlink(missing_ok=True)
     has_mathjax = fetch_mathjax()
     if not has_mathjax:
@@ -112,7 +123,7 @@ def build() -> int:
     command = [
         str(Path(sysconfig.get_path("scripts"), "jupyter-book")), "build", str(ROOT),
         "--path-output", str(BUILD), "--config", str(configuration(has_mathjax)),
-        "-W", "-n", "--keep-going", "--quiet",
+        "-W", "-n", "--keep-going", "--quiet", *again,
     ]  # fmt: skip
     result = subprocess.run(command, cwd=ROOT)
     if result.returncode == 0:
