@@ -9,7 +9,7 @@ import { aFlag, allowed, sharing } from "./state.js";
 import { preprocess } from "./strokes.js";
 import { Chart, Maps, byChannel, lossScale, scoreCurves, short, thinned } from "./training-charts.js";
 import { Controls, inWords } from "./training-controls.js";
-import { Rival, differences, readRival, writeRival } from "./training-race.js";
+import { Rival, differences, readRival, record, writeRival } from "./training-race.js";
 import { begin } from "./training-run.js";
 import { PATIENTS, START, checked, patientSettings, readAddress, writeAddress } from "./training-settings.js";
 
@@ -367,18 +367,12 @@ class TrainHere {
     }
     if (!this.address) return;
     const against = rival ? writeRival(settings, rival.settings) : "";
-    const address = writeAddress(settings);
-    const sign = address.includes("?") ? "&" : "?";
-    history.replaceState(
-      history.state,
-      "",
-      address + (against && `${sign}against=${encodeURIComponent(against)}`),
-    );
+    history.replaceState(history.state, "", writeAddress(settings, against));
   }
 
   hearRival() {
     const { rival } = this;
-    if (rival?.finished && !this.running && this.latest?.finished) {
+    if (rival?.latest?.finished && !this.running && this.latest?.finished) {
       this.tell(this.summary("Done"), this.diverged !== null);
     }
     this.ask();
@@ -388,7 +382,7 @@ class TrainHere {
   rivalSummary() {
     const score = this.rival?.scores.at(-1);
     if (!this.rival || !score) return "";
-    return ` The other: ${percent(score.unseen)} of those held out, after ${count(this.rival.steps, "step")}.`;
+    return ` The other: ${percent(score.unseen)} of those held out, after ${count(this.rival.latest?.steps ?? 0, "step")}.`;
   }
 
   // ---------------------------------------------------------------- settings
@@ -482,20 +476,17 @@ class TrainHere {
   }
 
   /** @param {Extract<Report, {type: "frame"}>} report */
-  take({ frame, speed, running, fresh }) {
+  take(report) {
+    const { frame, speed, running, fresh } = report;
+    record(this, report);
     if (fresh) {
-      this.losses = [];
-      this.scores = [];
       this.diverged = null;
       this.rival?.restart(this.running); // they begin together
     }
-    this.losses.push(...frame.losses);
-    this.scores.push(...frame.scores);
     if (this.diverged === null) {
       const first = frame.losses.findIndex((loss) => !Number.isFinite(loss));
       if (first >= 0) this.diverged = frame.steps - frame.losses.length + first + 1;
     }
-    this.latest = frame;
     if (speed) this.speed = speed;
     if (frame.finished && this.running) {
       this.setRunning(false);
@@ -590,7 +581,7 @@ class TrainHere {
   /** @param {Frame} latest @param {number} width */
   drawCharts({ steps, goal }, width) {
     const { losses, scores, rival } = this;
-    const room = { steps: Math.max(steps, goal, rival?.goal ?? 0, rival?.steps ?? 0), width };
+    const room = { steps: Math.max(steps, goal, rival?.latest?.goal ?? 0, rival?.latest?.steps ?? 0), width };
     const note = this.diverged === null ? "" : `not a number since step ${this.diverged}`;
     const curve = { name: "loss", colour: "accent", dash: [], points: thinned(losses) };
     const other = { name: "the other", colour: "muted", dash: [2, 2] };
@@ -636,10 +627,11 @@ class TrainHere {
       addEventListener(
         "hashchange",
         () => {
-          const settings = readAddress(location.hash);
+          const { hash } = location; // taking the settings writes another
+          const settings = readAddress(hash);
           if (!settings) return;
           this.controls.take(settings);
-          this.readRace();
+          this.readRace(hash);
           this.root.scrollIntoView({ block: "nearest" });
         },
         { signal },
@@ -660,12 +652,12 @@ class TrainHere {
     ];
   }
 
-  /** The race that the address tells of, if it does. */
-  readRace() {
-    const text = new URLSearchParams(location.hash.split("?")[1] ?? "").get("against");
-    if (!text) return;
-    if (this.rival) this.endRace("");
-    this.beginRace(readRival(this.settings, text));
+  /** The race that an address tells of, if it does; another that is on is over. @param {string} hash */
+  readRace(hash) {
+    const other = readRival(hash, this.settings);
+    if (this.rival) this.endRace(other ? "Another race." : "The race is over.");
+    if (!other) return;
+    this.beginRace(other);
     if (this.session) this.restart();
   }
 
@@ -724,11 +716,12 @@ export function mount(el, options = {}, getDigits = null, tell = () => {}) {
   if (picture) el.append(h("div", { class: "th-print", "aria-hidden": "true" }, picture));
   const address = !getDigits && !addressed;
   addressed ||= address;
-  const given = address ? readAddress(location.hash) : null;
+  const { hash } = location;
+  const given = address ? readAddress(hash) : null;
   const settings = given ?? firstSettings(options);
   const figure = new TrainHere(root, { settings, getDigits: getDigits ?? pageDigits, address, tell });
   figure.start();
-  if (given) figure.readRace();
+  if (given) figure.readRace(hash);
   return {
     take: (values) => figure.steer(values),
     destroy() {

@@ -3,18 +3,30 @@
 import { begin } from "./training-run.js";
 import { checked } from "./training-settings.js";
 
-/** @import { Order, Report, Score, Settings } from "./types" */
+/** @import { Order, Report, Settings, Track } from "./types" */
+
+/**
+ * Write down what a frame tells: a fresh network begins with nothing.
+ *
+ * @param {Track} track
+ * @param {Extract<Report, {type: "frame"}>} report
+ */
+export function record(track, { frame, fresh }) {
+  if (fresh) Object.assign(track, { losses: [], scores: [] });
+  track.losses.push(...frame.losses);
+  track.scores.push(...frame.scores);
+  track.latest = frame;
+}
 
 /** The training that is raced against. It does what the first is told, and keeps its own settings. */
 export class Rival {
-  /** @type {number[]} */
+  /** @type {Track["losses"]} */
   losses = [];
-  /** @type {Score[]} */
+  /** @type {Track["scores"]} */
   scores = [];
-  steps = 0;
-  goal = 0;
+  /** @type {Track["latest"]} */
+  latest = null;
   running = false;
-  finished = false;
   held = false; // paused while nobody looks
   /** @type {ReturnType<typeof begin> | null} */
   session = null;
@@ -68,14 +80,8 @@ export class Rival {
   hear(report) {
     if (report.type === "failed") return this.failed(report.reason);
     if (report.type !== "frame") return;
-    const { frame, running, fresh } = report;
-    if (fresh) {
-      this.losses = [];
-      this.scores = [];
-    }
-    this.losses.push(...frame.losses);
-    this.scores.push(...frame.scores);
-    Object.assign(this, { steps: frame.steps, goal: frame.goal, finished: frame.finished, running });
+    record(this, report);
+    this.running = report.running;
     this.changed();
   }
 
@@ -98,7 +104,7 @@ export function differences(one, other) {
 }
 
 /**
- * What an address says of the other training: `rate:0.2,optimizer:sgd`.
+ * What an address says of the other training: `rate:0.2,optimizer:sgd`; nothing if it is the same.
  *
  * @param {Settings} settings of the first
  * @param {Settings} other
@@ -110,13 +116,15 @@ export function writeRival(settings, other) {
 }
 
 /**
- * The settings of the other training, from what an address says of them; what it may not say is left out.
+ * The settings of the other training, from an address; what it may not say is left out.
  *
+ * @param {string} hash "#train-here?rate=0.5&against=rate:0.2"
  * @param {Settings} settings of the first
- * @param {string} text
- * @returns {Settings}
+ * @returns {Settings | null} null where it tells of no race
  */
-export function readRival(settings, text) {
+export function readRival(hash, settings) {
+  const text = new URLSearchParams(hash.slice(hash.indexOf("?") + 1)).get("against");
+  if (!text) return null;
   const other = { ...settings };
   for (const part of text.split(",")) {
     const [name, value] = part.split(":");

@@ -193,8 +193,8 @@ export function readAddress(hash) {
   return settings;
 }
 
-/** The shortest address for settings. @param {Settings} settings */
-export function writeAddress(settings) {
+/** The shortest address for settings. @param {Settings} settings @param {string} [against] of a race */
+export function writeAddress(settings, against = "") {
   const usual = settings.network === "clinic" ? patientSettings(settings.patient) : START;
   const parts = new URLSearchParams();
   if (settings.patient) parts.set("patient", String(settings.patient));
@@ -202,6 +202,7 @@ export function writeAddress(settings) {
   for (const [name, value] of Object.entries(settings)) {
     if (value !== Reflect.get(usual, name) && !parts.has(name)) parts.set(name, String(value));
   }
+  if (against) parts.set("against", against);
   return `#train-here${parts.size ? "?" : ""}${parts}`;
 }
 

@@ -228,6 +228,13 @@ export interface LayerReport {
   zeros: number | null;
 }
 
+/** What was told of a training so far. */
+export interface Track {
+  losses: number[];
+  scores: Score[];
+  latest: Frame | null;
+}
+
 /** What can be seen of a training at a time. */
 export interface Frame {
   steps: number;

@@ -241,6 +241,19 @@ def test_a_link_tells_of_a_race_and_what_it_may_not_say_is_left_out(open_page: O
         assert "optimizer%3A" not in page.evaluate("location.hash")
 
 
+def test_a_link_on_the_page_begins_a_race_and_one_without_ends_it(open_page: Open) -> None:
+    with open_page(QUICK) as page:
+        against = page.locator(".cl-train-here p", has_text="The other has")
+        page.evaluate("location.hash = '#train-here?network=clinic&against=rate:0.001'")
+        expect(against).to_contain_text("learning rate 0.001")
+        assert page.evaluate("location.hash") == "#train-here?network=clinic&against=rate%3A0.001"
+        page.evaluate("location.hash = '#train-here?network=clinic&against=optimizer:adam'")
+        expect(against).to_have_text("The other has optimiser Adam (here SGD).")
+        page.evaluate("location.hash = '#train-here?network=clinic'")
+        expect(against).to_be_hidden()
+        assert page.evaluate("location.hash") == "#train-here?network=clinic"
+
+
 def test_the_other_training_dies_and_the_race_is_over(open_page: Open) -> None:
     with open_page("#train-here?network=clinic&steps=5000&against=rate:0.001") as page:
         press(page, "Train")
