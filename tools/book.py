@@ -6,6 +6,7 @@ address, and formulas need the network to be read.
 
 from __future__ import annotations
 
+import filecmp
 import shutil
 import subprocess
 import sys
@@ -98,20 +99,22 @@ def is_current() -> bool:
     return DONE.stat().st_mtime > max(path.stat().st_mtime for path in made_from)
 
 
-def _looks_are_newer() -> bool:
-    """Whether styles or templates changed: where no text did, Sphinx would leave the old ones."""
-    if not DONE.exists():
-        return True
-    made_from = [
-        path for name in ("_static", "_templates") for path in (ROOT / "book" / name).iterdir()
-    ]
-    return DONE.stat().st_mtime < max(path.stat().st_mtime for path in made_from)
+def _has_old_files() -> bool:
+    """Whether pages have files of before: where no text has changed, Sphinx does not copy them."""
+    pairs = (
+        (path, HTML / "_static" / path.relative_to(folder))
+        for folder in (ROOT / "book" / "_static", STATIC)
+        for path in folder.rglob("*.*")
+        if path.is_file()
+    )
+    return HTML.exists() and not all(
+        copy.exists() and filecmp.cmp(path, copy, shallow=False) for path, copy in pairs
+    )
 
 
 def build() -> int:
     """Build the book; warnings are errors. Returns the exit code of the builder."""
     STATIC.mkdir(parents=True, exist_ok=True)
-    again = ["--all"] if _looks_are_newer() else []
     DONE.unlink(missing_ok=True)
     has_mathjax = fetch_mathjax()
     if not has_mathjax:
@@ -123,7 +126,7 @@ def build() -> int:
     command = [
         str(Path(sysconfig.get_path("scripts"), "jupyter-book")), "build", str(ROOT),
         "--path-output", str(BUILD), "--config", str(configuration(has_mathjax)),
-        "-W", "-n", "--keep-going", "--quiet", *again,
+        "-W", "-n", "--keep-going", "--quiet", *(["--all"] * _has_old_files()),
     ]  # fmt: skip
     result = subprocess.run(command, cwd=ROOT)
     if result.returncode == 0:
