@@ -250,6 +250,14 @@ def _pack(files: dict[str, bytes], target: Path) -> None:
     write_file(target, packed.getvalue())
 
 
+def mathjax() -> Path | None:
+    """The folder of the npm package that makes MathML of TeX; without it, that is said."""
+    folder = book.mathjax_package() if shutil.which("node") else None
+    if folder is None:
+        print("Formulas stay in TeX: for MathML install Node.js, which brings npm, and go online.")
+    return folder
+
+
 def main() -> int:
     """Command line: build the book, then write the file."""
     parser = argparse.ArgumentParser(prog="python -m tools.epub", description=__doc__)
@@ -258,11 +266,8 @@ def main() -> int:
     options = parser.parse_args()
     if options.site is None and not book.is_current() and (code := book.build()):
         return code
-    mathjax = book.mathjax_package() if shutil.which("node") else None
-    if mathjax is None:
-        print("Formulas stay in TeX: for MathML install Node.js, which brings npm, and go online.")
     try:
-        write(options.site or book.HTML, options.out, mathjax)
+        write(options.site or book.HTML, options.out, mathjax())
     except (OSError, ValueError) as error:
         print(f"The e-book could not be written: {error}", file=sys.stderr)
         return 1

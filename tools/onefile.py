@@ -62,7 +62,7 @@ class Page:
     Attributes:
         name: its path in the site, without ending: ``notebooks/04-convolution-by-hand``.
         part: the caption of the part that it belongs to; empty for the first page.
-        title: without the number.
+        title: with the number, if it is a chapter.
         content: one ``section``, whose identifier is the page's slug; identifiers in it begin with
             the slug and a dot, so they differ from those of all other pages.
         code: the blocks of code and output as HTML; ``content`` has their numbers in their places,
@@ -77,7 +77,10 @@ class Page:
 
     def html(self) -> str:
         """The page; it is well-formed XML too."""
-        text = self.content.decode()
+        return self.with_code(self.content.decode())
+
+    def with_code(self, text: str) -> str:
+        """A part of the page with its code in the places of the numbers."""
         return re.sub(r"<pre>(\d+)</pre>", lambda n: f"<pre>{self.code[int(n[1])]}</pre>", text)
 
     @property

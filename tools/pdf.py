@@ -24,6 +24,7 @@ from tools.browser import FLAGS, executable
 from tools.onefile import Book, Page
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
     from pypdf import PdfReader
 
 TARGET = book.BUILD / "reading-digits.pdf"
@@ -136,21 +137,7 @@ def write(site: Path, target: Path) -> bool:
                 running = playwright.chromium.launch(executable_path=browser, args=FLAGS)
                 numbers: dict[str, int] = {}
                 for _ in range(PRINTINGS):
-                    page = running.new_page(viewport={"width": WIDTH, "height": 900})
-                    page.emulate_media(media="print", color_scheme="light")
-                    page.goto(source.as_uri(), timeout=120_000)
-                    if not page.evaluate("'startup' in MathJax"):
-                        raise PrintError("no MathJax; install npm, which fetches it, or go online")
-                    page.evaluate(READY)
-                    if wide := page.evaluate(CUT):
-                        raise PrintError(f"wider than the sheet: what is in {', '.join(wide)}")
-                    has_chinese = bool(page.evaluate(CHINESE))
-                    page.evaluate(NUMBER, numbers)
-                    page.pdf(
-                        path=printed, prefer_css_page_size=True, print_background=True,
-                        outline=True, tagged=True,
-                    )  # fmt: skip
-                    page.close()
+                    has_chinese = _print(running, source, printed, numbers)
                     before, numbers = numbers, page_numbers(PdfReader(printed))
                     if numbers == before:
                         break
@@ -158,6 +145,25 @@ def write(site: Path, target: Path) -> bool:
         except Error as error:
             raise PrintError(f"Chromium gave up: {error.message.splitlines()[0]}") from error
         printed.replace(target)
+    return has_chinese
+
+
+def _print(running: Browser, source: Path, target: Path, numbers: dict[str, int]) -> bool:
+    """Open the document, number its contents, print it; returns whether it can show Chinese."""
+    page = running.new_page(viewport={"width": WIDTH, "height": 900})
+    page.emulate_media(media="print", color_scheme="light")
+    page.goto(source.as_uri(), timeout=120_000)
+    if not page.evaluate("'startup' in MathJax"):
+        raise PrintError("no MathJax; install npm, which fetches it, or go online")
+    page.evaluate(READY)
+    if wide := page.evaluate(CUT):
+        raise PrintError(f"wider than the sheet: what stands in {', '.join(wide)}")
+    has_chinese = bool(page.evaluate(CHINESE))
+    page.evaluate(NUMBER, numbers)
+    page.pdf(
+        path=target, prefer_css_page_size=True, print_background=True, outline=True, tagged=True
+    )
+    page.close()
     return has_chinese
 
 

@@ -14,7 +14,6 @@ import copy
 import html
 import math
 import re
-import shutil
 import struct
 import sys
 from collections.abc import Iterable, Iterator
@@ -87,9 +86,7 @@ class Slide:
         for tag in box.find_all(id=True):
             del tag["id"]
         over = f'<p class="over">{html.escape(self.over)}</p>' if self.over else ""
-        text = re.sub(
-            r"<pre>(\d+)</pre>", lambda n: f"<pre>{page.code[int(n[1])]}</pre>", box.decode()
-        )
+        text = page.with_code(box.decode())
         return f'<section class="slide {self.kind}" tabindex="-1">{over}{heading}{text}</section>'
 
 
@@ -343,12 +340,11 @@ def main(arguments: list[str] | None = None) -> int:
     wanted = {f"notebooks/{source.stem}" for source in chapters.sources(options.names)}
     if options.site is None and not book.is_current() and (code := book.build()):
         return code
-    mathjax = book.mathjax_package() if shutil.which("node") else None
-    if mathjax is None:
-        print("Formulas stay in TeX: for MathML install Node.js, which brings npm, and go online.")
     try:
         pages = onefile.pages(options.site or book.HTML, lambda slug, name: f"#{name or slug}")
-        written = write([page for page in pages if page.name in wanted], options.out, mathjax)
+        written = write(
+            [page for page in pages if page.name in wanted], options.out, epub.mathjax()
+        )
     except (OSError, ValueError) as error:
         print(f"The slides could not be written: {error}", file=sys.stderr)
         return 1
