@@ -73,13 +73,17 @@ def site_bytes(site: Path) -> int:
     return sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
 
 
+def names(site: Path) -> list[str]:
+    """Every page of a built site; those that only send readers on are not among them."""
+    paths = (path.relative_to(site) for path in site.rglob("*.html"))
+    pages = {path.as_posix() for path in paths if path.parts[0] != "_static"}
+    return sorted(pages - {"index.html", *moved.addresses()})
+
+
 def measure(browser_path: str, site: Path, root: str) -> dict[str, Any]:
     """Open every page once for its bytes, and some a few times for their first paint."""
     from playwright.sync_api import sync_playwright
 
-    names = sorted(str(path.relative_to(site)) for path in site.rglob("*.html"))
-    names = [name for name in names if not name.startswith("_static") and name != "index.html"]
-    names = [name for name in names if name not in moved.addresses()]
     pages: dict[str, dict[str, int]] = {}
     paints: dict[str, float] = {}
     with sync_playwright() as playwright:
@@ -87,7 +91,7 @@ def measure(browser_path: str, site: Path, root: str) -> dict[str, Any]:
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
-        for name in names:
+        for name in names(site):
             asked.clear()
             page.goto(root + name)
             page.evaluate(SET)

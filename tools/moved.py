@@ -48,10 +48,11 @@ def addresses(root: Path = ROOT) -> dict[str, str]:
     Raises:
         ValueError: if the table names a chapter that there is not.
     """
-    now = {word: page_of(word, root) for word in table(root)}
+    before = table(root)
+    now = {word: page_of(word, root) for word in before}
     return {
         f"notebooks/{name}.html": f"{now[word]}.html"
-        for word, names in table(root).items()
+        for word, names in before.items()
         for name in names
         if f"notebooks/{name}" not in now.values()  # another chapter may have the name today
     }

@@ -37,10 +37,7 @@ def built(site_folder: Path) -> None:
 
 
 def names() -> list[str]:
-    """Every page that was built; those that only send readers on are not among them."""
-    paths = (path.relative_to(SITE) for path in SITE.rglob("*.html"))
-    pages = {path.as_posix() for path in paths if path.parts[0] != "_static"}
-    return sorted(pages - {"index.html", *moved.addresses()})
+    return weights.names(SITE)
 
 
 @pytest.fixture(scope="module")
