@@ -11,8 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from mnist_course import desk
+
 ROOT = Path(__file__).resolve().parents[1]
-HOOK = "--ContentsManager.pre_save_hook=mnist_course.desk.forget_live_figures"
 
 
 def main(arguments: list[str]) -> None:
@@ -24,7 +25,7 @@ def main(arguments: list[str]) -> None:
     settings = [str(ROOT / "tools" / "jupyter"), os.environ.get("JUPYTER_CONFIG_PATH")]
     os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, settings))
     program = str(Path(sys.executable).with_name("jupyterhub-singleuser"))
-    os.execv(program, [program, HOOK, *arguments])
+    os.execv(program, [program, desk.HOOK, *arguments])
 
 
 if __name__ == "__main__":

@@ -26,6 +26,9 @@ MARK, LOCK, PROGRESS = ".desk.json", ".desk.lock", "progress.json"
 VERSION = 1
 PATIENCE = 5  # seconds to wait for another notebook that is writing
 
+# What tells JupyterLab to call forget_live_figures.
+HOOK = "--ContentsManager.pre_save_hook=mnist_course.desk.forget_live_figures"
+
 _LIVE = "application/vnd.jupyter.widget-view+json"
 _CHECK = re.compile(r"[a-z_]+\.[a-z_][a-z_0-9]*")
 _QUESTION = re.compile(r"ask-([a-z]+)-[a-z0-9-]+")

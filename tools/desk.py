@@ -373,7 +373,7 @@ def open_lab(folder: Path, arguments: list[str]) -> int:
     """Open JupyterLab on the desk, and wait until it is closed; returns its exit code."""
     command = [
         *(sys.executable, "-m", "jupyterlab", START),
-        "--ContentsManager.pre_save_hook=mnist_course.desk.forget_live_figures",
+        desk.HOOK,
         *arguments,
     ]
     settings = os.pathsep.join(filter(None, [str(SETTINGS), os.environ.get(_PATH)]))

@@ -18,6 +18,7 @@ import pytest
 from traitlets.config import Config
 
 from hub import book, learner
+from mnist_course.desk import HOOK
 from tools import desk
 
 CONFIG = Path(learner.__file__).with_name("jupyterhub_config.py")
@@ -140,7 +141,7 @@ def test_a_learner_gets_a_desk_and_then_the_server_with_the_hubs_arguments(tmp_p
     )
     assert done.returncode == 0, done.stderr
     arguments, _, settings = json.loads(done.stdout.splitlines()[-1])
-    assert arguments == [learner.HOOK, "--port=1", "x y"]
+    assert arguments == [HOOK, "--port=1", "x y"]
     assert (Path(settings) / "labconfig" / "page_config.json").is_file()
     assert (home / "desk" / desk.START).is_file()
     assert len(list((home / "desk").glob("[0-9][0-9]-*.ipynb"))) > 20
