@@ -59,17 +59,11 @@ TRAIN = """() => new Promise((done) => {
 
 def site(folder: Path) -> dict[str, Path]:
     """Two pages: with the book's digits, and with MNIST's test digits as those held out."""
-    training, test = data.load("train"), data.load("test")
-    if training.source != "MNIST":
+    test = data.load("test")
+    if test.source != "MNIST":
         raise SystemExit("this needs MNIST: set MNIST_COURSE_DATA to a folder that holds it")
     book = figures.training_digits()
-    order = torch.randperm(len(training), generator=torch.Generator().manual_seed(0))[:LEARNED]
-    both = data.Digits(
-        torch.cat([training.images[order], test.images]),
-        torch.cat([training.labels[order], test.labels]),
-        training.source,
-    )
-    packed = {"book": book, "test": figures.pack_digits(both, held_out=len(test))}
+    packed = {"book": book, "test": figures.pack_digits(to_learn_and_test(), held_out=len(test))}
     pages = {}
     for name, content in packed.items():
         page_script.write(folder / name)
@@ -82,6 +76,17 @@ def site(folder: Path) -> dict[str, Path]:
             encoding="utf-8",
         )
     return pages
+
+
+def to_learn_and_test() -> data.Digits:
+    """The digits that are learned, and after them the test digits."""
+    training, test = data.load("train"), data.load("test")
+    order = torch.randperm(len(training), generator=torch.Generator().manual_seed(0))[:LEARNED]
+    return data.Digits(
+        torch.cat([training.images[order], test.images]),
+        torch.cat([training.labels[order], test.labels]),
+        training.source,
+    )
 
 
 def ticks(process: int) -> float:
@@ -145,37 +150,28 @@ def in_pytorch(digits: data.Digits, seed: int) -> dict[str, float]:
     }
 
 
-def by_layer() -> dict[str, Any] | None:
-    """Where the time of a step goes; none without Node.js."""
-    script = Path(__file__).with_suffix(".mjs")
+def in_node(name: str, *arguments: object) -> dict[str, Any] | None:
+    """What a script beside this one finds out; none without Node.js."""
+    command = ["node", str(Path(__file__).with_name(name)), *map(str, arguments)]
     try:
-        done = subprocess.run(
-            ["node", str(script), figures.STATIC.as_uri()],
-            capture_output=True, check=True, encoding="utf-8",
-        )  # fmt: skip
+        done = subprocess.run(command, capture_output=True, check=True, encoding="utf-8")
     except FileNotFoundError:
         return None
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
-def in_plain_loops(digits: data.Digits, test: data.Digits, seed: int) -> dict[str, float] | None:
-    """As many digits by the network and the settings of ConvNetJS; none without Node.js."""
-    script = Path(__file__).with_name("train_here_plain.mjs")
-    order = torch.randperm(len(digits), generator=torch.Generator().manual_seed(0))[:LEARNED]
-    parts = (digits.images[order], test.images, digits.labels[order], test.labels)
-    with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch, "digits")
-        file.write_bytes(b"".join(part.to(torch.uint8).numpy().tobytes() for part in parts))
-        try:
-            done = subprocess.run(
-                ["node", str(script), str(file), str(LEARNED), str(seed)],
-                capture_output=True, check=True, encoding="utf-8",
-            )  # fmt: skip
-        except FileNotFoundError:
-            return None
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+def in_plain_loops(folder: Path, seeds: int) -> list[dict[str, Any]]:
+    """As many digits by the network and the settings of ConvNetJS; nothing without Node.js."""
+    digits, file = to_learn_and_test(), folder / "digits"
+    parts = (digits.images, digits.labels)
+    file.write_bytes(b"".join(part.to(torch.uint8).numpy().tobytes() for part in parts))
+    runs = []
+    for seed in range(1, seeds + 1):
+        if run := in_node("train_here_plain.mjs", file, LEARNED, seed):
+            runs.append({"seed": seed, **run})
+            print(f"seed {seed}, plain loops: {run}", flush=True)
+    return runs
 
 
 def medians(runs: Sequence[dict[str, float]], *names: str) -> dict[str, float]:
@@ -183,9 +179,8 @@ def medians(runs: Sequence[dict[str, float]], *names: str) -> dict[str, float]:
 
 
 def measure(seeds: int) -> dict[str, Any]:
-    """All trainings, in turns; in plain loops, two."""
-    digits, test = data.load("train"), data.load("test")
-    plain: list[dict[str, float]] = []
+    """All trainings, in turns; after them two in plain loops."""
+    digits = data.load("train")
     pages: dict[int, list[dict[str, Any]]] = {steps: [] for steps in LENGTHS}
     torches: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
@@ -201,10 +196,8 @@ def measure(seeds: int) -> dict[str, Any]:
                 print(f"seed {seed}, {steps} steps: {runs[-1]}", flush=True)
             torches.append({"seed": seed, **in_pytorch(digits, seed)})
             print(f"seed {seed}, PyTorch: {torches[-1]}", flush=True)
-            if seed <= 2 and (run := in_plain_loops(digits, test, seed)):
-                plain.append({"seed": seed, **run})
-                print(f"seed {seed}, plain loops: {run}", flush=True)
         browser.close()
+        plain = in_plain_loops(Path(scratch), seeds=min(2, seeds))
     whole, others = (medians(runs, "seconds", "processor") for runs in (pages[192], torches))
     return {
         "settings": {"batch_size": BATCH, "digits": LEARNED, "seeds": seeds, "cores": 1},
@@ -218,7 +211,7 @@ def measure(seeds: int) -> dict[str, Any]:
         "ratio": {name: whole[name] / others[name] for name in whole},
         "plain": plain,
         "ratio_of_plain": plain and medians(plain, "processor")["processor"] / whole["processor"],
-        "layers": by_layer(),
+        "layers": in_node("train_here.mjs", figures.STATIC.as_uri()),
     }
 
 
