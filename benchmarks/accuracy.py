@@ -133,12 +133,13 @@ def run(
         for name in recipes
         for seed in sorted(set(range(seeds)) - {row["seed"] for row in cases[name]["runs"]})
     ]
+    processor = measurements.describe_machine()["processor"]  # runs may come from several
     processes = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=processes) as pool:
         names = {pool.submit(measure, name, seed): name for name, seed in missing}
         for done in as_completed(names):
             name = names[done]
-            cases[name]["runs"].append(done.result())
+            cases[name]["runs"].append(done.result() | {"processor": processor})
             cases[name]["runs"].sort(key=itemgetter("seed"))
             measurements.save(NAME, found)
             print(name, done.result(), flush=True)
@@ -201,8 +202,6 @@ def main() -> None:
             rows[:] = [row for row in rows if weights_of(name, row["seed"]).exists()]
         run(found, "test", train_and_test, recipes, seeds, options.jobs)
         together(found, list(recipes), seeds)
-    found.setdefault("machines", {})[options.part] = measurements.describe_machine()
-    measurements.save(NAME, found)
 
 
 if __name__ == "__main__":
