@@ -1,6 +1,7 @@
 // The file of a network, as mnist_course/export.py writes it: 8 bytes "MNISTNET", the length of the
 // header and a CRC-32 of all that follows (both 32 bits, little-endian), the header as JSON, and the
-// tensors as float32, float16, or int8 with a step for each output channel. Whatever is in it is a stranger's until it has been checked.
+// tensors as float32, float16, or int8 with a step for each output channel. Whatever is in it is a
+// stranger's until it has been checked.
 
 import { demandOf, prepare, size } from "./engine.js";
 import { outputSize } from "./numbers.js";
@@ -34,6 +35,12 @@ function check(condition, reason, advice) {
   if (!condition) throw new ModelError(reason, advice);
 }
 
+/** A name; what is no text, and could not even be shown as one, is nobody's. @param {unknown} name */
+const nameOf = (name) => (typeof name === "string" ? name : "");
+
+/** Whether a table has an entry of this name. @param {object} table @param {unknown} name */
+const has = (table, name) => typeof name === "string" && Object.hasOwn(table, name);
+
 /**
  * Read a network.
  *
@@ -60,7 +67,7 @@ export function parseModel(bytes) {
   );
   const layers = drafts.map(({ layer }) => layer);
   prepare(layers.filter((layer) => layer.op === "conv"));
-  return { name: String(header.name ?? ""), input: header.input, layers };
+  return { name: nameOf(header.name), input: header.input, layers };
 }
 
 /**
@@ -108,13 +115,13 @@ function unpack(bytes) {
   } catch {
     check(false, "its header cannot be read");
   }
-  check(header?.version === 1, `version ${String(header?.version).slice(0, 20)} is not known here`);
+  check(header?.version === 1, `version ${JSON.stringify(header?.version)?.slice(0, 20)} is not known here`);
   check(
     isShape(header.input, 3) && Array.isArray(header.layers) && header.layers.length < 1000,
     "its header is incomplete",
   );
   check(
-    String(header.input) === "1,28,28",
+    header.input.join() === "1,28,28",
     `it reads pictures of shape ${header.input}, and not 1,28,28`,
     "The pad draws 28 \u00d7 28 pixels in one channel: train a network on such pictures.",
   );
@@ -142,9 +149,9 @@ function unpack(bytes) {
  * @returns {Draft}
  */
 function draftLayer(description, input, bytes) {
-  const read = Object.hasOwn(LAYERS, description?.op) && LAYERS[description.op];
+  const read = has(LAYERS, description?.op) && LAYERS[description.op];
   check(read, `this page does not know the layer ${JSON.stringify(description?.op)?.slice(0, 40)}`);
-  const name = String(description.name);
+  const name = nameOf(description.name);
   const short = name.slice(0, 40);
   const { output, settings = {}, tensors = {} } = read(description, input, short);
   const places = Object.entries(tensors).map(([key, shape]) => [key, locate(description[key], shape, bytes)]);
@@ -302,9 +309,12 @@ function locate(description, shape, bytes) {
 function locateNumbers(description, shape, bytes) {
   const count = size(shape);
   check(count <= MAX_VALUES, "a tensor is too large");
-  check(String(description?.shape) === String(shape), `a tensor of shape ${shape} is missing`);
+  check(
+    JSON.stringify(description?.shape) === JSON.stringify(shape),
+    `a tensor of shape ${shape} is missing`,
+  );
   const { dtype, offset } = description;
-  check(Object.hasOwn(WIDTHS, dtype), "a tensor is neither int8, float16 nor float32");
+  check(has(WIDTHS, dtype), "a tensor is neither int8, float16 nor float32");
   const width = WIDTHS[dtype];
   check(
     Number.isSafeInteger(offset) && offset >= 0 && offset + count * width <= bytes,

@@ -79,6 +79,23 @@ test("weights that do not fit together are refused with the reason", () => {
   refused(file({ version: 1, input: [1, 28, 28], layers: [conv] }, nan), /not a finite number/);
 });
 
+test("what is no text where one belongs stops nobody", () => {
+  for (const odd of [{ toString: 1 }, [{ toString: 1 }], { toString: null, valueOf: 3 }, 7, null, [], true]) {
+    refused(file({ version: odd }), /version .* is not known/);
+    refused(file({ version: 1, input: odd, layers: [] }), /header is incomplete/);
+    refused(network({ op: odd }), /does not know the layer/);
+    refused(network({ ...conv, name: odd }), /lies outside the file/);
+    refused(network({ ...conv, weight: { ...conv.weight, shape: odd } }), /shape 1,1,3,3 is missing/);
+    refused(network({ ...conv, weight: { ...conv.weight, dtype: odd } }), /neither int8/);
+    refused(network({ ...conv, weight: { ...conv.weight, offset: odd } }), /outside the file|out of step/);
+    refused(network({ ...conv, stride: odd }), /settings make no sense/);
+  }
+  const header = { version: 1, input: [1, 28, 28], name: { toString: 1 } };
+  const layers = [flatten, linear(784, 10)].map((layer) => ({ ...layer, name: { toString: 1 } }));
+  const model = parseModel(file({ ...header, layers }, new Uint8Array(2 * 7850)));
+  assert.deepEqual([model.name, ...model.layers.map(({ name }) => name)], ["", "", ""]);
+});
+
 test("whole numbers are multiplied by the step of their channel, and without steps they are refused", () => {
   const whole = (/** @type {object} */ change) => ({
     op: "linear",
