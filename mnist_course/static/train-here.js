@@ -176,7 +176,8 @@ class TrainHere {
   drawnAt = 0;
   heardAt = 0;
   newsAt = 0; // when the kernel was last told how far it is
-  facts = ""; // of the digits and of who computes
+  /** What the training said when its digits had come. @type {Extract<Report, {type: "ready"}> | null} */
+  ready = null;
   speed = 0;
   /** @type {Palettes | null} */
   colours = null;
@@ -458,7 +459,7 @@ class TrainHere {
     this.heardAt = performance.now();
     switch (report.type) {
       case "ready":
-        this.facts = `${report.training.toLocaleString("en")} digits to learn from, ${report.heldOut.toLocaleString("en")} held out (${report.source}); ${report.worker ? "in a worker" : "in the page"}, ${report.way === "plain" ? "without SIMD" : "with SIMD"}`;
+        this.ready = report;
         this.keep.disabled = false;
         set(this.root, { "data-way": report.way, "data-worker": report.worker });
         return;
@@ -564,6 +565,19 @@ class TrainHere {
     });
   }
 
+  /** Of the digits, and of who computes. */
+  facts() {
+    if (!this.ready) return "";
+    const { training, heldOut, source, worker, way } = this.ready;
+    const all = training.toLocaleString("en");
+    const { digits } = this.settings;
+    const chosen = digits < training ? `${digits.toLocaleString("en")} of ${all}` : all;
+    const held = heldOut.toLocaleString("en");
+    const where = worker ? "in a worker" : "in the page";
+    const how = way === "plain" ? "without SIMD" : "with SIMD";
+    return `${chosen} digits to learn from, ${held} held out (${source}); ${where}, ${how}.`;
+  }
+
   draw() {
     const { latest } = this;
     if (this.width <= 0 || !latest) return;
@@ -573,7 +587,7 @@ class TrainHere {
     this.table.show(latest.layers);
     this.guess.show(latest.probabilities);
     const speed = this.speed ? `, ${Math.round(this.speed).toLocaleString("en")} digits a second` : "";
-    this.numbers.textContent = `Step ${latest.steps} of ${latest.goal}${speed}, rate ${short(latest.rate)}. ${this.facts}.`;
+    this.numbers.textContent = `Step ${latest.steps} of ${latest.goal}${speed}, rate ${short(latest.rate)}. ${this.facts()}`;
     const drawn = Number(this.root.dataset.frames ?? 0) + 1;
     set(this.root, { "data-frames": drawn });
   }
