@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from bs4 import BeautifulSoup
 from PIL import Image
 from playwright.sync_api import expect
 
-from tools import chapters, onefile, slides
+from tools import book, chapters, onefile, slides
 from tools.onefile import Page
 
 
@@ -186,7 +187,7 @@ def test_every_chapter_makes_a_deck_that_fits_and_asks_for_nothing(
 ) -> None:
     found = onefile.pages(site_folder, lambda slug, name: f"#{name or slug}")
     wanted = {f"notebooks/{source.stem}" for source in chapters.sources()}
-    mathjax = slides.book.mathjax_package() if slides.shutil.which("node") else None
+    mathjax = book.mathjax_package() if shutil.which("node") else None
     decks = slides.write([each for each in found if each.name in wanted], tmp_path, mathjax)
     assert len(decks) == len(wanted)
     tab = browser.new_page(viewport={"width": 1280, "height": 720})
