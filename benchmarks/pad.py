@@ -46,8 +46,10 @@ addEventListener("load", () => {
     up = 0;
   }).observe(root, { attributeFilter: ["data-number"] });
   const box = sheet.getBoundingClientRect();
-  const send = (type, x, y) => sheet.dispatchEvent(new PointerEvent(type, { pointerId: 1,
-    button: 0, clientX: box.left + x * box.width, clientY: box.top + y * box.height }));
+  const send = (type, x, y) => sheet.dispatchEvent(new PointerEvent(type, {
+    pointerId: 1, button: 0, buttons: Number(type !== "pointerup"),
+    clientX: box.left + x * box.width, clientY: box.top + y * box.height,
+  }));
   send("pointerdown", 0.3, 0.2);
   send("pointermove", 0.7, 0.2);
   send("pointermove", 0.45, 0.8);
