@@ -3,6 +3,7 @@
     python -m benchmarks.time_to_99                       # all: about half an hour on two cores
     python -m benchmarks.time_to_99 --slow-runs 0         # without the two slow ones: minutes
     python -m benchmarks.time_to_99 --only sprint --runs 3 --slow-runs 0
+    python -m benchmarks.time_to_99 --results time_to_99_bfloat16    # another machine, beside it
 
 Each contender is trained with the settings that its authors published, written anew here, all in
 one process, in turns, so that a busy minute of the machine hits all of them. The clock runs from
@@ -340,11 +341,11 @@ def summary(runs: list[dict]) -> dict[str, Any]:
     }
 
 
-def earlier() -> dict[str, Any]:
+def earlier(results: str) -> dict[str, Any]:
     """What an earlier call measured on this machine, with the settings of today."""
     empty: dict[str, Any] = {"runs": {}, "settings": {}}
     try:
-        found = measurements.load(NAME)
+        found = measurements.load(results)
     except FileNotFoundError:
         return empty
     here = measurements.describe_machine()
@@ -365,6 +366,7 @@ def main() -> None:
     parser.add_argument("--cold-runs", type=int, default=3, help="first runs of a new process")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--only", nargs="+", choices=list(CONTENDERS), default=list(CONTENDERS))
+    parser.add_argument("--results", default=NAME, help="the name of the file with the results")
     parser.add_argument("--fresh", action="store_true", help="forget what was measured before")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -377,7 +379,7 @@ def main() -> None:
         for name in options.only
     }
 
-    numbers = {"runs": {}, "settings": {}} if options.fresh else earlier()
+    numbers = {"runs": {}, "settings": {}} if options.fresh else earlier(options.results)
     digits, test = data.load("train"), data.load("test")
     if digits.source != "MNIST":
         sys.exit("this needs the real MNIST: set MNIST_COURSE_DATA to a folder that has it")
@@ -399,7 +401,7 @@ def main() -> None:
             done.append(run)
             numbers["settings"][name] = CONTENDERS[name].settings
             numbers["summary"] = {n: summary(r) for n, r in numbers["runs"].items() if r}
-            measurements.save(NAME, numbers)
+            measurements.save(options.results, numbers)
             line = {key: run[key] for key in ("seed", "wall", "cpu", "accuracy")}
             print(f"{name:18}", json.dumps(line), flush=True)
 
@@ -407,7 +409,7 @@ def main() -> None:
     numbers["profile"] = breakdown("sprint", digits)
     numbers["compiled"] = {name: compiled(name) for name in ("sprint", "fast")}
     numbers["cold"] = [cold_run() for _ in range(options.cold_runs)]
-    measurements.save(NAME, numbers)
+    measurements.save(options.results, numbers)
     for name, row in numbers.get("summary", {}).items():
         print(f"{name:18}", json.dumps(row))
     print("floor", json.dumps(numbers["floor"]), "cold", json.dumps(numbers["cold"]))
