@@ -4,16 +4,17 @@
     OMP_NUM_THREADS=1 python -m benchmarks.accuracy ladder --jobs 2   # half an hour
     … choose --jobs 2 --seeds 2 --only "as it was chosen" "Adam, no weight decay"   # 10 minutes
     OMP_NUM_THREADS=1 python -m benchmarks.accuracy test --jobs 2     # five seeds: 45 minutes
+    … test --jobs 2 --only accurate --seeds 10                        # more seeds of one recipe
 
 ``choose`` trains the network of the recipe ``accurate`` with several augmentations and settings on
 50,000 training digits and tries each on the other 10,000; the recipe was chosen by this. ``test``
 trains with each recipe of the course on all 60,000 from several seeds, and reads the test digits
-once for each network when it is done, and once for all networks of a recipe together: the mean of
-their probabilities is the answer of the ensemble. ``ladder`` asks how much a few weights can do:
-on each rung, of some 2,000 to 60,000 weights, two networks of that size are tried on held-out
-digits, and the better one is trained on all and reads the test digits once a seed; ``accurate`` is
-the top. All three save after each run, and resume where they ended; the weights are in
-``build/accuracy``.
+once for each network when it is done, and once for each five networks of a recipe together: the
+mean of their probabilities is the answer of the ensemble. ``ladder`` asks how much a few weights
+can do: on each rung, of some 2,000 to 60,000 weights, two networks of that size are tried on
+held-out digits, and the better one is trained on all and reads the test digits once a seed;
+``accurate`` is the top. All three save after each run, and resume where they ended; the weights
+are in ``build/accuracy``.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from mnist_course.augment import Affine, Cutout, Elastic, Sequence, Stroke
 NAME = "accuracy"
 WEIGHTS = Path(__file__).parents[1] / "build" / NAME
 HELD_OUT = 10_000
+MEMBERS = 5  # networks that answer together
 
 SHORTER = replace(train.RECIPES["accurate"], epochs=10)
 ADAM = replace(
@@ -146,15 +148,18 @@ def run(
 
 
 def together(found: dict[str, Any], names: list[str], seeds: int) -> None:
-    """What the networks of each recipe read together."""
+    """What the networks of each recipe read together: the first five, and each five after them."""
     tested = data.load("test")
     for name in names:
         networks = [checkpoints.load_network(weights_of(name, seed)) for seed in range(seeds)]
         answers = [evaluate.evaluate(n, tested, "cpu").probabilities for n in networks]
-        right = torch.stack(answers).mean(0).argmax(1) == tested.labels
-        found["test"][name]["ensemble"] = right.double().mean().item()
+        found["test"][name]["ensembles"] = [
+            (torch.stack(answers[first : first + MEMBERS]).mean(0).argmax(1) == tested.labels)
+            .double().mean().item()
+            for first in range(0, max(len(answers) - MEMBERS, 0) + 1, MEMBERS)
+        ]  # fmt: skip
         measurements.save(NAME, found)
-        print(name, "together", found["test"][name]["ensemble"])
+        print(name, "together", found["test"][name]["ensembles"])
 
 
 def climb(found: dict[str, Any], seeds: int, jobs: int) -> None:
