@@ -14,6 +14,7 @@ somebody has written is not replaced without ``--force``.
 from __future__ import annotations
 
 import argparse
+import ast
 import hashlib
 import re
 import sys
@@ -93,8 +94,9 @@ FOR_RUFF = re.compile(r"[ \t]*# fmt: (?:skip|on|off)[ \t]*$", re.MULTILINE)
 def cells_of(source: Path) -> NotebookNode:
     """The text of a chapter as cells, with the roles that pages need.
 
-    Before its first code cell stands one more, :func:`tools.colab.cell`, and the replies to the
-    choices of a question say whether they are right.
+    Before its first code cell stands one more, :func:`tools.colab.cell`. What a cell glues that
+    shows something else stands in a hidden cell after it, and the replies to the choices of a
+    question say whether they are right.
     """
     notebook = jupytext.read(source)
     code = [n for n, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
@@ -102,6 +104,7 @@ def cells_of(source: Path) -> NotebookNode:
         notebook.cells.insert(code[0], colab.cell())
     kernel = notebook.metadata.get("kernelspec")
     notebook.metadata = NotebookNode({"kernelspec": kernel} if kernel else {})
+    notebook.cells = [part for cell in notebook.cells for part in without_glue(cell)]
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.source = FOR_RUFF.sub("", cell.source)
@@ -109,6 +112,40 @@ def cells_of(source: Path) -> NotebookNode:
         elif cell.cell_type == "markdown":
             cell.source = tasks.marked(cell.source)
     return notebook
+
+
+def without_glue(cell: NotebookNode) -> Iterator[NotebookNode]:
+    """A cell; the lines at its end that only glue numbers come after it, in a cell nobody sees.
+
+    Where a cell shows nothing else, the glued numbers are what it shows, and it stays as it is.
+    """
+    tags = cell.metadata.get("tags", [])
+    start = _glue_at_the_end(cell.source) if cell.cell_type == "code" else None
+    if start is None or set(tags) & FOLDED:
+        yield cell
+        return
+    lines = cell.source.split("\n")
+    hidden = nbformat.v4.new_code_cell("\n".join(lines[start:]), metadata=dict(cell.metadata))
+    hidden.metadata["tags"] = [*tags, "remove-cell"]
+    cell.source = "\n".join(lines[:start]).rstrip()
+    yield cell
+    yield hidden
+
+
+def _glue_at_the_end(code: str) -> int | None:
+    """The line on which they begin, if code before it shows something, and nothing by its value."""
+    if "glue(" not in code:
+        return None
+    body = ast.parse(code).body
+    rest = list(body)
+    while rest and re.match(r"glue\(", ast.unparse(rest[-1])):
+        rest.pop()
+    shown = any(re.search(r"\b(print|plots\.show)\(", ast.unparse(each)) for each in rest)
+    called = [ast.unparse(each) for each in rest[-1:] if isinstance(each, ast.Expr)]
+    by_value = not all(re.match(r"(print|plots\.show)\(", each) for each in called)
+    if len(rest) == len(body) or not shown or by_value:
+        return None
+    return body[len(rest)].lineno - 1
 
 
 def fold(cell: NotebookNode) -> None:

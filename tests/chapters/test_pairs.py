@@ -173,6 +173,36 @@ def test_an_unknown_chapter_names_the_known_ones(pair) -> None:
         chapters.sources(["77"])
 
 
+SPLIT = {
+    "print(2)\n\nglue(two='2')": ["print(2)", "glue(two='2')"],
+    "plots.show(f, alt='a')\nglue(\n    a='1',\n)\nglue(b='2')": [
+        "plots.show(f, alt='a')",
+        "glue(\n    a='1',\n)\nglue(b='2')",
+    ],
+    "for n in r:\n    print(n)\nglue(a='1')": ["for n in r:\n    print(n)", "glue(a='1')"],
+    "two = 1 + 1\nglue(two='2')": None,  # otherwise it would show nothing
+    "print(1)\nglue(a='1')\nprint(2)": None,  # what shows comes in this order
+    "print(1)\ntwo + two\nglue(a='1')": None,  # it would show its value
+    "print(1)\nif n:\n    glue(a='1')": None,
+    "glue(a='1')": None,
+}
+
+
+@pytest.mark.parametrize(("code", "parts"), SPLIT.items())
+def test_what_a_cell_glues_beside_what_it_shows_is_out_of_sight(code, parts) -> None:
+    cell = nbformat.v4.new_code_cell(code, metadata={"tolerance": 2.0, "tags": ["a"]})
+    found = list(chapters.without_glue(cell))
+    assert [each.source for each in found] == (parts or [code])
+    assert {each.metadata.tolerance for each in found} == {2.0}
+    tags = [each.metadata.tags for each in found]
+    assert tags == ([["a"], ["a", "remove-cell"]] if parts else [["a"]])
+
+
+def test_a_hidden_cell_that_glues_stays_whole() -> None:
+    cell = nbformat.v4.new_code_cell("print(2)\nglue(two='2')", metadata={"tags": ["hide-input"]})
+    assert list(chapters.without_glue(cell)) == [cell]
+
+
 def test_a_value_glued_twice_must_be_the_same() -> None:
     def cell(text: str) -> dict:
         return {"outputs": [{"metadata": {"glue": {"a": text}}}]}
