@@ -147,19 +147,20 @@ def run(
             print(name, done.result(), flush=True)
 
 
-def together(found: dict[str, Any], names: list[str], seeds: int) -> None:
-    """What the networks of each recipe read together: the first five, and each five after them."""
+def together(found: dict[str, Any], names: list[str]) -> None:
+    """What each five networks of a recipe read together, where that was not asked before."""
     tested = data.load("test")
     for name in names:
-        networks = [checkpoints.load_network(weights_of(name, seed)) for seed in range(seeds)]
-        answers = [evaluate.evaluate(n, tested, "cpu").probabilities for n in networks]
-        found["test"][name]["ensembles"] = [
-            (torch.stack(answers[first : first + MEMBERS]).mean(0).argmax(1) == tested.labels)
-            .double().mean().item()
-            for first in range(0, max(len(answers) - MEMBERS, 0) + 1, MEMBERS)
-        ]  # fmt: skip
-        measurements.save(NAME, found)
-        print(name, "together", found["test"][name]["ensembles"])
+        case = found["test"][name]
+        asked = case.setdefault("ensembles", [])
+        while len(case["runs"]) >= MEMBERS * (len(asked) + 1):
+            five = range(MEMBERS * len(asked), MEMBERS * (len(asked) + 1))
+            networks = [checkpoints.load_network(weights_of(name, seed)) for seed in five]
+            answers = [evaluate.evaluate(n, tested, "cpu").probabilities for n in networks]
+            right = torch.stack(answers).mean(0).argmax(1) == tested.labels
+            asked.append(right.double().mean().item())
+            measurements.save(NAME, found)
+        print(name, "together", asked)
 
 
 def climb(found: dict[str, Any], seeds: int, jobs: int) -> None:
@@ -202,11 +203,16 @@ def main() -> None:
         run(found, "choice", train_and_try, recipes, options.seeds or 1, options.jobs)
     else:
         seeds = options.seeds or 5
-        for name in recipes:  # what they read together needs their weights
-            rows = found.get("test", {}).get(name, {}).get("runs", [])
-            rows[:] = [row for row in rows if weights_of(name, row["seed"]).exists()]
+        for name in recipes:  # those that have not yet read together need their weights
+            case = found.get("test", {}).get(name, {"runs": []})
+            alone = MEMBERS * len(case.get("ensembles", []))
+            case["runs"][:] = [
+                row
+                for row in case["runs"]
+                if row["seed"] < alone or weights_of(name, row["seed"]).exists()
+            ]
         run(found, "test", train_and_test, recipes, seeds, options.jobs)
-        together(found, list(recipes), seeds)
+        together(found, list(recipes))
 
 
 if __name__ == "__main__":
