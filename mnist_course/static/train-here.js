@@ -129,7 +129,7 @@ class LayerTable {
   element = h("div", { class: "th-layers", tabindex: 0, role: "group", "aria-label": "The layers" });
 
   constructor() {
-    const heads = ["layer", "weights", "gradient", "update / weight", "zeros after it"];
+    const heads = ["layer", "weights", "gradient", "update / weight", "zeros"];
     const row = h("tr", {}, ...heads.map((text) => h("th", { scope: "col" }, text)));
     this.element.append(h("table", {}, h("thead", {}, row), this.body));
   }
