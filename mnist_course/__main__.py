@@ -294,7 +294,10 @@ def _check_output(out: Path, *read: str | Path | None) -> None:
     """Raise an error, before the work, if ``out`` cannot be written or is a file that is read."""
     files.check_writable(out)
     for each in read:
-        if each is not None and out.exists() and os.path.exists(each) and out.samefile(each):
+        same = False
+        with contextlib.suppress(OSError, ValueError):  # one of them is not there
+            same = each is not None and out.samefile(each)
+        if same:
             raise ValueError(f"{out} is a file that is read; choose another name to write to")
 
 

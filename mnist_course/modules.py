@@ -37,6 +37,7 @@ def check_network(model: Any) -> None:
             raise ValueError(f"{name} holds no numbers, it is on the device 'meta'; load weights")
 
 
+@torch.no_grad()  # which weights made under torch.inference_mode() need
 def check_finite(model: nn.Module, before: str) -> None:
     """Raise a ``ValueError`` if a weight is not finite, or a buffer is not a number.
 
@@ -190,8 +191,8 @@ def unwrapped(model: nn.Module) -> nn.Module:
     while True:
         if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             model = model.module
-        elif isinstance(compiled := getattr(model, "_orig_mod", None), nn.Module):
-            model = compiled
+        elif model._modules.keys() == {"_orig_mod"} and not model._parameters:
+            model = model._modules["_orig_mod"]
         else:
             return model
 
@@ -213,9 +214,10 @@ def copied(model: nn.Module) -> nn.Module:
         without_graph = {id(x): x.detach().clone() for x in held if not x.is_leaf}
         try:
             return copy.deepcopy(model, without_graph)
-        except TypeError as error:
+        except Exception as error:  # whatever its parts raise
+            reason = str(error).split(".  ")[0]
             raise TypeError(
-                f"the network cannot be copied: {error}; keep such an object outside of it"
+                f"the network cannot be copied: {reason}; keep such an object outside of it"
             ) from error
 
 

@@ -93,8 +93,11 @@ def open_picture(path: str | os.PathLike[str]) -> Image.Image:
         ImageError: if the file is missing, damaged, no picture, too large or too small.
     """
     path = Path(path)
-    if not os.path.isfile(path):  # a method of the path would raise for a name that is too long
-        found = "a folder" if os.path.isdir(path) else "no file"
+    try:
+        found = "a folder" if path.is_dir() else "" if path.is_file() else "no file"
+    except OSError:  # a name that is too long
+        found = "no file"
+    if found:
         raise ImageError(f"{found} at '{path}'; give the path of a PNG or JPEG of one digit")
     try:
         with warnings.catch_warnings():

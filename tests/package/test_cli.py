@@ -574,9 +574,7 @@ def test_ctrl_c_while_the_options_are_read_is_no_traceback(capsys, monkeypatch) 
 
 
 @pytest.mark.parametrize("stderr", [None, "full"])
-def test_an_error_that_cannot_be_told_hides_no_answer(
-    picture, capsys, monkeypatch, stderr
-) -> None:
+def test_an_error_that_cannot_be_told_hides_no_answer(picture, capsys, monkeypatch, stderr) -> None:
     class Full(io.StringIO):
         def write(self, text):
             raise OSError(28, "No space left on device")

@@ -326,9 +326,11 @@ def test_a_picture_that_cannot_be_decoded_is_said_to_be_damaged(
 ) -> None:
     path = tmp_path / "cut.png"
     enlarged(digits.images[0]).save(path)
-    with Image.open(write(path, path.read_bytes()[:200])) as picture:
-        with pytest.raises(ImageError, match="the picture is damaged or incomplete"):
-            digit_from_image(picture)
+    with (
+        Image.open(write(path, path.read_bytes()[:200])) as picture,
+        pytest.raises(ImageError, match="the picture is damaged or incomplete"),
+    ):
+        digit_from_image(picture)
 
 
 def test_notes_about_the_camera_that_make_no_sense_are_not_the_picture(

@@ -167,6 +167,18 @@ def test_it_can_be_ended_after_an_epoch() -> None:
     assert "after_epoch" in history.stopped
 
 
+def test_what_is_done_after_an_epoch_does_not_change_the_mode_of_training() -> None:
+    expected, answering = SMALL.build(), SMALL.build()
+    fit(expected)
+    fit(answering, after_epoch=lambda model, history: model.eval() and None)
+    assert_same(weights_of(answering), weights_of(expected))
+
+
+def test_a_program_without_stderr_has_no_bar(monkeypatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    assert fit(SMALL.build(), progress=True)
+
+
 # --- the same again ---------------------------------------------------------------------------
 
 
@@ -404,6 +416,16 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_cause(tmp_path) -
         fit(model, recipe, checkpoint_folder=tmp_path)
     assert all(weights.isfinite().all() for weights in model.parameters())
     assert not list(tmp_path.iterdir())
+
+
+def test_a_loss_that_is_not_finite_from_the_start_is_not_blamed_on_the_rate() -> None:
+    class Brittle(WithDropout):
+        def forward(self, x):
+            return super().forward(x).softmax(1).sub(1).log()
+
+    with pytest.raises(train.DivergedError, match="the loss is nan before any weight") as caught:
+        fit(Brittle())
+    assert "rate" not in str(caught.value)
 
 
 def test_divergence_late_in_training_keeps_the_last_good_state() -> None:
