@@ -241,8 +241,10 @@ def _unpack(content: bytes) -> tuple[dict[str, Any], bytes]:
         version, layers = header["version"], header["layers"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError("the header of the file cannot be read") from error
-    if version != VERSION or not isinstance(layers, list):
+    if version != VERSION:
         raise ValueError(f"expected version {VERSION} of the file, got {version!r}")
+    if not isinstance(layers, list):
+        raise ValueError(f"expected the layers of the file as a list, got {kind_of(layers)}")
     return header, content[16 + length :]
 
 

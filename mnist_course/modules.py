@@ -18,6 +18,12 @@ from torch import Tensor, nn
 from mnist_course.arguments import kind_of
 
 
+def check_module(model: Any) -> None:
+    """Raise a ``TypeError`` unless ``model`` is a network, whatever its weights are."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"expected a network (torch.nn.Module), got {kind_of(model)}")
+
+
 def check_network(model: Any) -> None:
     """Raise unless ``model`` is a network that can compute.
 
@@ -25,8 +31,7 @@ def check_network(model: Any) -> None:
         TypeError: if it is not a ``torch.nn.Module``.
         ValueError: if it has weights that hold no numbers yet; the message names the first.
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"expected a network (torch.nn.Module), got {kind_of(model)}")
+    check_module(model)
     for name, values in itertools.chain(model.named_parameters(), model.named_buffers()):
         if nn.parameter.is_lazy(values):
             raise ValueError(

@@ -77,7 +77,7 @@ def read_samples(path: str | Path) -> list[Sample]:
     if _whole(content["version"], VERSION) != VERSION:
         raise SamplesError(
             f"{path} is not a file of digits that this course can read: its version is "
-            f"{str(content['version'])[:20]}, expected {VERSION}"
+            f"{json.dumps(content['version'])[:20]}, expected {VERSION}"
         )
     return check_samples(content.get("digits"))
 
