@@ -7,6 +7,7 @@ type.
 
 from __future__ import annotations
 
+import inspect
 import math
 import numbers
 import sys
@@ -117,6 +118,17 @@ def several(values: Any, name: str) -> list[Any]:
     if isinstance(values, (list, tuple, range)):
         return list(values)
     raise TypeError(f"{name} must be several numbers, like (8, 16), got {kind_of(values)}")
+
+
+def takes(function: Any, count: int) -> bool:
+    """Whether a function can be called with so many arguments, as far as that is known."""
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:  # some that are written in C do not say
+        return True
+    return True
 
 
 def one_of(value: Any, choices: Iterable[str]) -> bool:

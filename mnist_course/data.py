@@ -100,7 +100,7 @@ class Digits:
                 # A frozen dataclass has no other way to set its own fields.
                 object.__setattr__(self, name, tensor(values, name))
         # Here, because slices of both would have the same length.
-        if self.images.ndim and self.labels.ndim and len(self.images) != len(self.labels):
+        if self.images.ndim == 4 and self.labels.ndim and len(self.images) != len(self.labels):
             raise ValueError(
                 "expected a label for each image, got "
                 f"{len(self.images)} images and {len(self.labels)} labels"
@@ -459,7 +459,9 @@ def _names() -> list[str]:
 
 
 def _find(folder: Path, name: str) -> Path | None:
-    return next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
+    dotted = name.replace("-idx", ".idx")  # as some archives have them
+    names = (name, f"{name}.gz", dotted, f"{dotted}.gz")
+    return next((path for each in names if (path := folder / each).is_file()), None)
 
 
 def _folder() -> Path | None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_course import models
-from mnist_course.arguments import kind_of, one_of, positive, real, seed_of, several, whole
+from mnist_course.arguments import kind_of, one_of, positive, real, seed_of, several, takes, whole
 from mnist_course.augment import Affine, Augmentation, Shift
 from mnist_course.modules import lies
 
@@ -86,6 +86,11 @@ class Recipe:
             raise TypeError(
                 "augmentation must be a function of images and a generator, or None, got "
                 f"{kind_of(self.augmentation)}"
+            )
+        if self.augmentation is not None and not takes(self.augmentation, 2):
+            raise TypeError(
+                "augmentation is called with images and a generator, and this takes other "
+                "arguments; lambda images, generator: change(images) takes these"
             )
 
     def _take_numbers(self) -> None:

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from mnist_course import runs
-from mnist_course.arguments import kind_of, seed_of
+from mnist_course.arguments import kind_of, seed_of, takes
 from mnist_course.checkpoints import (
     CheckpointError,
     check_storable,
@@ -211,6 +211,10 @@ def fit(
     _check(model, training, recipe, processes)
     if not (after_epoch is None or callable(after_epoch)):
         raise TypeError(f"after_epoch must be a function, got {kind_of(after_epoch)}")
+    if after_epoch is not None and not takes(after_epoch, 2):
+        raise TypeError(
+            "after_epoch is called with the model and the history, and this takes other arguments"
+        )
     bfloat16 = _use_bfloat16(mixed_precision, device)
     recording = _use_graph(cuda_graph, device, recipe, processes)
     keep_memory()

@@ -660,6 +660,17 @@ def test_what_an_augmentation_returns_is_a_batch_of_pixels(change, error, messag
         fit(replace(RECIPE, augmentation=change))
 
 
+@pytest.mark.parametrize("change", [lambda images: images, augment.Shift, lambda: None])
+def test_an_augmentation_takes_images_and_a_generator(change) -> None:
+    with pytest.raises(TypeError, match="augmentation is called with images and a generator"):
+        replace(RECIPE, augmentation=change)
+
+
+def test_after_epoch_takes_the_model_and_the_history() -> None:
+    with pytest.raises(TypeError, match="after_epoch is called with the model and the history"):
+        fit(after_epoch=lambda model: None)
+
+
 def test_strokes_may_be_tuples_and_arrays() -> None:
     points = [[1, 2], [3, 40]]
     expected = samples.check_samples([{"label": 1, "strokes": [points]}])
