@@ -197,7 +197,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
         if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             model = model.module
         elif model._modules.keys() == {"_orig_mod"} and not model._parameters:
-            model = model._modules["_orig_mod"]
+            model = model.get_submodule("_orig_mod")
         else:
             return model
 

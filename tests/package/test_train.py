@@ -457,7 +457,7 @@ def test_an_infinite_weight_before_training_is_named() -> None:
         ({"labels": torch.full((32,), -1)}, "reach from -1"),
         ({"labels": torch.zeros(32)}, "expected training labels as int64"),
         ({"labels": torch.zeros(32, 1).long()}, "expected training labels as int64"),
-        ({"labels": torch.zeros(31).long()}, "expected training labels as int64"),
+        ({"labels": torch.zeros(31).long()}, "a label for each image"),
         ({"images": torch.zeros(32, 1, 28, 28)}, "expected training images as uint8"),
         ({"images": torch.zeros(32, 28, 28).byte()}, "expected training images as uint8"),
     ],
