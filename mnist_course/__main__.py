@@ -46,11 +46,11 @@ def _parser() -> argparse.ArgumentParser:
         "images", nargs="+", metavar="IMAGE", help="a PNG or JPEG of a digit, or of several"
     )
     predict.add_argument(
-        "--show", type=Path, metavar="FILE", help="a PNG to write: what the network saw"
+        "--show", type=_path, metavar="FILE", help="a PNG to write: what the network saw"
     )
     finetune.add_argument(
         "--digits",
-        type=Path,
+        type=_path,
         required=True,
         metavar="FILE",
         help="a my-digits.json that the drawing pad saved",
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     for part in (evaluate, predict, finetune, export):
         part.add_argument(
             "--weights",
-            type=Path,
+            type=_path,
             metavar="FILE",
             help="a .safetensors file that train wrote (default: the network of the course)",
         )
@@ -106,12 +106,20 @@ def _add_out(
     """The option that says what to write; it must be given where there is no default."""
     part.add_argument(
         "--out",
-        type=Path,
+        type=_path,
         required=default is None,
         default=default,
         metavar=metavar,
         help=text if default is None else f"{text} (default: %(default)s)",
     )
+
+
+def _path(text: str) -> Path:
+    """A file or folder; a shell leaves the ``~`` in ``--out=~/digits`` as it is."""
+    path = Path(text)
+    with contextlib.suppress(RuntimeError):  # nobody has that name
+        path = path.expanduser()
+    return path
 
 
 def _positive(text: str) -> float:
@@ -125,14 +133,17 @@ def _positive(text: str) -> float:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text}")
-    return int(text)
+    return _whole(text, 1, sys.maxsize, "from 1")
 
 
 def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**63:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to 2**63 - 1, got {text}")
+    return _whole(text, 0, 2**63 - 1, "from 0 to 2**63 - 1")
+
+
+def _whole(text: str, least: int, most: int, range_: str) -> int:
+    # Python refuses to read more than some thousand digits.
+    if not text.isdecimal() or len(text) > 99 or not least <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f"expected a whole number {range_}, got {text[:99]}")
     return int(text)
 
 
@@ -225,7 +236,7 @@ def _predict(arguments: argparse.Namespace) -> int:
 
     network = _network(arguments)
     if arguments.show:
-        _check_output(arguments.show, None)
+        _check_output(arguments.show, arguments.weights, *arguments.images)
     code, pages = OK, []
     for path in arguments.images:
         try:
@@ -253,8 +264,7 @@ def _finetune(arguments: argparse.Namespace) -> int:
     drawn = to_digits(read_samples(arguments.digits), source=arguments.digits.name)
     network = _network(arguments)
     old, validation = data.load("train").split()
-    for read in (arguments.digits, arguments.weights):
-        _check_output(arguments.out, read)
+    _check_output(arguments.out, arguments.digits, arguments.weights)
     tuned = finetune(network, drawn, replay=old, learning_rate=0.0003, device=device)
     _, metadata = checkpoints.read_weights(arguments.weights or pretrained.WEIGHTS)
     checkpoints.save_weights(tuned, arguments.out, **metadata)
@@ -273,18 +283,22 @@ def _export(arguments: argparse.Namespace) -> int:
 
     network = _network(arguments)
     _check_output(arguments.out, arguments.weights)
-    for_pad = arguments.out.suffix.lower() == ".mnistnet"
+    for_pad = arguments.out.name.lower().endswith(".mnistnet")  # that may be the whole name
     content = page_weights(network, "float32") if for_pad else to_onnx(network)
     files.write(arguments.out, content)
     print(f"{printable(arguments.out)}: {len(content):,} bytes")
     return OK
 
 
-def _check_output(out: Path, read: Path | None) -> None:
-    """Raise an error, before the work, if ``out`` cannot be written or is the file that is read."""
+def _check_output(out: Path, *read: str | Path | None) -> None:
+    """Raise an error, before the work, if ``out`` cannot be written or is a file that is read."""
     files.check_writable(out)
-    if read is not None and out.exists() and out.samefile(read):
-        raise ValueError(f"{out} is the file that is read; choose another name for --out")
+    for each in read:
+        same = False
+        with contextlib.suppress(OSError, ValueError):  # one of them is not there
+            same = each is not None and out.samefile(each)
+        if same:
+            raise ValueError(f"{out} is a file that is read; choose another name to write to")
 
 
 def _rank() -> str:
@@ -295,12 +309,19 @@ def _rank() -> str:
 
 def _complain(error: object) -> None:
     who = f"process {rank}: " if (rank := _rank()) else ""
-    print(f"mnist_course: {who}{printable(error)}", file=sys.stderr)
+    _say(f"{who}{printable(error)}")
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
     if _rank() in ("", "0"):  # the first process speaks for all
-        print(f"mnist_course: note: {printable(message)}", file=sys.stderr)
+        _say(f"note: {printable(message)}")
+
+
+def _say(text: str) -> None:
+    """Print a line on stderr, if there is one; that it cannot be printed is no failure."""
+    if sys.stderr is not None:  # else it would be printed on stdout
+        with contextlib.suppress(OSError):
+            print(f"mnist_course: {text}", file=sys.stderr)
 
 
 def _print_anything() -> None:
@@ -310,8 +331,9 @@ def _print_anything() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _run(parsed: argparse.Namespace) -> int:
+def _run(arguments: Sequence[str] | None) -> int:
     try:
+        parsed = _parser().parse_args(arguments)  # which may take long: it asks for devices
         return int(parsed.run(parsed))
     except KeyboardInterrupt:
         _complain("interrupted")
@@ -340,10 +362,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     that a user can cause ends in one line on stderr that says what to do.
     """
     _print_anything()
-    parsed = _parser().parse_args(arguments)
     with warnings.catch_warnings():
         warnings.showwarning = _warn
-        code = _run(parsed)
+        code = _run(arguments)
     if not _finish_printing() and code == OK:
         _complain("the output could not be printed")
         return FAILURE

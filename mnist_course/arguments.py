@@ -7,9 +7,11 @@ type.
 
 from __future__ import annotations
 
+import inspect
 import math
 import numbers
 import sys
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from decimal import Decimal
 from typing import Any
@@ -118,6 +120,22 @@ def several(values: Any, name: str) -> list[Any]:
     raise TypeError(f"{name} must be several numbers, like (8, 16), got {kind_of(values)}")
 
 
+def takes(function: Any, count: int) -> bool:
+    """Whether a function can be called with so many arguments, as far as that is known."""
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:  # some that are written in C do not say
+        return True
+    return True
+
+
+def one_of(value: Any, choices: Iterable[str]) -> bool:
+    """Whether a value is one of these texts; what is no text is none of them."""
+    return isinstance(value, str) and value in choices
+
+
 def seed_of(value: Any) -> int:
     """A seed that PyTorch's generators take.
 
@@ -163,10 +181,12 @@ def tensor(values: Any, name: str) -> Tensor:
             "leave these out, or fill them with .filled(0)"
         )
     if array.dtype.kind not in "biuf":
-        raise TypeError(
-            f"expected {name} as numbers, got {kind_of(values)}; "
-            "texts that hold numbers become numbers with .astype(int)"
-        )
+        advice = "make an array of numbers of them"
+        if array.ndim and array.dtype.kind in "OSTU":
+            advice = "texts that hold numbers become numbers with .astype(int)"
+        elif isinstance(values, Iterator):
+            advice = "collect them in a list first"
+        raise TypeError(f"expected {name} as numbers, got {kind_of(values)}; {advice}")
     if array.dtype.kind == "f" and array.itemsize > 8:  # wider than what PyTorch has
         array = array.astype(np.float64)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mnist_course.arguments import real, whole
+from mnist_course.arguments import kind_of, real, whole
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -37,6 +37,20 @@ def _take_numbers(augmentation: Any, kind: Callable[[Any, str], Any], *names: st
         object.__setattr__(augmentation, name, value)
 
 
+def _check(images: Any, floats: bool = False) -> None:
+    """Raise a ``TypeError`` or ``ValueError`` unless this is a batch that can be changed."""
+    if not isinstance(images, Tensor) or (floats and not images.is_floating_point()):
+        raise TypeError(
+            f"expected {'pixels as floats' if floats else 'a tensor of images'}, "
+            f"got {kind_of(images)}"
+        )
+    if images.ndim != 4:
+        raise ValueError(
+            f"expected images of shape (N, C, H, W), got {tuple(images.shape)}; "
+            "a single one gets the missing axes with image[None]"
+        )
+
+
 @dataclass(frozen=True)
 class Shift:
     """Move each image by a whole number of pixels; the background moves in at the edge.
@@ -52,6 +66,7 @@ class Shift:
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Move each image of ``(N, C, H, W)``, of any dtype."""
+        _check(images)
         N, C, H, W = images.shape
         p = self.pixels
         if p > max(H, W):
@@ -90,6 +105,9 @@ class Affine:
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Change each image of ``(N, C, H, W)``, floats."""
+        _check(images, floats=True)
+        if not len(images):  # PyTorch makes no grid for no image
+            return images.clone()
         grid = self._places(images, generator).to(images.dtype)
         return F.grid_sample(images, grid, mode="bilinear", align_corners=False)
 
@@ -173,9 +191,14 @@ class Stroke:
 
     def __post_init__(self) -> None:
         _take_numbers(self, real, "thinner", "thicker")
+        if max(self.thinner, self.thicker) > 1:
+            raise ValueError(
+                f"thinner and thicker must be 0 to 1, got {self.thinner} and {self.thicker}"
+            )
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Change each image of ``(N, C, H, W)``, floats."""
+        _check(images, floats=True)
         amount = _uniform(len(images), -self.thinner, self.thicker, generator)
         amount = amount.to(images.device, images.dtype).view(-1, 1, 1, 1)
         thick, thin = _largest(images), -_largest(-images)
@@ -212,6 +235,7 @@ class Cutout:
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Change each image of ``(N, C, H, W)``, of any dtype."""
+        _check(images)
         N, _, H, W = images.shape
         if self.pixels > min(H, W):
             raise ValueError(f"a square of {self.pixels} pixels does not fit into {H} × {W} pixels")
@@ -232,6 +256,12 @@ class Sequence:
     """Several augmentations, one after the other."""
 
     parts: tuple[Augmentation, ...]
+
+    def __post_init__(self) -> None:
+        parts = self.parts
+        if not isinstance(parts, (tuple, list)) or not all(callable(part) for part in parts):
+            raise TypeError(f"parts must be several augmentations, got {kind_of(parts)}")
+        object.__setattr__(self, "parts", tuple(parts))
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Apply the parts in their order."""

@@ -23,8 +23,9 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from mnist_course import models
+from mnist_course.arguments import kind_of
 from mnist_course.files import PYTORCH, SAFETENSORS, kind_of_file, printable, write
-from mnist_course.modules import is_plain
+from mnist_course.modules import check_module, is_plain
 
 _LARGEST = 1e300  # of the numbers in a history
 _LONGEST_HEADER = 1 << 22  # bytes; thousands of layers fit into it
@@ -44,10 +45,14 @@ def save_weights(model: nn.Module, path: str | Path, **metadata: str) -> None:
             builder in :mod:`mnist_course.models`, so that :func:`load_network` needs only the file.
 
     Raises:
+        TypeError: if ``model`` is not a network, or metadata are no texts.
         ValueError: if the model saves something else than plain tensors.
         OSError: if the file cannot be written; an older file of that name is then untouched.
     """
     check_storable(model)
+    for name, text in metadata.items():
+        if not isinstance(text, str):  # such a file could not be read again
+            raise TypeError(f"metadata are texts, got {kind_of(text)} as {name}")
     state = model.state_dict()
     shared: dict[Any, str] = {}
     tensors = {
@@ -60,6 +65,7 @@ def save_weights(model: nn.Module, path: str | Path, **metadata: str) -> None:
 
 def check_storable(model: nn.Module) -> None:
     """Raise a ``ValueError`` if a network saves what a file of weights cannot hold."""
+    check_module(model)
     for name, value in model.state_dict().items():
         if not is_plain(value):
             raise ValueError(
@@ -89,9 +95,11 @@ def load_weights(model: nn.Module, path: str | Path) -> dict[str, str]:
     a quantised network, are refused.
 
     Raises:
+        TypeError: if ``model`` is not a network.
         CheckpointError: if the file cannot be read, belongs to another network, or holds weights
             that are not finite; ``model`` is then unchanged.
     """
+    check_module(model)
     shapes, metadata = _read_header(path)
     _compare(shapes, model, path)  # before more is read than the header
     tensors, _ = read_weights(path)

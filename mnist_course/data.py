@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import math
 import os
+import sys
 import time
 import warnings
 import zlib
@@ -21,6 +22,7 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
+from types import NoneType
 from typing import Any, Literal
 
 import numpy as np
@@ -29,7 +31,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mnist_course.arguments import kind_of, seed_of, tensor, whole
+from mnist_course.arguments import kind_of, one_of, seed_of, tensor, whole
 from mnist_course.files import kind_of_file, printable, write
 
 MEAN, STD = 0.1307, 0.3081
@@ -84,6 +86,7 @@ class Digits:
 
     Raises:
         TypeError: if images or labels are not numbers.
+        ValueError: if there is not one label for each image.
     """
 
     images: Tensor
@@ -96,6 +99,12 @@ class Digits:
             if not (isinstance(values, Tensor) and values.is_meta):  # shapes, without numbers
                 # A frozen dataclass has no other way to set its own fields.
                 object.__setattr__(self, name, tensor(values, name))
+        # Here, because slices of both would have the same length.
+        if self.images.ndim == 4 and self.labels.ndim and len(self.images) != len(self.labels):
+            raise ValueError(
+                "expected a label for each image, got "
+                f"{len(self.images)} images and {len(self.labels)} labels"
+            )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -148,11 +157,16 @@ class Digits:
             An iterator over ``(images, labels)``: uint8 ``(B, 1, 28, 28)`` and int64 ``(B,)``.
 
         Raises:
-            TypeError: at once, if ``batch_size`` is not a number.
+            TypeError: at once, if ``batch_size`` is not a number, or the generator is none.
             ValueError: at once, if ``batch_size`` is less than 1, or not whole.
         """
         batch_size = whole(batch_size, "batch_size", 1)
         parts = (slice(i, i + batch_size) for i in range(0, len(self), batch_size))
+        if not isinstance(generator, torch.Generator | NoneType):
+            raise TypeError(
+                f"generator must be a torch.Generator, got {kind_of(generator)}; "
+                "a seed becomes one with torch.Generator().manual_seed(seed)"
+            )
         if generator is None:
             return ((self.images[part], self.labels[part]) for part in parts)
         order = torch.randperm(len(self), generator=generator, device=generator.device)
@@ -165,6 +179,7 @@ def to_float(images: Tensor) -> Tensor:
 
     Raises:
         TypeError: if they are floats, which must not be divided a second time.
+        ValueError: if whole numbers of another type are no bytes.
     """
     images = tensor(images, "images")
     if images.is_floating_point() or images.dtype == torch.bool:
@@ -172,6 +187,10 @@ def to_float(images: Tensor) -> Tensor:
             f"expected bytes 0 … 255, got {kind_of(images)}; "
             "floats in [0, 1] are pixels as they are, and are not divided by 255 again"
         )
+    if images.dtype != torch.uint8 and images.numel():
+        low, high = (int(e) for e in images.aminmax())
+        if low < 0 or high > 255:
+            raise ValueError(f"expected bytes 0 … 255, got {images.dtype} from {low} to {high}")
     return images.float() / 255
 
 
@@ -280,7 +299,7 @@ def check_pixels(images: Any, name: str, single: bool = False) -> Tensor:
         return pixels if unit else to_float(pixels)
     raise ValueError(
         f"expected pixels in {'[0, 1]' if unit else '0 … 255'}, got {pixels.dtype} "
-        f"{low:.3g} … {high:.3g} as {name}; {advice}"
+        f"{low:.8g} … {high:.8g} as {name}; {advice}"
     )
 
 
@@ -322,19 +341,20 @@ def check_digits(digits: Any, images: str, labels: str) -> Digits:
     return replace(digits, images=pixels.to(torch.uint8), labels=classes.long())
 
 
-def check_labels(labels: Tensor, name: str) -> None:
-    """Raise a ``ValueError`` unless all labels are whole numbers from 0 to 9.
+def check_labels(labels: Tensor, name: str, classes: int = 10) -> None:
+    """Raise a ``ValueError`` unless all labels are whole numbers, from 0 to 9.
 
     Args:
         labels: what was passed.
         name: what the message calls them.
+        classes: how many there are; ten digits.
     """
     if not _countable(labels):
         raise ValueError(f"expected {name} as whole numbers, got {labels.dtype}")
     low, high = (int(e) for e in labels.aminmax()) if len(labels) else (0, 0)
-    if low < 0 or high > 9:
+    if low < 0 or high >= classes:
         raise ValueError(
-            f"the {name} reach from {low} to {high}; expected the digits 0 ... 9"
+            f"the {name} reach from {low} to {high}; expected the digits 0 ... {classes - 1}"
             + ("; use labels % 10 if 10 stands for 0" if (low, high) == (1, 10) else "")
         )
 
@@ -368,6 +388,8 @@ def _advice_on_labels(labels: Tensor, images: int) -> str:
     """How labels become one int64 for each image."""
     if labels.ndim == 2 and len(labels) == images:
         return "use labels.squeeze(1)" if labels.shape[1] == 1 else "use labels.argmax(1)"
+    if labels.is_floating_point() and not labels.isfinite().all():
+        return "some are missing: leave these digits out"
     return "use labels.long(), one class number for each image"
 
 
@@ -382,6 +404,8 @@ def _advice_on_range(pixels: Tensor, low: float, high: float, as_bytes: bool = F
         return "" if low >= 0 and high <= 255 else "leave normalisation to the network"
     if math.isnan(low):
         return "some are not numbers"
+    if low > -0.4 and high < 1.4 and not 0 <= low <= high <= 1:  # MNIST normalised starts at -0.42
+        return "resizing and noise may lead a little beyond: images.clamp(0, 1)"
     if not (low >= 0 and high <= 255):
         return "leave normalisation to the network"
     if high > 1:
@@ -410,7 +434,7 @@ def available() -> Literal["folder", "cache", "stand-in", "none"]:
 
 
 def _check(split: str) -> None:
-    if split not in _SPLITS:
+    if not one_of(split, _SPLITS):
         raise ValueError(
             f'split must be "train" or "test", got {split!r}; '
             'for validation digits, take some of the training digits: load("train").split()'
@@ -435,7 +459,9 @@ def _names() -> list[str]:
 
 
 def _find(folder: Path, name: str) -> Path | None:
-    return next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
+    dotted = name.replace("-idx", ".idx")  # as some archives have them
+    names = (name, f"{name}.gz", dotted, f"{dotted}.gz")
+    return next((path for each in names if (path := folder / each).is_file()), None)
 
 
 def _folder() -> Path | None:
@@ -669,7 +695,8 @@ def _receive(response: HTTPResponse, url: str) -> bytes:
 
     content, size = bytearray(), response.length
     name = url.rpartition("/")[2]
-    with tqdm(total=size, desc=name, unit="B", unit_scale=True, leave=False) as bar:
+    hidden = sys.stderr is None
+    with tqdm(total=size, desc=name, unit="B", unit_scale=True, leave=False, disable=hidden) as bar:
         Thread(target=read, daemon=True).start()
         try:
             for piece in _not_too_slow(pieces):

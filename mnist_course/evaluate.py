@@ -27,7 +27,7 @@ class Result:
     """What a network answered on labelled digits.
 
     Attributes:
-        logits: float32, ``(N, 10)``, on the CPU.
+        logits: floats, ``(N, 10)``; those of :func:`evaluate` are float32, on the CPU.
         labels: int64, ``(N,)``, from 0 to 9.
         source: the data set, to quote beside any of these numbers.
 
@@ -35,7 +35,8 @@ class Result:
 
     Raises:
         TypeError: if logits or labels are not numbers.
-        ValueError: if there is not one label for each row of logits, or one is no digit.
+        ValueError: if there is not one label for each row of logits, one is no digit, or a logit is
+            nan or +inf.
     """
 
     logits: Tensor
@@ -51,7 +52,8 @@ class Result:
             )
         check_labels(labels, "labels")
         # A frozen dataclass has no other way to set its own fields.
-        object.__setattr__(self, "logits", logits)
+        logits = logits if logits.is_floating_point() else logits.float()
+        object.__setattr__(self, "logits", check_answers(logits))
         object.__setattr__(self, "labels", labels.long())
 
     @property
@@ -129,7 +131,7 @@ def evaluate(
             _logits(model, images, place) for images, _ in digits.to(device).batches(batch_size)
         ]
         logits = torch.cat(parts).float().cpu()
-    return Result(check_answers(logits), digits.labels.cpu(), digits.source)
+    return Result(logits, digits.labels.cpu(), digits.source)
 
 
 def _logits(model: nn.Module, images: Tensor, place: Place) -> Tensor:
@@ -248,7 +250,11 @@ def expected_calibration_error(probabilities: Tensor, labels: Tensor, bins: int 
     """
     bins = whole(bins, "bins", 1, 1_000_000)
     probabilities, labels = tensor(probabilities, "probabilities"), tensor(labels, "labels")
-    if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or not len(labels):
+    if (
+        probabilities.ndim != 2
+        or labels.shape != probabilities.shape[:1]
+        or not probabilities.numel()
+    ):
         raise ValueError(
             "expected probabilities of shape (N, O) and N labels, got "
             f"{tuple(probabilities.shape)} and {tuple(labels.shape)}"
@@ -258,6 +264,13 @@ def expected_calibration_error(probabilities: Tensor, labels: Tensor, bins: int 
             f"expected probabilities from 0 to 1, got {probabilities.min():.3g} … "
             f"{probabilities.max():.3g}; logits become probabilities with logits.softmax(1)"
         )
+    sums = probabilities.double().sum(1)
+    if not ((sums - 1).abs() < 0.01).all():  # of half precision, too
+        raise ValueError(
+            "expected rows of probabilities that add up to 1, got sums from "
+            f"{sums.min():.3g} to {sums.max():.3g}"
+        )
+    check_labels(labels, "labels", probabilities.shape[1])
     confidence, answers = probabilities.double().max(1)
     place = (confidence * bins).long().clamp(max=bins - 1)
     gap = torch.bincount(place, (answers == labels).double() - confidence, minlength=bins)

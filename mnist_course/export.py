@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+from mnist_course.arguments import kind_of, one_of
 from mnist_course.models import Normalize
 from mnist_course.modules import (
     answering,
@@ -87,8 +88,16 @@ def fold_batch_norm(model: nn.Module) -> nn.Sequential:
             previous = name
     folded = nn.Sequential()
     for name, layer in layers.items():
-        folded.add_module(name.replace(".", "_"), layer)
+        _add(folded, name, layer)
     return folded.eval()
+
+
+def _add(network: nn.Sequential, name: str, layer: nn.Module) -> None:
+    """Add a layer under a name of its own: ``a.b`` and ``a_b`` are two."""
+    name = name.replace(".", "_")
+    while hasattr(network, name):
+        name += "_"
+    network.add_module(name, layer)
 
 
 def int8_steps(weight: Tensor) -> Tensor:
@@ -127,7 +136,7 @@ def page_weights(
         ValueError: if a weight is not finite, or too large for half precision, or the logits have
             the wrong shape.
     """
-    if dtype not in _STORED:
+    if not one_of(dtype, _STORED):
         raise ValueError(f"dtype must be one of {', '.join(_STORED)}, got {dtype!r}")
     layers: list[dict[str, Any]] = []
     blob = bytearray()
@@ -186,6 +195,7 @@ def read_page_weights(content: bytes) -> nn.Sequential:
         ``(N, 10)``, in float32. Batch norm was folded away when the file was written.
 
     Raises:
+        TypeError: if these are no bytes.
         ValueError: if the file is not one of ours, is damaged, or does not fit together.
     """
     header, blob = _unpack(content)
@@ -202,7 +212,7 @@ def read_page_weights(content: bytes) -> nn.Sequential:
     try:
         for description in header["layers"]:
             layer = _MAKE[description["op"]](description, tensor)
-            network.add_module(str(description["name"]).replace(".", "_"), layer)
+            _add(network, str(description["name"]), layer)
         check_finite(network, before="reading")
         with answering(network.eval()):
             check_logits(network(torch.zeros(1, 1, 28, 28, dtype=torch.float32)), 1)
@@ -215,6 +225,12 @@ def read_page_weights(content: bytes) -> nn.Sequential:
 
 def _unpack(content: bytes) -> tuple[dict[str, Any], bytes]:
     """The header of a file, and the tensors behind it."""
+    if not isinstance(content, bytes | bytearray | memoryview):
+        raise TypeError(
+            f"expected the content of a file, got {kind_of(content)}; "
+            "read it with Path(name).read_bytes()"
+        )
+    content = bytes(content)
     if content[: len(MAGIC)] != MAGIC or len(content) < 16:
         raise ValueError("expected a file that the course exported: it begins with MNISTNET")
     length, checksum = struct.unpack("<II", content[8:16])
@@ -223,10 +239,12 @@ def _unpack(content: bytes) -> tuple[dict[str, Any], bytes]:
     try:
         header = json.loads(content[16 : 16 + length])
         version, layers = header["version"], header["layers"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError("the header of the file cannot be read") from error
-    if version != VERSION or not isinstance(layers, list):
+    if version != VERSION:
         raise ValueError(f"expected version {VERSION} of the file, got {version!r}")
+    if not isinstance(layers, list):
+        raise ValueError(f"expected the layers of the file as a list, got {kind_of(layers)}")
     return header, content[16 + length :]
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mnist_course.arguments import real, seed_of, whole
+from mnist_course.arguments import one_of, real, seed_of, whole
 from mnist_course.augment import Affine, Augmentation, Sequence, Stroke
 from mnist_course.data import Digits, check_digits, to_float
 from mnist_course.devices import Place, advice_on_memory, choose_device, placed
@@ -244,7 +244,7 @@ def finetune(
 
 
 def _trained(model: nn.Module, parts: str) -> list[nn.Parameter]:
-    if parts not in ("head", "all"):
+    if not one_of(parts, ("head", "all")):
         raise ValueError(f'parts must be "head" or "all", got {parts!r}')
     return check_trainable((head_of(model) if parts == "head" else model).parameters())
 

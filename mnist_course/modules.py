@@ -18,6 +18,12 @@ from torch import Tensor, nn
 from mnist_course.arguments import kind_of
 
 
+def check_module(model: Any) -> None:
+    """Raise a ``TypeError`` unless ``model`` is a network, whatever its weights are."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"expected a network (torch.nn.Module), got {kind_of(model)}")
+
+
 def check_network(model: Any) -> None:
     """Raise unless ``model`` is a network that can compute.
 
@@ -25,8 +31,7 @@ def check_network(model: Any) -> None:
         TypeError: if it is not a ``torch.nn.Module``.
         ValueError: if it has weights that hold no numbers yet; the message names the first.
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"expected a network (torch.nn.Module), got {kind_of(model)}")
+    check_module(model)
     for name, values in itertools.chain(model.named_parameters(), model.named_buffers()):
         if nn.parameter.is_lazy(values):
             raise ValueError(
@@ -37,6 +42,7 @@ def check_network(model: Any) -> None:
             raise ValueError(f"{name} holds no numbers, it is on the device 'meta'; load weights")
 
 
+@torch.no_grad()  # which weights made under torch.inference_mode() need
 def check_finite(model: nn.Module, before: str) -> None:
     """Raise a ``ValueError`` if a weight is not finite, or a buffer is not a number.
 
@@ -190,8 +196,8 @@ def unwrapped(model: nn.Module) -> nn.Module:
     while True:
         if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             model = model.module
-        elif isinstance(compiled := getattr(model, "_orig_mod", None), nn.Module):
-            model = compiled
+        elif model._modules.keys() == {"_orig_mod"} and not model._parameters:
+            model = model.get_submodule("_orig_mod")
         else:
             return model
 
@@ -213,9 +219,10 @@ def copied(model: nn.Module) -> nn.Module:
         without_graph = {id(x): x.detach().clone() for x in held if not x.is_leaf}
         try:
             return copy.deepcopy(model, without_graph)
-        except TypeError as error:
+        except Exception as error:  # whatever its parts raise
+            reason = str(error).split(".  ")[0]
             raise TypeError(
-                f"the network cannot be copied: {error}; keep such an object outside of it"
+                f"the network cannot be copied: {reason}; keep such an object outside of it"
             ) from error
 
 

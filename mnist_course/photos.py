@@ -9,9 +9,11 @@ paper, and :mod:`mnist_course.page` one digit from the next.
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 
 from mnist_course import ink, page
+from mnist_course.arguments import kind_of, tensor
 from mnist_course.ink import Array
 
 __all__ = ["ImageError", "Page", "digit_from_image", "find_digits", "open_picture", "read_digit"]
@@ -30,6 +33,8 @@ __all__ = ["ImageError", "Page", "digit_from_image", "find_digits", "open_pictur
 SIZE, BOX, CENTER = 28, 20, 14.5
 """Sides of the picture and of the digit in pixels; the centre of mass, from the picture's edge."""
 
+# Pillow also knows formats whose reader starts another program, or reads byte by byte.
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "ICO", "JPEG2000", "AVIF", "HEIF")
 MAX_PIXELS = 50_000_000
 MIN_SIDE = 8
 WORKING_SIDE = 448  # enough for a digit that fills a tenth of a photograph
@@ -88,14 +93,19 @@ def open_picture(path: str | os.PathLike[str]) -> Image.Image:
         ImageError: if the file is missing, damaged, no picture, too large or too small.
     """
     path = Path(path)
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "no file"
+    try:
+        found = "a folder" if path.is_dir() else "" if path.is_file() else "no file"
+    except OSError:  # a name that is too long
+        found = "no file"
+    if found:
         raise ImageError(f"{found} at '{path}'; give the path of a PNG or JPEG of one digit")
     try:
         with warnings.catch_warnings():
             # Pillow warns of large pictures; _check_size refuses them before they are decoded.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            Image.init()
+            known = [name for name in FORMATS if name in Image.OPEN]
+            with Image.open(path, formats=known) as image:
                 _check_size(*image.size)
                 # Lets a large JPEG be decoded at a half, a quarter or an eighth of its size.
                 image.draft(None, (FINEST_SIDE, FINEST_SIDE))
@@ -111,9 +121,11 @@ def open_picture(path: str | os.PathLike[str]) -> Image.Image:
             "so save or export it as one of these"
         ) from error
     except Exception as error:  # damaged files make Pillow's readers raise almost anything
-        raise ImageError(
-            f"'{path.name}' is damaged or incomplete ({error}); copy or save the picture again"
-        ) from error
+        raise _damaged(f"'{path.name}'", error) from error
+
+
+def _damaged(name: str, why: Exception) -> ImageError:
+    return ImageError(f"{name} is damaged or incomplete ({why}); copy or save the picture again")
 
 
 def digit_from_image(image: Image.Image | NDArray[Any] | torch.Tensor) -> torch.Tensor:
@@ -146,17 +158,23 @@ def find_digits(image: Image.Image | NDArray[Any] | torch.Tensor) -> Page:
     centre of mass goes to (14.5, 14.5).
 
     Args:
-        image: a Pillow image of any mode and size, or an array ``(H, W)``, ``(H, W, 3)`` or
-            ``(H, W, 4)``: uint8 in 0 … 255 or floats in [0, 1]. Dark ink on light, or light on
-            dark, in any colour.
+        image: a Pillow image of any mode and size, or an array or tensor ``(H, W)``,
+            ``(H, W, 3)`` or ``(H, W, 4)``: whole numbers in 0 … 255 or floats in [0, 1]. Dark ink
+            on light, or light on dark, in any colour.
 
     Raises:
-        ImageError: if the picture is too large, too small or blank, or the array is no picture.
+        ImageError: if the picture is too large, too small, blank or damaged, or the array is no
+            picture.
     """
     if not isinstance(image, Image.Image):
-        image = _image_from_array(np.asarray(image))
+        image = _image_from_array(image)
     _check_size(*image.size)
-    picture = _rgb(image)
+    try:
+        picture = _rgb(image)  # Pillow decodes a picture when it is first used
+    except (OSError, ValueError, SyntaxError) as error:
+        if isinstance(error, ImageError):
+            raise
+        raise _damaged("the picture", error) from error
     swallowed, lines = _look(picture)
     if (closer := _closer(picture, swallowed.shape, lines)) is not None:
         swallowed, lines = _look(closer)
@@ -183,23 +201,32 @@ def _check_size(width: int, height: int) -> None:
         )
 
 
-def _image_from_array(array: NDArray[Any]) -> Image.Image:
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[..., 0]
-    if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] in (3, 4)):
+def _image_from_array(values: Any) -> Image.Image:
+    if math.prod(getattr(values, "shape", ())) > 4 * MAX_PIXELS:  # before anything is copied
+        raise ImageError(_TOO_LARGE.format(size=kind_of(values)))
+    try:
+        picture = tensor(values, "a picture").detach().cpu()
+    except TypeError as error:
+        raise ImageError(str(error)) from error
+    if picture.ndim == 3 and picture.shape[2] == 1:
+        picture = picture[..., 0]
+    if picture.ndim != 2 and not (picture.ndim == 3 and picture.shape[2] in (3, 4)):
         raise ImageError(
-            f"expected an array of shape (H, W), (H, W, 3) or (H, W, 4), got {array.shape}; "
-            "give one picture, with the colours last"
+            "expected an array of shape (H, W), (H, W, 3) or (H, W, 4), got "
+            f"{tuple(picture.shape)}; give one picture, with the colours last"
         )
-    if array.dtype == np.uint8:
-        return Image.fromarray(array)
-    if array.dtype != bool and not np.issubdtype(array.dtype, np.floating):
+    unit = picture.is_floating_point() or picture.dtype == torch.bool
+    low, high = (float(e) for e in picture.aminmax()) if picture.numel() else (0.0, 0.0)
+    # Of whole numbers from 0 to 1 nobody knows whether 1 is all light, or next to none.
+    if not (0 <= low <= high <= (1 if unit else 255)) or (not unit and (low, high) == (0, 1)):
         raise ImageError(
-            f"expected uint8 in 0 … 255 or floats in [0, 1], got {array.dtype}; convert the array"
+            "expected whole numbers in 0 … 255 or floats in [0, 1], got "
+            f"{picture.dtype} from {low:.3g} to {high:.3g}; bring them to one of the two"
         )
-    if not (array.size and array.min() >= 0 and array.max() <= 1):  # nan fails here too
-        raise ImageError("expected floats in [0, 1], got others; divide bytes by 255")
-    return Image.fromarray((array * 255).round().astype(np.uint8))
+    if unit:
+        wide = torch.promote_types(picture.dtype, torch.float32)
+        picture = (picture.to(wide) * 255).round()
+    return Image.fromarray(picture.to(torch.uint8).numpy())
 
 
 GREY = np.array([0.299, 0.587, 0.114], np.float32)
@@ -208,9 +235,12 @@ GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 def _rgb(image: Image.Image) -> Image.Image:
     """The picture as it is seen, in colour, at most ``FINEST_SIDE`` pixels a side."""
-    image = ImageOps.exif_transpose(image)
+    with suppress(Exception):  # notes about the camera may hold anything, and are not the picture
+        image = ImageOps.exif_transpose(image)
     if image.mode in ("F", "I") or image.mode.startswith("I;16"):
         deep = np.asarray(image, np.float32)
+        if not np.isfinite(deep).all():
+            raise ImageError("some pixels are not finite numbers; save the picture again without")
         deep = (deep - deep.min()) / max(float(np.ptp(deep)), 1e-6)
         image = Image.fromarray((deep * 255).round().astype(np.uint8))
     if image.has_transparency_data:

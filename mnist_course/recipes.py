@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_course import models
-from mnist_course.arguments import kind_of, positive, real, seed_of, several, whole
+from mnist_course.arguments import kind_of, one_of, positive, real, seed_of, several, takes, whole
 from mnist_course.augment import Affine, Augmentation, Shift
 from mnist_course.modules import lies
 
@@ -67,9 +67,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         self._take_numbers()
-        if self.schedule not in SCHEDULES:
+        if not one_of(self.schedule, SCHEDULES):
             raise ValueError(f"unknown schedule {self.schedule!r}; choose one of {list(SCHEDULES)}")
-        if self.optimizer not in ("adam", "adamw", "sgd"):
+        if not one_of(self.optimizer, ("adam", "adamw", "sgd")):
             raise ValueError(
                 f"unknown optimizer {self.optimizer!r}; choose one of ['adam', 'adamw', 'sgd']"
             )
@@ -86,6 +86,11 @@ class Recipe:
             raise TypeError(
                 "augmentation must be a function of images and a generator, or None, got "
                 f"{kind_of(self.augmentation)}"
+            )
+        if self.augmentation is not None and not takes(self.augmentation, 2):
+            raise TypeError(
+                "augmentation is called with images and a generator, and this takes other "
+                "arguments; lambda images, generator: change(images) takes these"
             )
 
     def _take_numbers(self) -> None:
@@ -201,6 +206,6 @@ def get_recipe(name: str) -> Recipe:
     Raises:
         ValueError: if there is none; the message lists the recipes.
     """
-    if name not in RECIPES:
+    if not one_of(name, RECIPES):
         raise ValueError(f"unknown recipe {name!r}; the recipes are {', '.join(RECIPES)}")
     return RECIPES[name]

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch.utils.data import TensorDataset
 
+from mnist_course.arguments import kind_of
 from mnist_course.data import Digits
 from mnist_course.strokes import LIMIT, preprocess
 
@@ -50,8 +51,7 @@ def check_samples(digits: Any) -> list[Sample]:
     Raises:
         SamplesError: if one is not a digit; the message names the first such, and why.
     """
-    if not isinstance(digits, Sequence) or isinstance(digits, (str, bytes)):
-        raise SamplesError("expected a list of digits")
+    digits = _listed(digits)
     if len(digits) > MOST_DIGITS:
         raise SamplesError(f"expected at most {MOST_DIGITS} digits, got {len(digits)}")
     return _check_each(digits)
@@ -77,7 +77,7 @@ def read_samples(path: str | Path) -> list[Sample]:
     if _whole(content["version"], VERSION) != VERSION:
         raise SamplesError(
             f"{path} is not a file of digits that this course can read: its version is "
-            f"{str(content['version'])[:20]}, expected {VERSION}"
+            f"{json.dumps(content['version'])[:20]}, expected {VERSION}"
         )
     return check_samples(content.get("digits"))
 
@@ -103,7 +103,7 @@ def to_dataset(digits: Sequence[Sample]) -> TensorDataset:
     Raises:
         SamplesError: if there are none, or one is not a digit.
     """
-    digits = _check_each(digits)
+    digits = _check_each(_listed(digits))
     if not digits:
         raise SamplesError("no digit is saved yet: draw one, and press its number under the sheet")
     images = np.stack([preprocess(digit["strokes"]) for digit in digits])
@@ -125,6 +125,19 @@ def to_digits(samples: Sequence[Sample], source: str = "my digits") -> Digits:
     return Digits((images * 255).round().byte(), labels, source)
 
 
+def _listed(digits: Any) -> Sequence[Any]:
+    if not isinstance(digits, Sequence) or isinstance(digits, (str, bytes)):
+        raise SamplesError(f"expected a list of digits, got {kind_of(digits)}")
+    return digits
+
+
+def _plain(values: Any) -> Any:
+    """A list, of a tuple, an array or a tensor of points as well."""
+    if isinstance(values, (np.ndarray, torch.Tensor)):
+        return values.tolist()
+    return list(values) if isinstance(values, tuple) else values
+
+
 def _integer(text: str) -> int | float:
     """A whole number of JSON; one that is too large for a float is infinite, as in the browser."""
     return int(text) if len(text) < 20 else float(text)
@@ -143,7 +156,7 @@ def _check_sample(digit: Any, name: str) -> Sample:
     if not isinstance(digit, dict):
         raise SamplesError(f"{name} is not an object")
     label, time = _whole(digit.get("label"), 9), _whole(digit.get("time", 0), (1 << 53) - 1)
-    strokes = digit.get("strokes")
+    strokes = _plain(digit.get("strokes"))
     if label is None:
         raise SamplesError(f"the label of {name} is not a whole number from 0 to 9")
     if not isinstance(strokes, list) or not 1 <= len(strokes) <= MOST_STROKES:
@@ -158,12 +171,14 @@ def _check_sample(digit: Any, name: str) -> Sample:
 
 
 def _check_stroke(stroke: Any, name: str) -> list[list[float]]:
+    stroke = _plain(stroke)
     if not isinstance(stroke, list) or not 1 <= len(stroke) <= MOST_POINTS:
         raise SamplesError(f"a stroke of {name} does not have 1 to {MOST_POINTS} points")
     return [_check_point(point, name) for point in stroke]
 
 
 def _check_point(point: Any, name: str) -> list[float]:
+    point = _plain(point)
     if isinstance(point, list) and len(point) == 2:
         x, y = _number(point[0], LIMIT), _number(point[1], LIMIT)
         if x is not None and y is not None:

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from mnist_course import runs
-from mnist_course.arguments import kind_of, seed_of
+from mnist_course.arguments import kind_of, seed_of, takes
 from mnist_course.checkpoints import (
     CheckpointError,
     check_storable,
@@ -211,6 +211,10 @@ def fit(
     _check(model, training, recipe, processes)
     if not (after_epoch is None or callable(after_epoch)):
         raise TypeError(f"after_epoch must be a function, got {kind_of(after_epoch)}")
+    if after_epoch is not None and not takes(after_epoch, 2):
+        raise TypeError(
+            "after_epoch is called with the model and the history, and this takes other arguments"
+        )
     bfloat16 = _use_bfloat16(mixed_precision, device)
     recording = _use_graph(cuda_graph, device, recipe, processes)
     keep_memory()
@@ -248,7 +252,10 @@ def fit(
                         bar.set_postfix_str(f"validation accuracy {row.validation_accuracy:.2%}")
                     if processes.is_first:
                         checkpoints.save()
-                    ended = after_epoch and after_epoch(model, history)
+                    ended = False
+                    if after_epoch:
+                        ended = bool(after_epoch(model, history))
+                        _set_training_mode(model)  # it may have let the network answer
                     if step + 1 < steps and (ended or interrupted):
                         history.stopped = "interrupted" if interrupted else "ended by after_epoch"
                         break
@@ -353,10 +360,20 @@ def _batches(
         images, labels = to_float(digits.images[batch]), digits.labels[batch]
         generator = _seed_step(seed, step, device)
         if recipe.augmentation:
-            images = recipe.augmentation(images, generator)
+            images = _changed(images, recipe.augmentation(images, generator))
         return processes.share(images, labels)
 
     return batch_of
+
+
+def _changed(images: Tensor, changed: Any) -> Tensor:
+    """What an augmentation made of images; anybody may have written it."""
+    expected = f"expected pixels {tuple(images.shape)} as floats from the augmentation"
+    if not isinstance(changed, Tensor) or not changed.is_floating_point():
+        raise TypeError(f"{expected}, got {kind_of(changed)}")
+    if changed.shape != images.shape:
+        raise ValueError(f"{expected}, got the shape {tuple(changed.shape)}")
+    return changed
 
 
 def _update(
@@ -407,14 +424,18 @@ def _own_gradients(model: nn.Module) -> Iterator[None]:
 def _training_mode(model: nn.Module) -> Iterator[None]:
     """Training mode, but a frozen norm keeps and uses its statistics; then eval mode."""
     try:
-        set_mode(model, training=True)
-        for module in model.modules():
-            weights = list(module.parameters(recurse=False))
-            if isinstance(module, _NormBase) and weights:
-                module.train(module.training and any(w.requires_grad for w in weights))
+        _set_training_mode(model)
         yield
     finally:
-        model.eval()
+        set_mode(model, training=False)
+
+
+def _set_training_mode(model: nn.Module) -> None:
+    set_mode(model, training=True)
+    for module in model.modules():
+        weights = list(module.parameters(recurse=False))
+        if isinstance(module, _NormBase) and weights:
+            module.train(module.training and any(w.requires_grad for w in weights))
 
 
 @functools.lru_cache(maxsize=1)  # every step of an epoch asks
@@ -480,7 +501,8 @@ def _interrupts(processes: Team) -> Iterator[_Flag]:
 
 
 def _bar(done: int, steps: int, show: bool) -> Any:
-    """A progress bar, in a terminal or a notebook."""
+    """A progress bar, in a terminal or a notebook; a program without stderr has none."""
+    show = show and sys.stderr is not None
     if show:
         from tqdm.auto import tqdm
     else:  # in a notebook the other one takes long to import
@@ -611,6 +633,11 @@ class _Watch:
         rate = self.recipe.learning_rate_at(step, self.history.steps)
         self.restore()
         self.history.stopped = f"diverged: {what}"
+        if not self.history.losses:
+            raise DivergedError(
+                f"{what} before any weight has changed: what the network or the augmentation "
+                "computes is not finite; look for a division, a root or a logarithm of 0"
+            )
         raise DivergedError(
             f"at step {step + 1} of {self.history.steps} {what}; "
             f"the learning rate was {rate:.3g}, most likely too high: try a tenth of it. "

@@ -12,6 +12,7 @@ import threading
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -419,6 +420,36 @@ def test_what_cannot_be_copied_is_said(function) -> None:
     model.lock = threading.Lock()
     with pytest.raises(TypeError, match=r"cannot be copied: .*lock.*; keep such an object outside"):
         READS[function](model)
+
+
+@pytest.mark.parametrize("function", ["finetune", "with_adapters", "DigitPad"])
+@pytest.mark.parametrize("hold", [lambda graph: {graph}, lambda graph: SimpleNamespace(it=graph)])
+def test_a_graph_that_cannot_be_copied_is_said(function, hold) -> None:
+    model = WORK["plain"]()
+    model.kept = hold(model(torch.rand(2, 1, 28, 28)))
+    with pytest.raises(TypeError, match="cannot be copied: Only Tensors created explicitly"):
+        READS[function](model)
+
+
+def test_what_was_made_in_inference_mode_reads_outside_of_it() -> None:
+    with torch.inference_mode():
+        model = WORK["plain"]()
+    assert predict(model, FEW.images).isfinite().all()
+    with pytest.raises(ValueError, match=r"was made under torch.inference_mode"):
+        fit(model)
+
+
+def test_a_layer_named_like_a_wrapper_is_a_layer() -> None:
+    model = nn.Module()
+    model._orig_mod, model.scale = plain(), nn.Parameter(torch.ones(10))
+    assert unwrapped(model) is model
+
+
+def test_what_was_exported_is_not_trained() -> None:
+    pixels = torch.zeros(16, 1, 28, 28)
+    model = torch.export.export(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), (pixels,)).module()
+    with pytest.raises(ValueError, match="the network cannot change its mode"):
+        fit(model)
 
 
 @pytest.mark.parametrize("function", ["input_gradient", "integrated_gradients"])

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from mnist_course import augment, data, devices, explain, finetune, models, train
+from mnist_course import augment, data, devices, explain, finetune, models, samples, train
 from mnist_course.data import Digits
 from mnist_course.evaluate import (
     Result,
@@ -28,6 +28,8 @@ from mnist_course.evaluate import (
     predict,
     wilson_interval,
 )
+from mnist_course.export import page_weights
+from mnist_course.recipes import get_recipe
 from tests.made_up import digits
 
 DIGITS = digits(24)
@@ -399,8 +401,8 @@ WRONG_LABELS: dict[str, tuple[Any, str]] = {
     "floats": (CLASSES.float(), r"int64 \(24,\), got torch.float32 \(24,\); use labels.long"),
     "a column of one": (CLASSES[:, None], r"\(24, 1\); use labels.squeeze\(1\)"),
     "one-hot": (torch.eye(10)[CLASSES].long(), r"\(24, 10\); use labels.argmax\(1\)"),
-    "too few": (CLASSES[:20], r"int64 \(24,\), got torch.int64 \(20,\)"),
-    "too many": (CLASSES.repeat(2), r"got torch.int64 \(48,\)"),
+    "too few": (CLASSES[:20], "got 24 images and 20 labels"),
+    "too many": (CLASSES.repeat(2), "got 24 images and 48 labels"),
     "one": (CLASSES[0], r"got torch.int64 \(\)"),
     "1 to 10": (torch.arange(24) % 10 + 1, "reach from 1 to 10; .*labels % 10"),
     "10": (CLASSES + 10, "expected the digits 0 ... 9"),
@@ -548,3 +550,132 @@ def test_a_network_that_answers_nan_has_no_accuracy() -> None:
 def test_logits_are_no_probabilities() -> None:
     with pytest.raises(ValueError, match=r"from 0 to 1, got .*softmax"):
         expected_calibration_error(PROBABILITIES * 9, LABELS)
+
+
+# --- what comes in through another door ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Digits(BYTES, CLASSES[:20], "short"),
+        lambda: Digits(BYTES[:20], CLASSES, "long"),
+    ],
+)
+def test_digits_of_another_number_than_their_labels_are_none(make) -> None:
+    with pytest.raises(ValueError, match=r"a label for each image, got \d+ images and \d+ labels"):
+        make().split(4)
+
+
+@pytest.mark.parametrize("strange", [[-1, 5], [0, 300], [2**62]])
+def test_what_is_no_byte_is_not_divided_as_one(strange) -> None:
+    with pytest.raises(ValueError, match=r"expected bytes 0 … 255, got torch.int64 from"):
+        data.to_float(torch.tensor(strange))
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda: data.load(["train"]), "split must be"),
+        (lambda: get_recipe(["fast"]), "unknown recipe"),
+        (lambda: replace(RECIPE, schedule=["cosine"]), "unknown schedule"),
+        (lambda: replace(RECIPE, optimizer=["sgd"]), "unknown optimizer"),
+        (lambda: page_weights(network(), ["int8"]), "dtype must be one of"),
+        (lambda: tuned(parts=["all"]), "parts must be"),
+    ],
+)
+def test_a_name_is_a_text(act, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        act()
+
+
+@pytest.mark.parametrize("wrong", [7, np.random.default_rng(0), "0"])
+def test_a_generator_is_one_of_pytorch(wrong) -> None:
+    with pytest.raises(TypeError, match=r"generator must be a torch.Generator, got"):
+        DIGITS.batches(8, wrong)
+
+
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        ((n for n in range(24)), "got generator; collect them in a list first"),
+        (None, "got NoneType; make an array of numbers"),
+        (CLASSES.numpy().astype(str), r"become numbers with .astype\(int\)"),
+    ],
+)
+def test_advice_fits_what_came(value, advice) -> None:
+    with pytest.raises(TypeError, match=advice):
+        Digits(BYTES, value, "made up")
+
+
+def test_a_missing_label_is_called_missing() -> None:
+    labels = pd.Series([pd.NA, *CLASSES[1:].tolist()], dtype="Int64")
+    with pytest.raises(ValueError, match="some are missing"):
+        evaluate(network(), Digits(BYTES, labels, "made up"), "cpu")
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1.0000002), (-1e-6, 1), (-0.05, 1.04)])
+def test_pixels_a_little_beyond_are_told_what_cuts_them(low, high) -> None:
+    images = torch.linspace(low, high, 784).view(1, 1, 28, 28)
+    with pytest.raises(ValueError, match=r"images.clamp\(0, 1\)"):
+        predict(network(), images)
+
+
+def test_a_result_computes_with_floats_that_are_numbers() -> None:
+    logits = torch.eye(10)[:4]
+    expected = Result(logits, LABELS, "floats").loss
+    assert Result(logits.long(), LABELS, "whole").loss == pytest.approx(expected)
+    assert Result(logits.long(), LABELS, "whole").probabilities.sum() == pytest.approx(4)
+    with pytest.raises(ValueError, match="nan or inf to 4 of 4"):
+        Result(logits * math.nan, LABELS, "nan")
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "labels", "message"),
+    [
+        (torch.full((4, 10), 0.9), LABELS, "add up to 1, got sums from 9 to 9"),
+        (PROBABILITIES, torch.tensor([0, 1, 2, 17]), "reach from 0 to 17"),
+        (PROBABILITIES, torch.tensor([0, 1, 2, 3.5]), "as whole numbers"),
+        (torch.zeros(4, 0), LABELS, r"of shape \(N, O\)"),
+    ],
+)
+def test_what_cannot_be_calibrated_is_named(probabilities, labels, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        expected_calibration_error(probabilities, labels)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda images, _: (images, images), TypeError, "from the augmentation, got tuple"),
+        (lambda images, _: None, TypeError, "got NoneType"),
+        (lambda images, _: images.numpy(), TypeError, "got ndarray"),
+        (lambda images, _: (images * 255).byte(), TypeError, r"got Tensor of torch.uint8"),
+        (lambda images, _: images[:3], ValueError, r"got the shape \(3, 1, 28, 28\)"),
+        (lambda images, _: images[..., :20], ValueError, "got the shape"),
+    ],
+)
+def test_what_an_augmentation_returns_is_a_batch_of_pixels(change, error, message) -> None:
+    with pytest.raises(error, match=message):
+        fit(replace(RECIPE, augmentation=change))
+
+
+@pytest.mark.parametrize("change", [lambda images: images, augment.Shift, lambda: None])
+def test_an_augmentation_takes_images_and_a_generator(change) -> None:
+    with pytest.raises(TypeError, match="augmentation is called with images and a generator"):
+        replace(RECIPE, augmentation=change)
+
+
+def test_after_epoch_takes_the_model_and_the_history() -> None:
+    with pytest.raises(TypeError, match="after_epoch is called with the model and the history"):
+        fit(after_epoch=lambda model: None)
+
+
+def test_strokes_may_be_tuples_and_arrays() -> None:
+    points = [[1, 2], [3, 40]]
+    expected = samples.check_samples([{"label": 1, "strokes": [points]}])
+    for strokes in ([np.array(points)], ((tuple(points[0]), points[1]),), torch.tensor([points])):
+        assert samples.check_samples([{"label": 1, "strokes": strokes}]) == expected
+    for wrong in (None, expected[0], "1"):
+        with pytest.raises(samples.SamplesError, match="expected a list of digits, got"):
+            samples.to_digits(wrong)

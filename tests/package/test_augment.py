@@ -212,3 +212,34 @@ def test_a_sequence_is_its_parts_one_after_the_other() -> None:
     numbers = generator()
     expected = second(first(blob(), numbers), numbers)
     assert torch.equal(Sequence((first, second))(blob(), generator()), expected)
+
+
+FLOATING = [Affine(), Elastic(), Stroke()]
+
+
+@pytest.mark.parametrize("change", [Shift(), Cutout(), *FLOATING], ids=repr)
+def test_what_is_no_batch_is_named(change) -> None:
+    draws = generator()
+    with pytest.raises(ValueError, match=r"got \(1, 28, 28\); a single one"):
+        change(torch.rand(1, 28, 28), draws)
+    with pytest.raises(TypeError, match="got ndarray"):
+        change(torch.rand(2, 1, 28, 28).numpy(), draws)
+    assert change(torch.rand(0, 1, 28, 28), draws).shape == (0, 1, 28, 28)
+
+
+@pytest.mark.parametrize("change", FLOATING, ids=repr)
+def test_bytes_are_not_mixed_as_if_they_were_floats(change) -> None:
+    with pytest.raises(TypeError, match=r"expected pixels as floats, got Tensor of torch.uint8"):
+        change(torch.zeros(2, 1, 28, 28, dtype=torch.uint8), torch.Generator())
+
+
+def test_strokes_are_not_made_thicker_than_their_dilation() -> None:
+    with pytest.raises(ValueError, match="thinner and thicker must be 0 to 1"):
+        Stroke(0.5, 1.5)
+
+
+def test_a_sequence_has_parts_that_can_be_called() -> None:
+    assert Sequence([Shift()]) == Sequence((Shift(),))
+    for wrong in (Shift(), ("Shift",), None):
+        with pytest.raises(TypeError, match="parts must be several augmentations"):
+            Sequence(wrong)

@@ -532,3 +532,20 @@ def test_a_folder_that_cannot_be_written_is_noticed_before_the_first_step(tmp_pa
     with pytest.raises(OSError, match=r"cannot write .*last\.pt: .* is not a folder"):
         a_training(tmp_path / "file" / "run", model)
     assert equal(state_of(model), before)
+
+
+@pytest.mark.parametrize("model", [small().state_dict(), None, "course_network"])
+def test_what_is_no_network_has_no_weights(path, model) -> None:
+    save_weights(small(), path)
+    before = path.read_bytes()
+    for use in (save_weights, load_weights):
+        with pytest.raises(TypeError, match=r"expected a network \(torch.nn.Module\), got"):
+            use(model, path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("value", [0.991, 3, ("24", "48"), None])
+def test_metadata_that_could_not_be_read_again_are_not_written(path, value) -> None:
+    with pytest.raises(TypeError, match=r"metadata are texts, got .* as note"):
+        save_weights(small(), path, note=value)
+    assert not path.exists()

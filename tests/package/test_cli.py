@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from mnist_course import __main__ as cli
-from mnist_course import checkpoints, data, finetune, models, samples, train
+from mnist_course import checkpoints, data, devices, finetune, models, samples, train
 from mnist_course.evaluate import evaluate
 from mnist_course.export import read_page_weights
 from mnist_course.synthetic import handwriting
@@ -201,7 +201,7 @@ def test_export_without_onnx_says_what_to_install(tmp_path, capsys, monkeypatch)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["my-network.mnistnet", "MINE.MNISTNET"])
+@pytest.mark.parametrize("name", ["my-network.mnistnet", "MINE.MNISTNET", ".mnistnet"])
 def test_export_for_the_pad_needs_no_onnx(tmp_path, capsys, monkeypatch, name) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     weights, out = tmp_path / "small.safetensors", tmp_path / name
@@ -348,12 +348,35 @@ def test_the_file_that_is_read_is_not_written_over(tmp_path, capsys, drawn) -> N
     before = {path: path.read_bytes() for path in (drawn, weights)}
     common = ["--weights", str(weights), "--out"]
     assert cli.main(["finetune", "--digits", str(drawn), *common, str(drawn)]) == 1
-    assert "is the file that is read" in error_of(capsys)
+    assert "is a file that is read" in error_of(capsys)
     assert cli.main(["finetune", "--digits", str(drawn), *common, str(weights)]) == 1
-    assert "is the file that is read" in error_of(capsys)
+    assert "is a file that is read" in error_of(capsys)
     assert cli.main(["export", *common, str(weights)]) == 1
-    assert "is the file that is read" in error_of(capsys)
+    assert "is a file that is read" in error_of(capsys)
     assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize("name", ["one.png", "link.png", "weights.safetensors"])
+def test_what_the_network_saw_is_not_written_over_what_it_read(
+    tmp_path, picture, capsys, name
+) -> None:
+    weights = tmp_path / "weights.safetensors"
+    names = {"network": "course_network", "channels": "2,2,2"}
+    checkpoints.save_weights(models.course_network((2, 2, 2)), weights, **names)
+    (tmp_path / "link.png").symlink_to(picture)
+    before = {path: path.read_bytes() for path in (picture, weights)}
+    command = ["predict", "gone.png", str(picture), "--weights", str(weights), "--show"]
+    assert cli.main([*command, str(tmp_path / name)]) == 1
+    assert "is a file that is read" in error_of(capsys)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_the_home_of_the_user_is_found_in_an_option(tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["export", "--out=~/pad.mnistnet"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["pad.mnistnet"]
 
 
 # --- Whatever names a user's files have, wherever the output goes ---
@@ -495,7 +518,10 @@ def test_an_unknown_recipe_or_device_is_bad_usage(tmp_path, capsys, monkeypatch)
         ["train", "--seed", "x"],
         ["train", "--seed", "-1"],
         ["train", "--seed", str(2**63)],
+        ["train", "--seed", "9" * 5000],
         ["train", "--batch-size", "1.5"],
+        ["train", "--batch-size", "9" * 5000],
+        ["train", "--batch-size", str(2**63)],
         ["evaluate", "--frobnicate"],
         ["export"],
         ["finetune"],
@@ -508,6 +534,7 @@ def test_bad_usage_is_2(arguments, capsys) -> None:
     told = capsys.readouterr().err
     assert "usage:" in told
     assert "_positive" not in told and "_count" not in told and "_seed" not in told
+    assert len(told) < 1000
 
 
 @pytest.mark.parametrize(
@@ -535,6 +562,28 @@ def test_ctrl_c_is_130_and_keeps_what_was_learned(tmp_path, capsys, monkeypatch)
     assert cli.main(["train", "--out", str(tmp_path), "--device", "cpu", "--resume"]) == 0
     assert "10 of 10 steps" in capsys.readouterr().out
     checkpoints.load_network(tmp_path / "last.safetensors")
+
+
+def test_ctrl_c_while_the_options_are_read_is_no_traceback(capsys, monkeypatch) -> None:
+    def press(text):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(devices, "choose_device", press)
+    assert cli.main(["evaluate", "--device", "cpu"]) == 130
+    assert "interrupted" in error_of(capsys)
+
+
+@pytest.mark.parametrize("stderr", [None, "full"])
+def test_an_error_that_cannot_be_told_hides_no_answer(picture, capsys, monkeypatch, stderr) -> None:
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sys, "stderr", stderr and Full())
+    assert cli.main(["predict", "gone.png", str(picture)]) == 1
+    told = capsys.readouterr().out
+    assert "gone.png" not in told
+    assert str(picture) in told
 
 
 @pytest.mark.slow

@@ -169,6 +169,16 @@ def test_the_folder_may_hold_packed_files(folder: Path) -> None:
     assert_is_small_mnist(data.load("train"))
 
 
+@pytest.mark.parametrize("files", [FILES, PACKED], ids=["plain", "packed"])
+def test_a_dot_in_the_names_for_a_hyphen_is_the_same(folder: Path, files: dict[str, bytes]) -> None:
+    for name in FILES:
+        (folder / name).unlink()
+    for name, content in files.items():
+        (folder / name.replace("-idx", ".idx")).write_bytes(content)
+    assert data.available() == "folder"
+    assert_is_small_mnist(data.load("train"))
+
+
 @pytest.mark.parametrize("swapped", [PACKED, FILES])
 def test_packed_or_not_is_seen_from_the_content_not_from_the_name(
     folder: Path, swapped: dict[str, bytes]

@@ -5,6 +5,8 @@ import json
 import struct
 import sys
 import zlib
+from collections import OrderedDict
+from pathlib import Path
 
 import onnx
 import pytest
@@ -303,3 +305,27 @@ def test_without_the_package_onnx_the_error_says_what_to_install(monkeypatch) ->
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(RuntimeError, match="pip install onnx onnxscript"):
         to_onnx(course_network((2, 2, 2)))
+
+
+def test_layers_whose_names_differ_in_a_dot_are_all_written() -> None:
+    torch.manual_seed(0)
+    one, two = (nn.Conv2d(1, 1, 3, padding=1) for _ in range(2))
+    network = nn.Sequential(OrderedDict(a=nn.Sequential(OrderedDict(b=one)), a_b=two))
+    network.add_module("flatten", nn.Flatten())
+    network.add_module("linear", nn.Linear(784, 10))
+    images = torch.rand(1, 1, 28, 28)
+    read = read_page_weights(page_weights(network, "float32"))
+    assert torch.allclose(read(images), network(images), atol=1e-5)
+
+
+@pytest.mark.parametrize("content", ["net.mnistnet", Path("net.mnistnet"), None])
+def test_the_name_of_a_file_is_not_its_content(content) -> None:
+    with pytest.raises(TypeError, match=r"got .*; read it with Path\(name\).read_bytes"):
+        read_page_weights(content)
+
+
+def test_a_header_that_is_nested_too_deeply_is_refused() -> None:
+    header = b"[" * 200_000
+    content = struct.pack("<II", len(header), zlib.crc32(header)) + header
+    with pytest.raises(ValueError, match="header of the file cannot be read"):
+        read_page_weights(b"MNISTNET" + content)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 
 from mnist_course import data, pretrained
 from mnist_course.photos import ImageError, digit_from_image, read_digit
@@ -281,14 +283,81 @@ def test_a_tiny_picture_is_refused() -> None:
     ("array", "message"),
     [
         (np.zeros((2, 28, 28, 3), np.uint8), r"expected an array of shape .* got \(2, 28, 28, 3\)"),
-        (np.zeros((28, 28), np.int64), "got int64; convert"),
-        (np.full((28, 28), 200.0), "others; divide bytes by 255"),
-        (np.full((28, 28), np.nan), "others; divide bytes by 255"),
+        (np.eye(28, dtype=np.int64), r"got torch.int64 from 0 to 1; bring them"),
+        (np.full((28, 28), 300), r"got torch.int64 from 300 to 300; bring them"),
+        (np.full((28, 28), 200.0), r"got torch.float64 from 200 to 200; bring them"),
+        (np.full((28, 28), np.nan), r"got torch.float64 from nan to nan"),
+        (np.zeros((0, 28)), "only 28 × 0 pixels"),
+        (np.ma.masked_less(np.ones((28, 28)), 2), "some are masked"),
+        (torch.zeros(28, 28, device="meta"), "holds no numbers"),
+        (np.broadcast_to(np.uint8(0), (10**5, 10**5)), "more than the 50 million allowed"),
+        ("seven.png", "got str"),
+        (None, "got NoneType"),
     ],
 )
-def test_an_array_that_is_no_picture_is_refused(array: np.ndarray, message: str) -> None:
+def test_an_array_that_is_no_picture_is_refused(array: Any, message: str) -> None:
     with pytest.raises(ImageError, match=message):
         digit_from_image(array)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda picture: picture.long(),
+        lambda picture: picture.numpy().astype(np.uint16),
+        lambda picture: picture.tolist(),
+        lambda picture: (picture / 255).requires_grad_(),
+        lambda picture: (picture / 255).to_sparse(),
+    ],
+    ids=["int64", "uint16", "lists", "with a gradient", "sparse"],
+)
+def test_an_array_of_another_type_is_the_same_picture(digits: data.Digits, change: Any) -> None:
+    picture = torch.from_numpy(np.asarray(enlarged(digits.images[0]).convert("L")).copy())
+    assert torch.equal(digit_from_image(change(picture)), digit_from_image(picture))
+
+
+def test_pixels_that_are_no_numbers_are_named() -> None:
+    with pytest.raises(ImageError, match="some pixels are not finite"):
+        digit_from_image(Image.fromarray(np.full((28, 28), np.nan, np.float32)))
+
+
+def test_a_picture_that_cannot_be_decoded_is_said_to_be_damaged(
+    tmp_path: Path, digits: data.Digits
+) -> None:
+    path = tmp_path / "cut.png"
+    enlarged(digits.images[0]).save(path)
+    with (
+        Image.open(write(path, path.read_bytes()[:200])) as picture,
+        pytest.raises(ImageError, match="the picture is damaged or incomplete"),
+    ):
+        digit_from_image(picture)
+
+
+def test_notes_about_the_camera_that_make_no_sense_are_not_the_picture(
+    digits: data.Digits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = enlarged(digits.images[0])
+    expected = digit_from_image(picture)
+
+    def fail(image: Image.Image) -> None:
+        raise SyntaxError("not a TIFF file")
+
+    monkeypatch.setattr(ImageOps, "exif_transpose", fail)
+    assert torch.equal(digit_from_image(picture), expected)
+
+
+def test_no_other_program_is_started_to_read_a_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a program is started"))
+    page = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n%%EndComments\n"
+    with pytest.raises(ImageError, match="is not a picture that can be read"):
+        read_digit(write(tmp_path / "seven.png", page))
+
+
+def test_a_name_that_is_too_long_is_no_file() -> None:
+    with pytest.raises(ImageError, match="no file at"):
+        read_digit("x" * 5000)
 
 
 def test_messages_are_one_line(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Drawn digits: read from a file, and as the rest of the course takes digits."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -94,3 +95,11 @@ def test_digits_that_are_none_are_found_wherever_they_are_used(use, change, mess
 def test_no_digits_are_an_error() -> None:
     with pytest.raises(SamplesError, match="no digit is saved yet"):
         to_digits([])
+
+
+@pytest.mark.parametrize("version", ['"1"', "true", "[1]"])
+def test_a_version_of_another_type_is_quoted_as_it_is(tmp_path, version) -> None:
+    path = tmp_path / "digits.json"
+    path.write_text(f'{{"version": {version}, "digits": []}}')
+    with pytest.raises(SamplesError, match=re.escape(f"its version is {version}")):
+        read_samples(path)

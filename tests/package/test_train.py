@@ -167,6 +167,18 @@ def test_it_can_be_ended_after_an_epoch() -> None:
     assert "after_epoch" in history.stopped
 
 
+def test_what_is_done_after_an_epoch_does_not_change_the_mode_of_training() -> None:
+    expected, answering = SMALL.build(), SMALL.build()
+    fit(expected)
+    fit(answering, after_epoch=lambda model, history: model.eval() and None)
+    assert_same(weights_of(answering), weights_of(expected))
+
+
+def test_a_program_without_stderr_has_no_bar(monkeypatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    assert fit(SMALL.build(), progress=True)
+
+
 # --- the same again ---------------------------------------------------------------------------
 
 
@@ -406,6 +418,16 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_cause(tmp_path) -
     assert not list(tmp_path.iterdir())
 
 
+def test_a_loss_that_is_not_finite_from_the_start_is_not_blamed_on_the_rate() -> None:
+    class Brittle(WithDropout):
+        def forward(self, x):
+            return super().forward(x).softmax(1).sub(1).log()
+
+    with pytest.raises(train.DivergedError, match="the loss is nan before any weight") as caught:
+        fit(Brittle())
+    assert "rate" not in str(caught.value)
+
+
 def test_divergence_late_in_training_keeps_the_last_good_state() -> None:
     class Brittle(WithDropout):
         calls = 0
@@ -435,7 +457,7 @@ def test_an_infinite_weight_before_training_is_named() -> None:
         ({"labels": torch.full((32,), -1)}, "reach from -1"),
         ({"labels": torch.zeros(32)}, "expected training labels as int64"),
         ({"labels": torch.zeros(32, 1).long()}, "expected training labels as int64"),
-        ({"labels": torch.zeros(31).long()}, "expected training labels as int64"),
+        ({"labels": torch.zeros(31).long()}, "a label for each image"),
         ({"images": torch.zeros(32, 1, 28, 28)}, "expected training images as uint8"),
         ({"images": torch.zeros(32, 28, 28).byte()}, "expected training images as uint8"),
     ],
