@@ -125,7 +125,8 @@ def without_glue(cell: NotebookNode) -> Iterator[NotebookNode]:
         yield cell
         return
     lines = cell.source.split("\n")
-    hidden = nbformat.v4.new_code_cell("\n".join(lines[start:]), metadata=dict(cell.metadata))
+    numbers = "\n".join(["# Numbers for the text", *lines[start:]])  # all that JupyterLab shows
+    hidden = nbformat.v4.new_code_cell(numbers, metadata=dict(cell.metadata))
     hidden.metadata["tags"] = [*tags, "remove-cell"]
     cell.source = "\n".join(lines[:start]).rstrip()
     yield cell
