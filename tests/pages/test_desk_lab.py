@@ -238,7 +238,7 @@ def test_what_is_drawn_while_the_kernel_is_another_is_kept_by_the_next_pad(show,
     before = len(read_samples(folder / NAME)) if (folder / NAME).exists() else 0
     page.get_by_role("menuitem", name="Kernel", exact=True).click()
     page.locator(".lm-Menu-item", has_text="Restart Kernel…").first.click()
-    page.locator(".jp-Dialog").get_by_role("button", name="Restart").click()
+    page.locator(".jp-Dialog .jp-mod-accept").click()
     page.locator(".jp-Dialog").wait_for(state="detached")
     page.wait_for_timeout(2000)  # the old kernel has gone
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
