@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -100,6 +101,17 @@ def test_every_picture_of_a_live_figure_says_how_it_comes_alive() -> None:
                     assert ONCE in html, cell["source"]
                 assert "In JupyterLab" not in html, cell["source"]
     assert live > 5
+
+
+def test_the_short_ways_through_are_those_of_the_book() -> None:
+    numbers = {path.stem.split("-")[1]: int(path.stem[:2]) for path in desk.NOTEBOOKS.iterdir()}
+    book = (desk.ROOT / "book" / "index.md").read_text(encoding="utf-8")
+    page = (desk.ROOT / "tools" / "start_here.md").read_text(encoding="utf-8")
+    for name in ("two hours", "a day"):
+        (way,) = re.findall(rf"\*{name}:\*(.*)", book, re.IGNORECASE)
+        (told,) = re.findall(rf"If you have {name}, read ([^.]*)", page)
+        words = re.findall(r"{chapter}`(\w+)`", way)
+        assert [int(each) for each in re.findall(r"\d+", told)] == [numbers[word] for word in words]
 
 
 QUIZ = """\
