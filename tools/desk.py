@@ -191,12 +191,17 @@ class Copies:
     def bring_back(self, name: str, text: str) -> None:
         """Put the original in place of the learner's notebook, which gets another name.
 
+        A copy in which nothing was written is renewed without that.
+
         Raises:
             OSError: if that cannot be done; the learner's notebook is then as it was.
         """
-        path = self.folder / name
-        aside = desk.put_aside(path, "mine") if path.exists() else None
-        self.known.pop(name, None)
+        path, before = self.folder / name, self.known.pop(name, None)
+        aside = None
+        if path.exists() and before and self.written_in(path) == before.written:
+            files.write(path, text)  # nothing was written in it
+        elif path.exists():
+            aside = desk.put_aside(path, "mine")
         try:
             self.place(name, text)
         except OSError:

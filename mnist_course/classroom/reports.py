@@ -107,7 +107,7 @@ def page(graded: Sequence[Graded], numbers: Sequence[str]) -> str:
         for number, mark in marks.items():
             right[number] += mark.points == 1
         cells = "".join(_cell(marks.get(number)) for number in numbers)
-        total = sum(mark.points == 1 for mark in marks.values())
+        total = sum(mark.points == 1 for mark in marks.values()) if marks else ""
         rows.append(
             f'<tr><th scope="row" title="{_text(each.submission.path.name)}">'
             f"{_text(each.submission.learner)}</th>{cells}<td>{total}</td>"

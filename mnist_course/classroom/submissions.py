@@ -147,7 +147,7 @@ def _unread(path: Path) -> Submission:
         problem = f"{archives[0].name} is an archive: unpack it"
     else:
         names = ", ".join(each.name for each in inside[:3])
-        problem = f"there is no notebook, but {names or 'nothing'}"
+        problem = "there is no notebook" + (f", but {names}" if names else " in it")
     return Submission(unicodedata.normalize("NFC", printable(learner)), path, problem=problem)
 
 

@@ -232,6 +232,7 @@ def test_names_are_neither_formulas_nor_markup(tmp_path) -> None:
     assert "\n'=1+1," in (tmp_path / "marks.csv").read_text("utf-8-sig")
     page = (tmp_path / "marks.html").read_text("utf-8")
     assert "<script>" not in page and "&lt;b&gt;" in page
+    assert "<td>0</td>" not in page  # what was not graded is not a 0
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@A1", "＝1+1", "Ann;=1+1", "Ann; @A1"])
@@ -281,7 +282,7 @@ def test_who_handed_in_something_else_is_not_forgotten(tmp_path) -> None:
     assert found["Bo"] == "a.zip is an archive: unpack it"
     assert found["Cy"] == "Cy.7z is an archive: unpack it"
     assert found["Di"] == "there is no notebook, but a.pdf"
-    assert found["Ed"] == "there is no notebook, but nothing"
+    assert found["Ed"] == "there is no notebook in it"
 
 
 # --- sheets ---------------------------------------------------------------------------------------

@@ -285,6 +285,13 @@ def test_the_original_comes_back_and_the_answer_is_kept(folder: Path) -> None:
         desk.renew(folder, ("77",))
 
 
+def test_the_original_of_a_copy_with_no_answer_leaves_nothing_behind(folder: Path) -> None:
+    write(folder / NAME, notebook(shown="of the learner's own run"))
+    assert desk.renew(folder, ("convolution",)) == [f"{NAME} is the original"]
+    assert read(folder / NAME) == desk.fresh(notebook())
+    assert names(folder) == [desk.START, NAME]
+
+
 # --- what goes wrong ------------------------------------------------------------------------------
 
 
