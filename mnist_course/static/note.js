@@ -10,7 +10,7 @@ const LEFT_ALONE =
   "It lives only as long as this page, though: the digits in this browser were saved by a newer edition of the course, and this one leaves them alone. Download yours before you leave.";
 
 const NOT_YET =
-  "Not in your file yet: is a cell still running? If the kernel was restarted, run the cell of the pad again.";
+  "Not kept yet: is a cell still running? If the kernel was restarted, run the cell of the pad again.";
 const PATIENCE = 3000; // milliseconds in which a kernel that is free has kept a digit
 
 export class Note {

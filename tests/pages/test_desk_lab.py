@@ -244,7 +244,7 @@ def test_what_is_drawn_while_the_kernel_is_another_is_kept_by_the_next_pad(show,
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
     draw(page, 7)
     page.get_by_role("button", name="Save the drawing as a 7").click()
-    expect(page.get_by_text("Not in your file yet")).to_be_visible()
+    expect(page.get_by_text("Not kept yet")).to_be_visible()
     run(page, 2)
     expect(page.get_by_text(f"{before + 1} saved in my-digits.json")).to_be_visible()
     assert [digit["label"] for digit in read_samples(folder / NAME)][before:] == [7]
