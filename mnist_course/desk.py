@@ -30,6 +30,7 @@ PATIENCE = 5  # seconds to wait for another notebook that is writing
 HOOK = "--ContentsManager.pre_save_hook=mnist_course.desk.forget_live_figures"
 
 _LIVE = "application/vnd.jupyter.widget-view+json"
+ALIVE, ONCE = "In JupyterLab and in the book ", "Once you run this cell, "
 _CHECK = re.compile(r"[a-z_]+\.[a-z_][a-z_0-9]*")
 _QUESTION = re.compile(r"ask-([a-z]+)-[a-z0-9-]+")
 _SOLUTION = re.compile(r"\s*# Solution\b")
@@ -140,6 +141,21 @@ def forget_live_figures(model: dict[str, Any], **_: Any) -> None:
             shown = output.get("data", {})
             if _LIVE in shown and "text/html" in shown:
                 del shown[_LIVE]
+        say_how_to_wake(cell)
+
+
+def say_how_to_wake(cell: dict[str, Any]) -> None:
+    """Say below a picture that it comes alive when its cell is run: on the desk, it does not yet.
+
+    Args:
+        cell: of a notebook; the words below its pictures are changed.
+    """
+    for output in cell.get("outputs", []):
+        shown = output.get("data", {})
+        if text := shown.get("text/html"):
+            lines = [text] if isinstance(text, str) else text
+            said = [line.replace(ALIVE, ONCE) for line in lines]
+            shown["text/html"] = said[0] if isinstance(text, str) else said
 
 
 # --- exercises ------------------------------------------------------------------------------------
@@ -183,12 +199,12 @@ def done(desk: Path | None = None) -> frozenset[str]:
 
 
 def told(check: str) -> str:
-    """``"2 of 6 exercises in this chapter are done."``; empty away from a desk, or if unknown."""
+    """``"Done in this chapter: 2 of 6 exercises."``; empty away from a desk, or if unknown."""
     desk = find_desk()
     for chapter in chapters(desk) if desk else []:
         if any(check in checks for checks in chapter.exercises.values()):
             marks = chapter.marks(done(desk))
-            return f"{sum(marks)} of {len(marks)} exercises in this chapter are done."
+            return f"Done in this chapter: {_counted(marks)}."
     return ""
 
 
@@ -380,8 +396,9 @@ class Overview:
                 rows.append(f'<tr><th colspan="5" style="{_LEFT}">{html.escape(part)}</th></tr>')
             rows.append(_row(chapter, marks, self._count(chapter.questions.values())))
         return (
-            f'<table><tr><th style="{_LEFT}">chapter</th><th>minutes</th><th style="{_LEFT}">'
-            f"exercises</th><th>done</th><th>questions</th></tr>{''.join(rows)}</table>"
+            f'<table><tr><th style="{_LEFT}">chapter</th><th>minutes to read</th>'
+            f'<th style="{_LEFT}">exercises</th>'
+            f"<th>done</th><th>questions</th></tr>{''.join(rows)}</table>"
             f"<p>{html.escape(self.total)}</p>"
         )
 

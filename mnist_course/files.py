@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import sys
 import zipfile
@@ -15,6 +16,9 @@ from typing import BinaryIO
 # The answers of file systems that cannot put one file in the place of another: buckets, old shares.
 _CANNOT_RENAME = {errno.ENOSYS, errno.EPERM, errno.EEXIST, errno.EOPNOTSUPP, errno.ENOTSUP}
 _CANNOT_SYNC = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP}
+
+MARK = "\ufeff"
+"""Begins a table for spreadsheets: without it, Excel takes UTF-8 for something else."""
 
 PYTORCH, SAFETENSORS = "a PyTorch checkpoint", "a .safetensors file"
 _KINDS = (
@@ -227,6 +231,14 @@ def _kind_of_zip(path: Path) -> str:
     except (zipfile.BadZipFile, OSError, ValueError):
         return ""  # cut short, whatever it was
     return PYTORCH if any(name.endswith("/data.pkl") for name in names) else "a zip archive"
+
+
+def harmless(text: object) -> str:
+    """The text as one line that no spreadsheet takes for a formula.
+
+    Neither at its beginning nor behind a semicolon, which separates cells in many countries.
+    """
+    return re.sub(r"(^|;)(\s*)(?=[=+@-]|[＝＋＠－])", r"\1\2'", printable(text))
 
 
 def printable(text: object) -> str:

@@ -18,6 +18,7 @@ import argparse
 import hashlib
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -49,6 +50,19 @@ QUIZ = """\
 from mnist_course.quiz import Quiz
 
 Quiz("{word}")"""
+# What JupyterLab writes into a notebook as soon as its kernel runs.
+PYTHON: dict[str, Any] = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {
+        "codemirror_mode": {"name": "ipython", "version": 3},
+        "file_extension": ".py",
+        "mimetype": "text/x-python",
+        "name": "python",
+        "nbconvert_exporter": "python",
+        "pygments_lexer": "ipython3",
+        "version": platform.python_version(),
+    },
+}
 _HEADING = re.compile(r"^#{1,3} (?:Exercise (\d+\.\d+):)?", re.MULTILINE)
 _MINUTES = re.compile(r"\bAbout (\d+) minutes\b")
 _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
@@ -177,12 +191,17 @@ class Copies:
     def bring_back(self, name: str, text: str) -> None:
         """Put the original in place of the learner's notebook, which gets another name.
 
+        A copy in which nothing was written is renewed without that.
+
         Raises:
             OSError: if that cannot be done; the learner's notebook is then as it was.
         """
-        path = self.folder / name
-        aside = desk.put_aside(path, "mine") if path.exists() else None
-        self.known.pop(name, None)
+        path, before = self.folder / name, self.known.pop(name, None)
+        aside = None
+        if path.exists() and before and self.written_in(path) == before.written:
+            files.write(path, text)  # nothing was written in it
+        elif path.exists():
+            aside = desk.put_aside(path, "mine")
         try:
             self.place(name, text)
         except OSError:
@@ -224,7 +243,24 @@ def originals() -> dict[str, str]:
             written(text)
         except ValueError:
             raise DeskError(f"notebooks/{name} is no notebook: git checkout notebooks") from None
-    return {name: with_quiz(name, text) for name, text in found.items()}
+    return {name: fresh(with_quiz(name, text)) for name, text in found.items()}
+
+
+def fresh(text: str) -> str:
+    """A notebook as its learner finds it: with outputs to read, and no cell counted as run.
+
+    It says already what JupyterLab would add to it, so that opening it changes nothing.
+    """
+    notebook = json.loads(text)
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell["execution_count"] = None
+            for output in cell["outputs"]:
+                if "execution_count" in output:
+                    output["execution_count"] = None
+            desk.say_how_to_wake(cell)
+    notebook["metadata"] = notebook["metadata"] | PYTHON
+    return json.dumps(notebook, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
 
 
 def with_quiz(name: str, text: str) -> str:
@@ -290,7 +326,7 @@ def _exercises(word: str, cells: list[dict[str, Any]]) -> dict[str, tuple[str, .
 def start_page(folder: Path) -> str:
     """The page to start from, with what is done on this desk."""
     notebook = jupytext.read(Path(__file__).with_name("start_here.md"))
-    notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"]}
+    notebook.metadata = dict(PYTHON)
     for number, cell in enumerate(notebook.cells):
         cell.id = f"start-{number}"
     overview = desk.Overview(folder)

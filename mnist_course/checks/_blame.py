@@ -29,7 +29,7 @@ def is_learners(filename: str) -> bool:
 
 def blame(error: BaseException) -> str:
     """Say what the learner's code raised, and quote their own line that it came from."""
-    line, trace = _line(error), error.__traceback__
+    line, trace = learners_line(error), error.__traceback__
     if line is None and (trace is None or trace.tb_next is None):
         return f"Calling your function raised {_raised(error)}."  # arguments it does not take
     return f"Your code raised {_raised(error)}" + (f" ({line})." if line else ".")
@@ -37,7 +37,7 @@ def blame(error: BaseException) -> str:
 
 def blame_answer(error: BaseException) -> str:
     """Say what was raised by a check that met something odd in the learner's answer."""
-    if _line(error) is not None:
+    if learners_line(error) is not None:
         return blame(error)
     return (
         f"What your code returned stopped the check ({_raised(error)}). Does it return what the "
@@ -53,7 +53,7 @@ def _raised(error: BaseException) -> str:
     return type(error).__name__ + (f": {words}" if words else "")
 
 
-def _line(error: BaseException) -> str | None:
+def learners_line(error: BaseException) -> str | None:
     """The learner's deepest line: the one that failed, or that called what failed.
 
     It is empty if the text is not at hand, and None if no line of theirs is to blame.

@@ -65,6 +65,11 @@ def call(
     **kwargs: Any,
 ) -> Any:
     """As :func:`run`, for a function that need not return anything."""
+    if not callable(function):
+        raise NotSolvedError(
+            f"The check calls your function itself, and got a {type(function).__name__}: write the "
+            "name of the function, without brackets behind it."
+        )
     given = dict(zip(_names(function, len(args)), args, strict=True)) | kwargs
     kept = {
         name: snapshot(value, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import html
+import inspect
 import random
 import re
 import signal
@@ -18,7 +19,7 @@ from typing import ParamSpec
 import numpy as np
 import torch
 
-from mnist_course.checks._blame import blame_answer
+from mnist_course.checks._blame import blame_answer, learners_line
 
 P = ParamSpec("P")
 
@@ -124,9 +125,15 @@ def exercise(check: Callable[P, str]) -> Callable[P, Verdict]:
     mode and default dtype are afterwards as they were. It stops after ``SECONDS`` of work.
     Only a learner who interrupts it gets an exception, ``KeyboardInterrupt``.
     """
+    signature = inspect.signature(check)
+    asked = f"check.{check.__name__}({', '.join(_required(signature))})"
 
     @functools.wraps(check)
     def judged(*args: P.args, **kwargs: P.kwargs) -> Verdict:
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError:
+            return Verdict(False, f"The check is called in another way: `{asked}`.")
         try:
             with _own_state(), _interruptible(), _limited():
                 verdict = Verdict(True, check(*args, **kwargs))
@@ -134,8 +141,9 @@ def exercise(check: Callable[P, str]) -> Callable[P, Verdict]:
             return Verdict(False, str(error))  # nothing to remember
         except NotSolvedError as error:
             verdict = Verdict(False, str(error))
-        except StoppedError:
-            raise
+        except StoppedError as error:  # without the frames of the check, which say nothing
+            where = learners_line(error)
+            raise StoppedError("You stopped the check" + f", in {where}" * bool(where)) from None
         except TimeUpError:
             verdict = Verdict(False, time_is_up())
         except BaseException as error:  # from the learner's code, or from what it returned
@@ -147,6 +155,16 @@ def exercise(check: Callable[P, str]) -> Callable[P, Verdict]:
     judged.__annotations__ = check.__annotations__ | {"return": Verdict}
     CHECKS.append(judged)
     return judged
+
+
+def _required(signature: inspect.Signature) -> Iterator[str]:
+    """What a check cannot do without, as its call names it."""
+    for each in signature.parameters.values():
+        if each.default is each.empty and each.kind in (
+            each.POSITIONAL_ONLY,
+            each.POSITIONAL_OR_KEYWORD,
+        ):
+            yield f"my_{each.name}"
 
 
 def _remember(check: str, right: bool) -> str:

@@ -82,6 +82,7 @@ def _copies(arguments: argparse.Namespace) -> None:
 
 def _grade(arguments: argparse.Namespace) -> None:
     originals = arguments.notebooks or notebooks.home()
+    print(f"Grading {arguments.folder}; for a class that takes minutes.", flush=True)
     graded, problems = grading.grade(
         arguments.folder,
         notebooks.originals(originals, arguments.chapter),
@@ -100,7 +101,7 @@ def _grade(arguments: argparse.Namespace) -> None:
 
 def _variants(arguments: argparse.Namespace) -> None:
     try:
-        learners = arguments.learners.read_text(encoding="utf-8").splitlines()
+        learners = arguments.learners.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ClassroomError(f"{arguments.learners} cannot be read: {error}") from None
     made = variants.hand_out(arguments.chapter, learners, arguments.seed, arguments.to)

@@ -47,7 +47,7 @@ def write(graded: Sequence[Graded], folder: Path) -> list[Path]:
     """
     numbers = _numbers(graded)
     made = {
-        folder / "marks.csv": table(graded, numbers),
+        folder / "marks.csv": files.MARK + table(graded, numbers),
         folder / "marks.html": page(graded, numbers),
     }
     letters: dict[str, list[Graded]] = {}
@@ -75,23 +75,17 @@ def table(graded: Sequence[Graded], numbers: Sequence[str]) -> str:
     for each in graded:
         points = {mark.exercise.number: mark.points for mark in each.marks}
         lines.writerow([
-            _harmless(each.submission.learner),
-            _harmless(each.submission.path.name),
+            files.harmless(each.submission.learner),
+            files.harmless(each.submission.path.name),
             *(_number(points.get(number)) for number in numbers),
             _number(sum(value or 0 for value in points.values())) if each.marks else "",
-            _harmless("; ".join(_remarks(each))),
+            files.harmless("; ".join(_remarks(each))),
         ])  # fmt: skip
     return text.getvalue()
 
 
 def _number(points: float | None) -> str:
     return "" if points is None else f"{points:.3g}"
-
-
-def _harmless(text: str) -> str:
-    """Text that no spreadsheet takes for a formula."""
-    text = files.printable(text)
-    return f"'{text}" if text[:1] in "=+-@" and text else text
 
 
 def _remarks(each: Graded) -> list[str]:
@@ -113,7 +107,7 @@ def page(graded: Sequence[Graded], numbers: Sequence[str]) -> str:
         for number, mark in marks.items():
             right[number] += mark.points == 1
         cells = "".join(_cell(marks.get(number)) for number in numbers)
-        total = sum(mark.points == 1 for mark in marks.values())
+        total = sum(mark.points == 1 for mark in marks.values()) if marks else ""
         rows.append(
             f'<tr><th scope="row" title="{_text(each.submission.path.name)}">'
             f"{_text(each.submission.learner)}</th>{cells}<td>{total}</td>"

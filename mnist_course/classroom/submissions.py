@@ -6,7 +6,7 @@ import ast
 import re
 import symtable
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ _WATCHED_PARTS = {
         """)
     ),
 }
+_ARCHIVES = frozenset([".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz"])
 _HARMLESS = frozenset(["F", "plots", "plt", "print", "len", "glue", "range"])
 _ASSIGNED = re.compile(r"^(?:async )?(?:def|class)[ \t]+(\w+)|^(\w+)[ \t]*=(?!=)", re.MULTILINE)
 
@@ -111,7 +112,8 @@ def collect(folder: Path, chapters: Iterable[Original]) -> list[Submission]:
 
     A notebook in a folder of its own belongs to the learner whose name the folder has; one that
     lies in ``folder`` itself has the learner's name. The chapter is found by what :mod:`.copies`
-    wrote into it, or by its calls of checks, so it may be renamed.
+    wrote into it, or by its calls of checks, so it may be renamed. Who handed in something else
+    is among them, too, with a problem.
 
     Raises:
         ClassroomError: if there is no such folder, or nothing in it.
@@ -126,7 +128,27 @@ def collect(folder: Path, chapters: Iterable[Original]) -> list[Submission]:
     if not paths:
         raise ClassroomError(f"There are no notebooks in {folder}.")
     known = list(chapters)
-    return [_submission(folder, path, known) for path in paths]
+    found = [_submission(folder, path, known) for path in paths]
+    given = {path.relative_to(folder).parts[0] for path in paths}
+    return found + [_unread(path) for path in sorted(folder.iterdir()) if _missed(path, given)]
+
+
+def _missed(path: Path, given: Collection[str]) -> bool:
+    """Whether something in the folder has no notebook in it, and somebody may believe it has."""
+    return path.name not in given and not path.name.startswith((".", "__"))
+
+
+def _unread(path: Path) -> Submission:
+    """What holds no notebook: it is not graded, and its learner not forgotten."""
+    learner = path.name if path.is_dir() else path.stem
+    inside = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
+    archives = [each for each in inside if each.suffix.lower() in _ARCHIVES]
+    if archives:
+        problem = f"{archives[0].name} is an archive: unpack it"
+    else:
+        names = ", ".join(each.name for each in inside[:3])
+        problem = "there is no notebook" + (f", but {names}" if names else " in it")
+    return Submission(unicodedata.normalize("NFC", printable(learner)), path, problem=problem)
 
 
 def _submission(folder: Path, path: Path, chapters: list[Original]) -> Submission:

@@ -229,12 +229,13 @@ def hand_out(chapter: str, learners: Sequence[str], seed: int, folder: Path) -> 
     for place, name in enumerate(names):
         bug = bugs[place % len(bugs)]
         numbers = sheet.numbers(random.Random(f"{seed} {chapter} {name}"))
-        table.writerow([name, numbers.answer, bug.name, bug.right.strip(), bug.wrong.strip()])
+        told = (name, numbers.answer, bug.name, bug.right.strip(), bug.wrong.strip())
+        table.writerow([files.harmless(each) for each in told])
         for part, solved in (("sheets", False), ("key", True)):
             content = notebook(chapter, name, numbers, bug, solved=solved)
             files.write(folder / part / f"{name}.ipynb", notebooks.written(content))
         made.append(folder / "sheets" / f"{name}.ipynb")
-    files.write(folder / "key" / "key.csv", key.getvalue())
+    files.write(folder / "key" / "key.csv", files.MARK + key.getvalue())
     return made
 
 

@@ -1,8 +1,9 @@
 // What a pad has behind it: a kernel, in JupyterLab, or the weights beside a page.
 
 import { size } from "./engine.js";
+import { merged, readSamples, without, writeSamples } from "./samples.js";
 
-/** @import { Activation, KernelAnswer, Question, Shelf, Stroke, WidgetModel } from "./types" */
+/** @import { Activation, KernelAnswer, Question, Sample, Shelf, Stroke, WidgetModel } from "./types" */
 
 /** The weights beside the page, or null. */
 export function pageWeights() {
@@ -39,36 +40,97 @@ function activationsIn(layers, values) {
 const SETTLED = ["change:place", "change:kept"];
 
 /**
+ * Saved digits that no kernel has kept yet: it is busy, or was restarted and knows nothing of the pad.
+ * They wait in this tab of the browser, until the next pad in it has handed them to its kernel.
+ */
+const unkept = {
+  key: "mnist-course-unkept",
+
+  get() {
+    try {
+      return readSamples(sessionStorage.getItem(this.key) ?? "");
+    } catch {
+      return []; // none, or storage is blocked
+    }
+  },
+
+  /** @param {Sample[]} digits */
+  set(digits) {
+    try {
+      if (digits.length) sessionStorage.setItem(this.key, writeSamples(digits));
+      else sessionStorage.removeItem(this.key);
+    } catch {
+      // Storage is full or blocked: then they live as long as the page.
+    }
+  },
+};
+
+/**
  * The digits that a kernel keeps, in a file if it has one.
  *
- * @param {WidgetModel} model
- * @returns {Shelf}
+ * @implements {Shelf}
  */
-const kernelShelf = (model) => ({
+class KernelShelf {
+  /** @type {unknown[]} */
+  aside = [];
+  newer = false;
+
+  /** @param {WidgetModel} model */
+  constructor(model) {
+    this.model = model;
+    model.on("change:kept", () => {
+      if (!this.waiting) unkept.set(without(unkept.get(), this.get()));
+    });
+    this.fetch();
+  }
+
+  /** Hand the kernel what was saved in this tab and never reached one. */
+  fetch() {
+    const left = without(unkept.get(), this.get());
+    try {
+      if (left.length) this.change((digits) => merged(digits, left));
+    } catch {
+      // Together they are too many: what waits goes on waiting.
+    }
+  }
+
   get place() {
-    return model.get("place");
-  },
+    return this.model.get("place");
+  }
+
   get waiting() {
-    return model.get("samples").length !== model.get("kept");
-  },
-  get: () => model.get("samples"),
-  aside: [],
-  newer: false,
-  forgetAside() {},
+    return this.get().length !== this.model.get("kept");
+  }
+
+  /** @returns {Sample[]} */
+  get() {
+    return this.model.get("samples") ?? [];
+  }
+
+  forgetAside() {}
+
+  /** @param {(digits: Sample[]) => Sample[]} edit */
   change(edit) {
-    model.set("samples", edit(model.get("samples")));
-    model.save_changes();
+    const before = this.get();
+    const after = edit(before);
+    const waiting = without(unkept.get(), without(before, after)); // what is deleted waits no more
+    unkept.set([...waiting, ...without(without(after, before), waiting)]);
+    this.model.set("samples", after);
+    this.model.save_changes();
     return true;
-  },
+  }
+
+  /** @param {() => void} changed @param {() => void} [settled] */
   watch(changed, settled = () => {}) {
+    const { model } = this;
     model.on("change:samples", changed);
     for (const name of SETTLED) model.on(name, settled);
     return () => {
       model.off("change:samples", changed);
       for (const name of SETTLED) model.off(name, settled);
     };
-  },
-});
+  }
+}
 
 /**
  * The kernel behind a widget. One question is under way at a time; of those that come meanwhile
@@ -85,7 +147,7 @@ export class Kernel {
   /** @param {WidgetModel} model */
   constructor(model) {
     this.model = model;
-    this.shelf = kernelShelf(model);
+    this.shelf = new KernelShelf(model);
   }
 
   /** Who reads. @returns {"both" | "browser" | "kernel"} */

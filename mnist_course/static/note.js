@@ -9,7 +9,13 @@ const NOT_KEPT = "This browser does not keep them, though: download them before 
 const LEFT_ALONE =
   "It lives only as long as this page, though: the digits in this browser were saved by a newer edition of the course, and this one leaves them alone. Download yours before you leave.";
 
+const NOT_YET =
+  "Not kept yet: is a cell still running? If the kernel was restarted, run the cell of the pad again.";
+const PATIENCE = 3000; // milliseconds in which a kernel that is free has kept a digit
+
 export class Note {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  timer = undefined;
   words = h("p", { class: "dp-small dp-note", role: "status", "aria-live": "polite" });
 
   /**
@@ -28,6 +34,7 @@ export class Note {
    * @param {"" | "warning"} [kind]
    */
   tell(text, kind = "") {
+    clearTimeout(this.timer);
     this.words.textContent = text;
     this.words.dataset.kind = kind;
     this.undo.hidden = true;
@@ -55,7 +62,24 @@ export class Note {
    * @param {() => string} say what was done, afterwards
    */
   change(edit, say) {
-    if (this.shelf.change(edit)) this.tell(say());
-    else this.tell(`${say()} ${this.shelf.newer ? LEFT_ALONE : NOT_KEPT}`, "warning");
+    if (this.shelf.change(edit)) {
+      this.tell(say());
+      this.mind(this.words.textContent ?? "");
+    } else this.tell(`${say()} ${this.shelf.newer ? LEFT_ALONE : NOT_KEPT}`, "warning");
+  }
+
+  /**
+   * Say so as long as a change has not reached the file: the kernel may be busy, or another one.
+   *
+   * @param {string} said what was done
+   */
+  mind(said) {
+    this.timer = setTimeout(() => {
+      const { waiting } = this.shelf;
+      const text = waiting ? NOT_YET : said;
+      if (this.words.textContent !== text) this.words.textContent = text;
+      this.words.dataset.kind = waiting ? "warning" : "";
+      if (waiting) this.mind(said);
+    }, PATIENCE);
   }
 }

@@ -34,6 +34,7 @@ from mnist_course.checks import (
     uniform,
     without,
 )
+from mnist_course.checks import draw as drawing
 from tests.checks.verdicts import assert_not_begun, assert_right, assert_wrong
 
 
@@ -137,6 +138,12 @@ def test_a_check_computes_gradients_although_it_is_called_without():
             assert_right(checking(lambda y: y.backward())(lambda: x.clone().requires_grad_().sum()))
 
 
+def test_what_is_handed_to_a_check_in_another_way_is_told_so():
+    assert_wrong(drawing.prepare(torch.zeros(1)), "got a Tensor: write the name of the function")
+    assert_wrong(drawing.prepare(), "`check.prepare(my_function)`")
+    assert_wrong(drawing.prepare(len, 7), "`check.prepare(my_function)`")
+
+
 def test_a_function_that_does_not_take_the_arguments_is_told_so():
     verdict = exercise(lambda function: run(function, 1, seed=0))(lambda x: x)
     assert_wrong(verdict, "Calling your function raised TypeError: ")
@@ -193,8 +200,11 @@ def test_in_another_thread_a_check_runs_without_a_limit():
 
 def test_the_learners_own_interrupt_stops_the_check():
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(
+        KeyboardInterrupt, match=r"You stopped the check, in line \d+: `runs"
+    ) as told:
         runs(lambda: signal.raise_signal(signal.SIGINT))
+    assert len(told.traceback) == 2  # this line, and the check that says it
     assert signal.getsignal(signal.SIGINT) is before
 
 

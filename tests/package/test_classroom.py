@@ -211,7 +211,7 @@ def test_two_notebooks_of_one_learner_are_both_graded(class_) -> None:
 @pytest.mark.slow
 def test_reports_are_a_table_a_page_and_a_letter_for_each(class_, tmp_path) -> None:
     reports.write(class_[2], tmp_path)
-    lines = list(csv.DictReader(io.StringIO((tmp_path / "marks.csv").read_text("utf-8"))))
+    lines = list(csv.DictReader(io.StringIO((tmp_path / "marks.csv").read_text("utf-8-sig"))))
     assert len(lines) == len(class_[2])
     (zoe,) = [line for line in lines if line["learner"] == "Zoë Weiß"]
     assert float(zoe["points"]) == len(POOLING.exercises)
@@ -229,9 +229,30 @@ def unread(learner, file="x.ipynb") -> grading.Graded:
 
 def test_names_are_neither_formulas_nor_markup(tmp_path) -> None:
     reports.write([unread("=1+1"), unread("<script>")], tmp_path)
-    assert "\n'=1+1," in (tmp_path / "marks.csv").read_text("utf-8")
+    assert "\n'=1+1," in (tmp_path / "marks.csv").read_text("utf-8-sig")
     page = (tmp_path / "marks.html").read_text("utf-8")
     assert "<script>" not in page and "&lt;b&gt;" in page
+    assert "<td>0</td>" not in page  # what was not graded is not a 0
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@A1", "＝1+1", "Ann;=1+1", "Ann; @A1"])
+def test_no_table_has_a_formula_in_it(name, tmp_path) -> None:
+    variants.hand_out("pooling", [name], 1, tmp_path)
+    reports.write([unread(name, f"{name}.ipynb")], tmp_path)
+    for table in ("key/key.csv", "marks.csv"):
+        content = (tmp_path / table).read_bytes()
+        assert content.startswith(b"\xef\xbb\xbf")  # or else Excel shows MÃ¼ller
+        for separator in ",;":
+            rows = csv.reader(io.StringIO(content.decode("utf-8-sig")), delimiter=separator)
+            cells = [cell.strip() for row in rows for cell in row]
+            assert [cell for cell in cells if cell[:1] in (*"=+-@＝",)] == []
+
+
+def test_a_list_that_notepad_wrote_has_no_strange_first_name(tmp_path) -> None:
+    (tmp_path / "names.txt").write_text("Zoë\r\n", encoding="utf-8-sig")
+    given = ["--learners", str(tmp_path / "names.txt"), "--seed", "1", "--to", str(tmp_path / "a")]
+    assert main(["variants", "pooling", *given]) == 0
+    assert [path.name for path in (tmp_path / "a" / "sheets").iterdir()] == ["Zoë.ipynb"]
 
 
 def test_letters_to_learners_of_like_names_are_different_files(tmp_path) -> None:
@@ -249,6 +270,19 @@ def test_a_notebook_of_no_chapter_is_reported(tmp_path) -> None:
     (tmp_path / "a.ipynb").write_text(json.dumps(content), encoding="utf-8")
     (found,) = submissions.collect(tmp_path, CHAPTERS)
     assert "none of the chapters" in found.problem
+
+
+def test_who_handed_in_something_else_is_not_forgotten(tmp_path) -> None:
+    for file in ("Ann/a.ipynb", "Ann/notes.pdf", "Bo/a.zip", "Cy.7z", "Di/a.pdf", "__MACOSX/x"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    (tmp_path / "Ed").mkdir()
+    found = {each.learner: each.problem for each in submissions.collect(tmp_path, CHAPTERS)}
+    assert list(found) == ["Ann", "Bo", "Cy", "Di", "Ed"]
+    assert found["Bo"] == "a.zip is an archive: unpack it"
+    assert found["Cy"] == "Cy.7z is an archive: unpack it"
+    assert found["Di"] == "there is no notebook, but a.pdf"
+    assert found["Ed"] == "there is no notebook in it"
 
 
 # --- sheets ---------------------------------------------------------------------------------------
@@ -299,7 +333,9 @@ def test_a_sheet_does_not_hold_its_answer(tmp_path) -> None:
     (path,) = variants.hand_out("training", ["Ann"], 1, tmp_path)
     text = path.read_text("utf-8")
     assert copies.left(json.loads(text)) == []
-    answer = next(csv.DictReader((tmp_path / "key" / "key.csv").open(encoding="utf-8")))["numbers"]
+    answer = next(csv.DictReader((tmp_path / "key" / "key.csv").open(encoding="utf-8-sig")))[
+        "numbers"
+    ]
     assert f"return {answer.strip('()')}" not in text
     assert f"return {answer.strip('()')}" in (tmp_path / "key" / "Ann.ipynb").read_text("utf-8")
 

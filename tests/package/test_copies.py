@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from filelock import FileLock
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from mnist_course import files
-from mnist_course.desk import MARK, DeskError, chapters, record
+from mnist_course.desk import MARK, ONCE, DeskError, chapters, record
 from tools import desk
 
 NAME = "04-convolution-by-hand.ipynb"
@@ -70,11 +71,47 @@ def write(path: Path, text: str) -> None:
 
 def test_a_desk_holds_the_chapters_and_a_page_to_start_from(folder: Path) -> None:
     assert names(folder) == [desk.START, NAME]
-    assert read(folder / NAME) == notebook()
+    assert read(folder / NAME) == desk.fresh(notebook())
     (chapter,) = chapters(folder)
     assert (chapter.title, chapter.minutes) == ("4 · Convolution by hand", 35)
     assert chapter.part == "Part I · The operations"
     assert chapter.exercises == {"4.1": ("convolution.response",), "4.2": ("convolution.conv2d",)}
+
+
+def test_a_copy_counts_no_cell_as_run_and_says_how_its_pictures_come_alive(originals: Path) -> None:
+    shown = {"text/html": "<p>Kept.</p><p>In JupyterLab and in the book you can draw here.</p>"}
+    ran = new_code_cell("DigitPad()", execution_count=3, id="b")
+    ran.outputs = [new_output("execute_result", shown, execution_count=3)]
+    write(originals / NAME, nbformat.writes(new_notebook(cells=[ran])))
+    (cell,) = json.loads(desk.originals()[NAME])["cells"]
+    (output,) = cell["outputs"]
+    assert cell["execution_count"] is output["execution_count"] is None
+    html = "".join(output["data"]["text/html"])
+    assert html == "<p>Kept.</p><p>Once you run this cell, you can draw here.</p>"
+
+
+def test_every_picture_of_a_live_figure_says_how_it_comes_alive() -> None:
+    live = 0
+    for text in desk.originals().values():
+        for cell in json.loads(text)["cells"]:
+            for output in cell.get("outputs", ()):
+                html = "".join(output.get("data", {}).get("text/html", ""))
+                if "course-figure-live" in html:
+                    live += 1
+                    assert ONCE in html, cell["source"]
+                assert "In JupyterLab" not in html, cell["source"]
+    assert live > 5
+
+
+def test_the_short_ways_through_are_those_of_the_book() -> None:
+    numbers = {path.stem.split("-")[1]: int(path.stem[:2]) for path in desk.NOTEBOOKS.iterdir()}
+    book = (desk.ROOT / "book" / "index.md").read_text(encoding="utf-8")
+    page = (desk.ROOT / "tools" / "start_here.md").read_text(encoding="utf-8")
+    for name in ("two hours", "a day"):
+        (way,) = re.findall(rf"\*{name}:\*(.*)", book, re.IGNORECASE)
+        (told,) = re.findall(rf"If you have {name}, read ([^.]*)", page)
+        words = re.findall(r"{chapter}`(\w+)`", way)
+        assert [int(each) for each in re.findall(r"\d+", told)] == [numbers[word] for word in words]
 
 
 QUIZ = """\
@@ -153,7 +190,7 @@ def test_what_was_only_run_is_renewed(folder: Path, originals: Path) -> None:
     assert "mine" in read(folder / NAME)  # the original has not changed
     write(originals / NAME, notebook(text="# A new title"))
     assert desk.renew(folder) == []
-    assert read(folder / NAME) == notebook(text="# A new title")
+    assert read(folder / NAME) == desk.fresh(notebook(text="# A new title"))
 
 
 def test_an_answer_stays_as_long_as_the_original_does(folder: Path, originals: Path) -> None:
@@ -172,7 +209,7 @@ def test_where_both_have_changed_both_are_there(folder: Path, originals: Path) -
     beside = folder / "04-convolution-by-hand.new.ipynb"
     assert beside.name in said
     assert read(folder / NAME) == notebook("MY ANSWER")
-    assert read(beside) == notebook(text="# Second")
+    assert read(beside) == desk.fresh(notebook(text="# Second"))
     assert desk.renew(folder) == []  # it has been said
     beside.unlink()
     assert desk.renew(folder) == []  # and the learner did not want it
@@ -186,7 +223,7 @@ def test_the_new_edition_is_renewed_unless_somebody_has_written_in_it(folder, or
     write(originals / NAME, notebook(text="# Third"))
     desk.renew(folder)
     beside = folder / "04-convolution-by-hand.new.ipynb"
-    assert read(beside) == notebook(text="# Third")
+    assert read(beside) == desk.fresh(notebook(text="# Third"))
     write(beside, notebook("MY SECOND ANSWER", text="# Third"))
     write(originals / NAME, notebook(text="# Fourth"))
     (said,) = desk.renew(folder)
@@ -202,7 +239,7 @@ def test_who_takes_the_new_edition_is_renewed_again(folder: Path, originals: Pat
     shutil.move(folder / "04-convolution-by-hand.new.ipynb", folder / NAME)
     write(originals / NAME, notebook(text="# Third"))
     assert desk.renew(folder) == []
-    assert read(folder / NAME) == notebook(text="# Third")
+    assert read(folder / NAME) == desk.fresh(notebook(text="# Third"))
 
 
 def test_a_deleted_or_renamed_notebook_comes_back_and_yours_stays(folder: Path) -> None:
@@ -211,7 +248,7 @@ def test_a_deleted_or_renamed_notebook_comes_back_and_yours_stays(folder: Path) 
     (said,) = desk.renew(folder)
     assert said == f"{NAME} was no longer there: it is a fresh copy"
     assert read(folder / "my four.ipynb") == notebook("MY ANSWER")
-    assert read(folder / NAME) == notebook()
+    assert read(folder / NAME) == desk.fresh(notebook())
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[1]", '{"cells": 3}', "\0", '{"cells": [{}]}'])
@@ -220,7 +257,7 @@ def test_a_notebook_that_is_none_is_left_and_the_original_lies_beside(folder, da
     said = desk.renew(folder)
     assert any("no notebook any more" in line for line in said)
     assert read(folder / NAME) == damage
-    assert read(folder / "04-convolution-by-hand.new.ipynb") == notebook()
+    assert read(folder / "04-convolution-by-hand.new.ipynb") == desk.fresh(notebook())
 
 
 def test_a_chapter_that_the_course_no_longer_has(folder: Path, originals: Path) -> None:
@@ -241,11 +278,18 @@ def test_the_original_comes_back_and_the_answer_is_kept(folder: Path) -> None:
         write(folder / NAME, notebook(answer))
         said = desk.renew(folder, ("convolution",))
         assert said[-1] == f"{NAME} is the original"
-        assert read(folder / NAME) == notebook()
+        assert read(folder / NAME) == desk.fresh(notebook())
     kept = sorted(folder.glob("04-convolution-by-hand.mine-*.ipynb"))
     assert [read(path) for path in kept] == [notebook("FIRST"), notebook("SECOND")]
     with pytest.raises(DeskError, match="no chapter '77'; the chapters are: 04-conv"):
         desk.renew(folder, ("77",))
+
+
+def test_the_original_of_a_copy_with_no_answer_leaves_nothing_behind(folder: Path) -> None:
+    write(folder / NAME, notebook(shown="of the learner's own run"))
+    assert desk.renew(folder, ("convolution",)) == [f"{NAME} is the original"]
+    assert read(folder / NAME) == desk.fresh(notebook())
+    assert names(folder) == [desk.START, NAME]
 
 
 # --- what goes wrong ------------------------------------------------------------------------------
@@ -266,7 +310,7 @@ def test_a_damaged_or_lost_list_loses_no_answer(folder, originals, damage) -> No
     write(folder / MARK, damage) if damage is not None else (folder / MARK).unlink()
     desk.renew(folder)
     assert read(folder / NAME) == notebook("MY ANSWER")
-    assert read(folder / "04-convolution-by-hand.new.ipynb") == notebook()
+    assert read(folder / "04-convolution-by-hand.new.ipynb") == desk.fresh(notebook())
     assert desk.renew(folder) == []
     assert len(list(folder.glob(".desk.damaged-*"))) + len(list(folder.glob("*damaged*"))) <= 2
 
@@ -301,7 +345,7 @@ def test_a_full_disk_loses_nothing_and_the_next_time_is_well(
     monkeypatch.setattr(files, "write", real)
     desk.renew(folder)
     assert read(folder / NAME) == notebook("MY ANSWER")
-    assert read(folder / "05-other.ipynb") == notebook(text="# Other")
+    assert read(folder / "05-other.ipynb") == desk.fresh(notebook(text="# Other"))
     assert "# Second" in read(next(folder.glob("04-*.new*.ipynb")))
 
 

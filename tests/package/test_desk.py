@@ -59,7 +59,7 @@ def test_what_was_right_once_stays_done(here: Path) -> None:
     desk.record("x.one", False)
     desk.record("y.one", False)
     assert desk.done() == {"x.one"}
-    assert desk.told("x.one") == "1 of 2 exercises in this chapter are done."
+    assert desk.told("x.one") == "Done in this chapter: 1 of 2 exercises."
     content = json.loads((here / desk.PROGRESS).read_text(encoding="utf-8"))
     assert content["version"] == 1
     assert content["checks"]["x.one"]["tries"] == 2

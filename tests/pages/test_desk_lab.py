@@ -231,6 +231,31 @@ def test_what_is_drawn_is_kept_on_the_desk(show, folder: Path) -> None:
     expect(again.get_by_text("1 saved in my-digits.json")).to_be_visible()
 
 
+def test_what_is_drawn_while_the_kernel_is_another_is_kept_by_the_next_pad(show, folder) -> None:
+    page = show("mine.ipynb")
+    run(page, 2)
+    sheet(page).wait_for()
+    before = len(read_samples(folder / NAME)) if (folder / NAME).exists() else 0
+    page.get_by_role("menuitem", name="Kernel", exact=True).click()
+    page.locator(".lm-Menu-item", has_text="Restart Kernel…").first.click()
+    page.locator(".jp-Dialog .jp-mod-accept").click()
+    page.locator(".jp-Dialog").wait_for(state="detached")
+    page.wait_for_timeout(2000)  # the old kernel has gone
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
+    draw(page, 7)
+    page.get_by_role("button", name="Save the drawing as a 7").click()
+    expect(page.get_by_text("Not kept yet")).to_be_visible()
+    run(page, 2)
+    expect(page.get_by_text(f"{before + 1} saved in my-digits.json")).to_be_visible()
+    assert [digit["label"] for digit in read_samples(folder / NAME)][before:] == [7]
+
+
+def test_a_copy_is_as_it_was_when_it_is_only_opened(show) -> None:
+    page = show(desk.START)
+    page.wait_for_timeout(2000)  # in which JupyterLab writes down which Python runs
+    assert page.locator(".lm-TabBar-tab.jp-mod-dirty").count() == 0
+
+
 def test_the_desk_is_only_opened_once(folder: Path, address, monkeypatch, capsys) -> None:
     opened: list[str] = []
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(folder.with_name("home") / "JUPYTER_RUNTIME_DIR"))

@@ -11,6 +11,7 @@ import {
   readSamples,
   without,
 } from "../../../mnist_course/static/samples.js";
+import { Kernel } from "../../../mnist_course/static/kernel.js";
 import { BrowserShelf } from "../../../mnist_course/static/shelf.js";
 import { SEVEN, fails, generator } from "./helpers.mjs";
 
@@ -48,6 +49,7 @@ beforeEach(() => {
   storage = new Storage();
   listeners = [];
   Reflect.defineProperty(globalThis, "localStorage", { value: storage, configurable: true });
+  Reflect.defineProperty(globalThis, "sessionStorage", { value: new Storage(), configurable: true });
   Reflect.set(globalThis, "addEventListener", (/** @type {any[]} */ ...given) =>
     listeners.push([given[0], given[1]]),
   );
@@ -248,3 +250,55 @@ for (const version of [2, 2.5, 1e9]) {
     assert.equal(stored(), text);
   });
 }
+
+// ---------------------------------------------------------------- digits that no kernel has kept yet
+
+/** A widget whose kernel answers only when it is told to. @param {Sample[]} samples */
+function widget(samples = []) {
+  /** @type {Record<string, any>} */
+  const state = { samples, kept: samples.length, place: "in my-digits.json" };
+  /** @type {[string, () => void][]} */
+  const heard = [];
+  return {
+    get: (/** @type {string} */ name) => state[name],
+    set: (/** @type {string} */ name, /** @type {any} */ value) => void (state[name] = value),
+    save_changes() {},
+    on: (/** @type {string} */ name, /** @type {() => void} */ react) => heard.push([name, react]),
+    off() {},
+    keep() {
+      state.kept = state.samples.length;
+      for (const [name, react] of heard) if (name === "change:kept") react();
+    },
+  };
+}
+
+/** @param {ReturnType<typeof widget>} model */
+const shelfOf = (model) => new Kernel(/** @type {any} */ (model)).shelf;
+
+/** @param {number} time @returns {Sample} */
+const drawn = (time) => ({ label: 7, strokes: SEVEN, time });
+
+test("what a kernel has not kept comes to the next one", () => {
+  const gone = shelfOf(widget());
+  gone.change((digits) => [...digits, drawn(1)]);
+  gone.change((digits) => [...digits, drawn(2)]);
+  gone.change((digits) => without(digits, [drawn(1)])); // deleted again: it is not wanted
+  const model = widget([drawn(3)]);
+  assert.deepEqual(shelfOf(model).get(), [drawn(3), drawn(2)]);
+  model.keep();
+  assert.deepEqual(shelfOf(widget()).get(), []);
+});
+
+test("what a kernel has kept comes to no other one", () => {
+  const model = widget();
+  shelfOf(model).change((digits) => [...digits, drawn(1)]);
+  model.keep();
+  assert.deepEqual(shelfOf(widget()).get(), []);
+});
+
+test("a tab without storage saves digits all the same", () => {
+  Reflect.defineProperty(globalThis, "sessionStorage", { value: undefined, configurable: true });
+  const shelf = shelfOf(widget());
+  shelf.change((digits) => [...digits, drawn(1)]);
+  assert.deepEqual(shelf.get(), [drawn(1)]);
+});
