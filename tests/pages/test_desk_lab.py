@@ -152,7 +152,8 @@ def test_a_chapter_is_folded_and_reads_in_words(show, folder: Path, word: str) -
     path = next(folder.glob(f"*-{word}*.ipynb"))
     cells = nbformat.read(path, as_version=4).cells
     page = show(path.name)
-    expect(page.locator(".jp-Notebook:visible .jp-Cell")).to_have_count(len(cells))
+    drawn = page.locator(".jp-Notebook:visible .jp-Cell")
+    expect(drawn).to_have_count(len(cells), timeout=PATIENCE)
     shown = seen(page)
     for cell, look in zip(cells, shown, strict=True):
         hidden = cell.metadata.get("jupyter", {})
