@@ -52,7 +52,8 @@ _CHAPTERS = re.compile(
     rf"|(?:exercises|questions) of {_NUMBER}(?:{_NEXT}{_NUMBER})*)",
     re.I,
 )
-_ROW = re.compile(r"^\| (\d+)(?= \| .*\b\d\d-[a-z])", re.MULTILINE)
+# A row that begins with a number, and links to the chapter of that number (it may be minutes).
+_ROW = re.compile(r"^\| (\d+)(?= \| .*\b0?\1-[a-z])", re.MULTILINE)
 _ELSEWHERE = re.compile(r"https?://|\{cite")
 _HEADING = re.compile(r"^### Exercise (\d+)\.(\d+)\b", re.MULTILINE)
 

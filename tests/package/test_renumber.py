@@ -48,7 +48,8 @@ def book(tmp_path: Path) -> Path:
     """Four chapters, of which three have the wrong number, and what refers to them."""
     texts = {
         "_toc.yml": TOC,
-        "README.md": "| 2 | [Data](notebooks/02-data.ipynb) | 2 |\n| 2 | chapter 3 | |\n",
+        "README.md": "| 2 | [Data](notebooks/02-data.ipynb) | 2 |\n| 2 | chapter 3 | |\n"
+        "| 7 | minutes | [Data](notebooks/02-data.ipynb) |\n",
         "book/01-draw-a-digit.md": "# Draw\n",
         "book/02-data.md": "# Data\n### Exercise 2.1: a\n### Exercise 2.2: b\n",
         "book/03-pooling.md": POOLING,
@@ -106,6 +107,7 @@ def test_what_names_a_chapter_or_an_exercise_follows(book: Path) -> None:
     assert content(book)["benchmarks/results/processors.json"].startswith('{"03-data"')
     assert content(book)["README.md"] == (
         "| 3 | [Data](notebooks/03-data.ipynb) | 2 |\n| 2 | chapter 4 | |\n"
+        "| 7 | minutes | [Data](notebooks/03-data.ipynb) |\n"
     )
 
 
