@@ -456,11 +456,11 @@ def test_a_digit_that_was_saved_by_mistake_is_deleted_and_the_drawing_is_back(op
     with open_page() as page:
         save(page, 4)
         save(page, 8)
-        button(page, "Not so").click()
+        button(page, "Take it back").click()
         assert page.evaluate(LABELS) == [4]
         assert answer(page) == "8"
         expect(pad(page).get_by_text("Deleted an 8 again.")).to_be_visible()
-        expect(button(page, "Not so")).to_have_count(0)
+        expect(button(page, "Take it back")).to_have_count(0)
 
 
 @pytest.mark.parametrize("meanwhile", ["a stroke is drawn", "undo", "clear", "two digits' strokes"])
@@ -477,7 +477,7 @@ def test_not_so_brings_back_what_was_saved_whatever_was_drawn_since(
             button(page, "Clear").click()
         if meanwhile == "two digits' strokes":
             draw(page, DIGITS[0])
-        button(page, "Not so").click()
+        button(page, "Take it back").click()
         assert answer(page) == "4"
         assert page.evaluate("localStorage['mnist-course-digits']") is None
         button(page, "Save the drawing as a 4").click()
@@ -751,7 +751,7 @@ def test_why_says_which_piece_decides_and_against_what(open_page: Open):
             "document.querySelector('.dp-why').parentElement.dataset.read === '7'"
         )
         expect(why(page)).to_have_attribute(
-            "aria-label", re.compile("For a 7 speaks most what lies around row")
+            "aria-label", re.compile("speaks most for a 7")
         )
         seven = why(page).evaluate("canvas => canvas.toDataURL()")
         pad(page).get_by_label("What speaks for a").select_option("1")
@@ -767,7 +767,7 @@ def test_why_says_an_8(open_page: Open):
     with open_page() as page:
         open_part(page, "Why?")
         draw(page, DIGITS[8])
-        expect(why(page)).to_have_attribute("aria-label", re.compile("For an 8 speaks most"))
+        expect(why(page)).to_have_attribute("aria-label", re.compile("speaks most for an 8"))
         expect(pad(page).get_by_label("What speaks for an")).to_have_value("8")
 
 
