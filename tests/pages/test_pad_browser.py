@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -225,6 +226,15 @@ def test_a_finger_draws_and_the_page_stays_where_it_is(open_page: Open):
         assert page.evaluate("scrollY") == scrolled
         assert page.evaluate(OVERFLOW) == 0
         assert sheet(page).evaluate("canvas => canvas.width / canvas.clientWidth") == 3
+
+
+def test_on_a_phone_the_answer_stands_below_the_sheet_before_the_saving(open_page: Open) -> None:
+    with open_page(width=390, has_touch=True, is_mobile=True) as page:
+        draw(page, DIGITS[7])
+        names = (".dp-sheet", ".dp-tools", ".dp-answer", ".dp-labels", ".dp-bars", ".dp-follow")
+        boxes = [pad(page).locator(name).first.bounding_box() for name in names]
+        for above, below in pairwise(boxes):
+            assert above["y"] + above["height"] <= below["y"]
 
 
 def test_a_second_finger_draws_nothing(open_page: Open):
@@ -750,9 +760,7 @@ def test_why_says_which_piece_decides_and_against_what(open_page: Open):
         page.wait_for_function(
             "document.querySelector('.dp-why').parentElement.dataset.read === '7'"
         )
-        expect(why(page)).to_have_attribute(
-            "aria-label", re.compile("speaks most for a 7")
-        )
+        expect(why(page)).to_have_attribute("aria-label", re.compile("speaks most for a 7"))
         seven = why(page).evaluate("canvas => canvas.toDataURL()")
         pad(page).get_by_label("What speaks for a").select_option("1")
         page.wait_for_function(
