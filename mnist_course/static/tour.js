@@ -27,6 +27,7 @@ export const TOUR_STYLE = `
 }
 `;
 
+const TURN = 250; // milliseconds
 const LOW = 480; // pixels
 const WIDE = 560;
 
@@ -56,6 +57,8 @@ export class TourView {
   cards = [];
   at = 0;
   width = 0; // of the window, when the card was laid
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  turning = undefined;
   wasOpen = false; // whether the layers were to be seen before
   title = h("b");
   words = h("p");
@@ -130,8 +133,11 @@ export class TourView {
 
   /** The window has another size. A bar of the browser that comes or goes must not move the page. */
   resized = () => {
-    if (innerWidth === this.width) return this.settle();
-    this.bring();
+    this.settle();
+    if (innerWidth === this.width) return;
+    // A browser that is turned round finds its own place first.
+    clearTimeout(this.turning);
+    this.turning = setTimeout(() => this.bring(), TURN);
   };
 
   /** Bring what the card speaks of into view. */
@@ -179,6 +185,7 @@ export class TourView {
     set(root, { "data-tour": null });
     this.seen.disconnect();
     removeEventListener("resize", this.resized);
+    clearTimeout(this.turning);
     element.hidePopover?.();
     element.hidden = true;
     layers.element.open = this.wasOpen;

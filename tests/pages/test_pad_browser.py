@@ -1296,6 +1296,22 @@ def test_the_card_is_seen_while_the_pad_is_whatever_scrolls_around_it(open_page:
         expect(tour(page)).to_be_visible()
 
 
+def test_on_a_phone_on_its_side_the_card_lies_beside_what_it_speaks_of(open_page: Open):
+    with open_page(width=860, has_touch=True, is_mobile=True, reduced_motion="reduce") as page:
+        page.set_viewport_size({"width": 860, "height": 360})
+        button(page, "Follow your drawing through the network").click()
+        lit = pad(page).locator(".dp-lit").first
+        for number, side in enumerate("<<<<>"):
+            expect(tour(page)).to_contain_text(f"{number + 1} of 5")
+            expect(lit).to_be_in_viewport(ratio=0.9)
+            card, shown = tour(page).bounding_box(), lit.bounding_box()
+            assert (shown["x"] < card["x"]) == (side == "<")
+            button(page, "Next" if number < 4 else "Back").click()
+        page.set_viewport_size({"width": 390, "height": 800})  # upright again
+        expect(lit).to_be_in_viewport(ratio=1)
+        assert tour(page).bounding_box()["width"] > 300
+
+
 def test_on_a_tour_any_number_shows_its_arithmetic(open_page: Open):
     with open_page(reduced_motion="reduce") as page:
         draw(page, DIGITS[5])
