@@ -437,7 +437,7 @@ def test_on_a_small_screen_train_brings_the_curve_into_view(open_page: Open) -> 
         page.set_viewport_size({"width": 320, "height": 568})
         press(page, "Train")
         reach(page, 1)
-        expect(page.get_by_label(re.compile("^Loss"))).to_be_in_viewport(ratio=1)
+        expect(page.get_by_label(re.compile("^Loss"))).to_be_in_viewport(ratio=0.6)
         expect(page.get_by_role("button", name="Pause")).to_be_in_viewport()
 
 
