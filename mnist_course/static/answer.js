@@ -114,7 +114,7 @@ export class AnswerView {
   own = new Reading();
   answers = h("div", { class: "dp-answer" });
   columns = h("div", { class: "dp-columns" });
-  element = h("div", {}, this.answers, this.columns);
+  element = h("div", { class: "dp-reading" }, this.answers, this.columns);
 
   constructor() {
     const caption = h("p", { class: "dp-small dp-caption", "aria-hidden": "true" }, "what it sees");

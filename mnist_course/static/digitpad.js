@@ -24,8 +24,7 @@ import { WHY_STYLE, WhyView } from "./why.js";
 
 const STYLE = `
 .cl-digitpad {
-  .dp-main { display:grid; grid-template-columns:minmax(0,19rem) minmax(0,1fr); gap:0.75rem 2rem; }
-  .dp-left { position:relative; }
+  .dp-main { position:relative; display:grid; grid-template-columns:minmax(0,19rem) minmax(0,1fr); gap:0.75rem 2rem; }
   .dp-sheet { display:block; width:100%; aspect-ratio:1; border:1.5px solid var(--cl-edge); border-radius:8px;
     background:var(--cl-paper); touch-action:none; cursor:crosshair; image-rendering:auto; user-select:none;
     -webkit-user-select:none; -webkit-touch-callout:none; -webkit-tap-highlight-color:transparent; }
@@ -63,8 +62,18 @@ const STYLE = `
   }
   @container (max-width: 34rem) {
     .dp-main { grid-template-columns:minmax(0,1fr); }
-    .dp-left { width:100%; max-width:22rem; margin-inline:auto; }
+    /* The answer stands right below the sheet, before the buttons that save: there it is seen while drawing. */
+    .dp-left, .dp-right, .dp-reading { display:contents; }
+    .dp-left > :not(.dp-hidden) { width:100%; max-width:22rem; margin-inline:auto; }
+    .dp-tools { margin-top:0; }
+    .dp-saving, .dp-columns, .dp-follow { order:1; }
+    .dp-follow { justify-self:start; }
   }
+  @container (max-width: 20rem) {
+    .dp-tools { gap:0.25rem; }
+    .dp-tools button { padding-inline:0; }
+  }
+  @media (pointer: coarse) { & summary { padding-block:0.6rem; } & details { margin-top:0.35rem; padding-top:0.35rem; } }
   @media print { & details:not([open]) { display:none; } }
   @media (forced-colors: active) { .dp-bars b { forced-color-adjust:none; background:Highlight !important; } }
 }
@@ -158,7 +167,7 @@ class Pad {
         "div",
         { class: "dp-main" },
         h("div", { class: "dp-left" }, this.sheet.element, keys, tools, this.labels.element),
-        h("div", {}, this.answerView.element, this.tour.follow),
+        h("div", { class: "dp-right" }, this.answerView.element, this.tour.follow),
       ),
       this.layers.element,
       this.why.element,

@@ -339,6 +339,10 @@ const STYLE = `
   & input[type="number"], & select, & button { min-height:2.25rem;
     padding:0.2rem 0.45rem; border:1px solid var(--cl-edge); border-radius:5px; background-color:var(--cl-paper); }
   & input[type="checkbox"] { width:1.15rem; height:1.15rem; }
+  @media (pointer: coarse) {
+    & input[type="checkbox"] { width:1.5rem; height:1.5rem; }
+    & input[type="range"] { min-height:2.5rem; }
+  }
   & button { padding-inline:0.8rem; cursor:pointer; }
   & button:hover { background-color:var(--cl-panel); }
   & button:is(:disabled,[aria-disabled="true"]) { opacity:0.55; cursor:default; }

@@ -37,11 +37,11 @@ export class LabelsView {
     );
     this.note = new Note(
       shelf,
-      button("Not so", () => this.takeBack(), { title: "Delete it, and bring the drawing back" }),
+      button("Take it back", () => this.takeBack(), { title: "Delete it, and bring the drawing back" }),
     );
     this.element = h(
       "div",
-      {},
+      { class: "dp-saving" },
       h(
         "div",
         { class: "dp-labels", role: "group", "aria-label": "Save the drawing as" },

@@ -17,7 +17,7 @@ const FEWEST = 5; // digits to teach with
  * @param {Model} after
  */
 function comparison(kinds, before, after) {
-  const [title, ...columns] = ["read rightly", "before", "taught"];
+  const [title, ...columns] = ["read correctly", "before", "taught"];
   const head = h("tr", {}, h("th", {}, title), ...columns.map((word) => h("td", {}, word)));
   const rows = kinds
     .filter(([, digits]) => digits.length)

@@ -45,7 +45,7 @@ export const MINE_STYLE = `
   .dp-teach { margin-top:0.9rem; }
   .dp-teach table { width:auto; margin:0.6rem 0; }
   .dp-teach :is(th,td) { padding:0.15rem 1rem 0.15rem 0; border:0; background:none; text-align:left; font-weight:inherit; }
-  .dp-teach td { text-align:right; }
+  .dp-teach td { text-align:right; white-space:nowrap; }
 }
 `;
 

@@ -70,8 +70,9 @@ const STYLE = `
   & details { margin-top:0.75rem; }
   .dp-sheet { display:block; width:100%; max-width:14rem; margin:0.6rem 0; aspect-ratio:1; border:1.5px solid var(--cl-edge); border-radius:8px; background:var(--cl-paper); touch-action:none; cursor:crosshair; image-rendering:auto; user-select:none; -webkit-user-select:none; }
   .po-hidden { position:absolute; width:1px; height:1px; margin:-1px; overflow:hidden; clip-path:inset(50%); white-space:nowrap; }
-  & summary span { margin-left:0.4rem; color:var(--cl-muted); font-size:0.875rem; }
+  & summary span { margin-left:0.4rem; font-weight:400; color:var(--cl-muted); font-size:0.875rem; }
   & summary { cursor:pointer; font-weight:600; }
+  @media (pointer: coarse) { & summary { padding-block:0.6rem; } }
   @container (max-width: 30rem) { .po-stage { grid-template-columns:repeat(2,minmax(0,1fr)); } }
 }
 `;
@@ -291,7 +292,7 @@ class Pooling {
     };
     const told = `The map changed in ${change("map")}; the pooled map in ${change("pooled")}.`;
     if (right % stride || down % stride)
-      return `${told} The shift is no multiple of the stride, ${stride}, so the pooled map cannot simply move along.`;
+      return `${told} The shift is not a multiple of the stride, ${stride}, so the pooled map cannot simply move along.`;
     const along = difference(moved(before, right / stride, down / stride), after).cells.length;
     const exactly = along ? `but for ${count(along, "number")} at the edge` : "exactly";
     return `${told} The shift is a multiple of the stride, and the pooled map has moved along, ${exactly}.`;

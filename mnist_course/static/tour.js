@@ -14,7 +14,7 @@ export const TOUR_STYLE = `
 .cl-digitpad {
   .dp-follow { margin-top:0.9rem; border-color:var(--cl-accent); color:var(--cl-accent); font-weight:600; }
   .dp-lit { outline:3px solid var(--cl-mark); outline-offset:4px; border-radius:5px; scroll-margin-top:5rem; }
-  .dp-tour { position:sticky; z-index:2; inset:auto; bottom:0.5rem; max-height:60vh; margin:1rem 0 0; padding:0.7rem 0.9rem; overflow:auto;
+  .dp-tour { position:sticky; z-index:2; inset:auto; bottom:0.5rem; max-height:max(60vh, min(18rem, 100vh - 4.5rem)); margin:1rem 0 0; padding:0.7rem 0.9rem; overflow:auto;
     border:2px solid var(--cl-mark); border-radius:8px; background:var(--cl-paper); color:var(--cl-ink); box-shadow:0 2px 14px #0006; }
   .dp-tour:popover-open { position:fixed; }
   .dp-tour[data-away] { visibility:hidden; }
@@ -26,6 +26,10 @@ export const TOUR_STYLE = `
   @media print { .dp-follow, .dp-tour { display:none; } }
 }
 `;
+
+const TURN = 250; // milliseconds
+const LOW = 480; // pixels
+const WIDE = 560;
 
 /** A three, for those who have drawn nothing. @type {Stroke[]} */
 // prettier-ignore
@@ -52,6 +56,9 @@ export class TourView {
   /** @type {Card[]} */
   cards = [];
   at = 0;
+  width = 0; // of the window, when the card was laid
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  turning = undefined;
   wasOpen = false; // whether the layers were to be seen before
   title = h("b");
   words = h("p");
@@ -106,11 +113,42 @@ export class TourView {
   }
 
   /** Lay the card over the pad. */
-  settle = () => {
+  settle() {
     if (!this.element.showPopover) return; // in an older browser it sticks to the pad
     const { left, width } = this.root.getBoundingClientRect();
-    Object.assign(this.element.style, { left: `${left + 8}px`, width: `${width - 16}px` });
+    const beside = this.isBeside;
+    const own = beside ? 0.4 * width : width - 16;
+    const lit = this.cards[this.at].lit[0].getBoundingClientRect();
+    const isRight = beside && lit.left + lit.width / 2 < left + 0.6 * width;
+    Object.assign(this.element.style, {
+      left: `${isRight ? left + width - own - 8 : left + 8}px`,
+      width: `${own}px`,
+    });
+  }
+
+  /** On a phone that lies on its side, a card below would leave too little to see. */
+  get isBeside() {
+    return innerHeight < LOW && this.root.clientWidth > WIDE;
+  }
+
+  /** The window has another size. A bar of the browser that comes or goes must not move the page. */
+  resized = () => {
+    this.settle();
+    if (innerWidth === this.width) return;
+    // A browser that is turned round finds its own place first.
+    clearTimeout(this.turning);
+    this.turning = setTimeout(() => this.bring(), TURN);
   };
+
+  /** Bring what the card speaks of into view. */
+  bring() {
+    this.width = innerWidth;
+    this.settle();
+    const [lit] = this.cards[this.at].lit;
+    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    lit.style.scrollMarginBottom = `${this.isBeside ? 24 : this.element.offsetHeight + 24}px`;
+    lit.scrollIntoView({ block: "nearest", behavior: calm ? "instant" : "smooth" });
+  }
 
   get isLast() {
     return this.at === this.cards.length - 1;
@@ -136,7 +174,7 @@ export class TourView {
     element.hidden = false;
     element.showPopover?.(); // above all, whatever scrolls around the pad
     this.seen.observe(root);
-    addEventListener("resize", this.settle);
+    addEventListener("resize", this.resized);
   }
 
   close() {
@@ -146,7 +184,8 @@ export class TourView {
     this.light([]);
     set(root, { "data-tour": null });
     this.seen.disconnect();
-    removeEventListener("resize", this.settle);
+    removeEventListener("resize", this.resized);
+    clearTimeout(this.turning);
     element.hidePopover?.();
     element.hidden = true;
     layers.element.open = this.wasOpen;
@@ -170,10 +209,7 @@ export class TourView {
     if (!this.at && this.back === document.activeElement) this.next.focus();
     this.back.disabled = !this.at;
     this.light(lit);
-    this.settle();
-    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    lit[0].style.scrollMarginBottom = `${this.element.offsetHeight + 24}px`;
-    lit[0].scrollIntoView({ block: "nearest", behavior: calm ? "instant" : "smooth" });
+    this.bring();
   }
 
   /** @param {HTMLElement[]} lit */

@@ -11,7 +11,15 @@ import { Chart, Maps, byChannel, lossScale, scoreCurves, short, thinned } from "
 import { Controls, inWords } from "./training-controls.js";
 import { Rival, differences, readRival, record, writeRival } from "./training-race.js";
 import { begin } from "./training-run.js";
-import { PATIENTS, START, checked, patientSettings, readAddress, writeAddress } from "./training-settings.js";
+import {
+  PATIENTS,
+  SMALL,
+  START,
+  checked,
+  patientSettings,
+  readAddress,
+  writeAddress,
+} from "./training-settings.js";
 
 /** @import { Settable, Spec, State, Tell } from "./state.js" */
 /** @import { Frame, Palettes, Report, Score, Settings, WidgetModel } from "./types" */
@@ -38,7 +46,7 @@ const STYLE = `
   .th-layers { margin-top:0.85rem; overflow-x:auto; }
   .th-layers th, .th-layers td { padding:0.15rem 0.5rem 0.15rem 0; text-align:right; border:0; background:none; color:inherit; white-space:nowrap; }
   .th-layers :is(th,td):first-child { text-align:left; }
-  .th-layers th { font-weight:600; color:var(--cl-muted); }
+  .th-layers th { font-weight:600; color:var(--cl-muted); vertical-align:bottom; }
   .th-small { margin-top:0.5rem; font-size:0.8125rem; color:var(--cl-muted); }
   .th-fields { display:grid; grid-template-columns:repeat(auto-fit,minmax(min(100%,18rem),1fr)); gap:0.4rem 1.5rem; margin-top:0.6rem; }
   .th-fields label { display:grid; grid-template-columns:8.5rem minmax(0,1fr); gap:0.6rem; }
@@ -63,7 +71,18 @@ const STYLE = `
     .th-charts, .th-pictures, .th-draw { grid-template-columns:minmax(0,1fr); }
     .th-layers :is(th,td) { padding-right:0.35rem; font-size:0.8125rem; }
     .th-layers :is(th,td):nth-child(2) { display:none; }
+    .th-layers th { white-space:normal; }
     .th-draw > div { max-width:14rem; }
+    .th-fields label { grid-template-columns:7rem minmax(0,1fr); }
+    .th-fields label:has(b) { grid-template-columns:7rem minmax(0,1fr) 3.5rem; }
+  }
+  @container (max-width: 20rem) { .th-layers :is(th,td) { padding-right:0.1rem; } }
+  .th-keep { margin-top:0.9rem; }
+  .th-draw button { margin-top:0.5rem; }
+  @media (pointer: coarse) {
+    & summary { padding-block:0.6rem; }
+    & details { margin-top:0.35rem; padding-top:0.35rem; }
+    .th-fields label { min-height:2.5rem; }
   }
   @media (forced-colors: active) { .th-bars b { forced-color-adjust:none; background:Highlight !important; } }
 }
@@ -183,6 +202,8 @@ class TrainHere {
   colours = null;
   id = `th-${++figures}`;
   status = statusLine();
+  /** The same words once more, below the buttons at the end, which may be far from the status. */
+  below = h("p", { class: "th-small", "aria-hidden": "true" });
   numbers = h("p", { class: "th-numbers" });
   loss = new Chart("Loss");
   accuracy = new Chart("Accuracy", " %");
@@ -267,6 +288,7 @@ class TrainHere {
       this.controls.element,
       fold("Draw on it", "the network as it is now reads what you draw", draw),
       row("th-keep", this.keep, this.race),
+      this.below,
     ];
   }
 
@@ -286,6 +308,7 @@ class TrainHere {
   toggle() {
     if (this.running) return this.order("pause");
     this.order("run");
+    this.loss.element.scrollIntoView({ block: "nearest" }); // on a small screen it is below the edge
   }
 
   /** Train, pause, or make a step; the digits come first. @param {"run" | "pause" | "step"} type */
@@ -331,7 +354,11 @@ class TrainHere {
     if (this.running) this.order("pause");
     this.beginRace({ ...this.settings });
     if (this.session) this.restart();
-    this.tell("Now change a setting and press Train. Both begin from new weights, on the same charts.");
+    this.tell(
+      "Now change a setting and press Train. Both begin from new weights, on the same charts.",
+      false,
+      true,
+    );
   }
 
   /** Put a training with these settings beside this one. @param {Settings} settings */
@@ -436,8 +463,9 @@ class TrainHere {
     set(this.root, { "data-running": running });
   }
 
-  /** @param {string} text @param {boolean} [warning] */
-  tell(text, warning = false) {
+  /** @param {string} text @param {boolean} [warning] @param {boolean} [below] whether to say it there, too */
+  tell(text, warning = false, below = false) {
+    this.below.textContent = below ? text : "";
     if (this.status.textContent !== text) this.status.textContent = text;
     set(this.status, { "data-kind": warning ? "warning" : null });
   }
@@ -543,7 +571,9 @@ class TrainHere {
     h("a", { download: "my-network.mnistnet", href }).click();
     setTimeout(() => URL.revokeObjectURL(href), 10000);
     this.tell(
-      `Your network is in my-network.mnistnet, ${Math.round(bytes.length / 1024)} kB. Drop it on the drawing pad, and it reads there, too.`,
+      `Your network is in my-network.mnistnet, ${Math.round(bytes.length / 1024)} kB. Open it at a drawing pad, under \u201cYour own network\u201d, and it reads there, too.`,
+      false,
+      true,
     );
   }
 
@@ -706,8 +736,9 @@ function firstSettings(options) {
   const given = Object.keys(options).some((name) => Object.hasOwn(START, name));
   const small = matchMedia("(pointer: coarse)").matches && !given;
   const patient = Number(checked("patient", options.patient) ?? 0);
-  const settings = patient || options.network === "clinic" ? patientSettings(patient) : { ...START };
-  for (const [name, value] of Object.entries({ ...(small ? { channels: 16, batch: 64 } : {}), ...options })) {
+  const settings =
+    patient || options.network === "clinic" ? patientSettings(patient) : small ? { ...SMALL } : { ...START };
+  for (const [name, value] of Object.entries(options)) {
     const allowed = Object.hasOwn(START, name) ? checked(name, value) : undefined;
     if (allowed !== undefined) Object.assign(settings, { [name]: allowed });
   }

@@ -1,7 +1,7 @@
 // What steers a training: a control for each setting.
 
 import { fold, h, numberOf, select, set } from "./dom.js";
-import { PATIENTS, RANGES, START, patientSettings } from "./training-settings.js";
+import { PATIENTS, RANGES, SMALL, START, patientSettings } from "./training-settings.js";
 
 /** @import { Settings } from "./types" */
 
@@ -45,15 +45,17 @@ const LABELS = /** @type {const} */ ({
  * @param {boolean} [whole] with its name
  */
 export function inWords(name, settings, whole = true) {
+  if (name === "patient") return settings.patient ? `the fault of patient ${settings.patient}` : "no fault";
   const value = settings[name];
   const word =
     WORDS[name]?.[String(value)] ?? (value === true ? "on" : value === false ? "off" : String(value));
-  const label = name === "patient" ? "Patient" : Reflect.get(LABELS, name);
+  const label = /** @type {string} */ (Reflect.get(LABELS, name));
   return whole ? `${label.toLowerCase()} ${word}` : word;
 }
 
 const STEPS = { momentum: 0.05, smoothing: 0.05, dropout: 0.1 };
 const OWN = "own";
+const FIRST = "first";
 
 /** @typedef {keyof typeof LABELS} Name */
 
@@ -72,7 +74,7 @@ export class Controls {
    * @param {(settings: Settings) => void} change called with all settings, whenever one is another
    */
   constructor(settings, change) {
-    this.settings = settings;
+    this.first = this.settings = settings;
     this.change = change;
     this.preset = this.presets();
     this.element = fold(
@@ -93,17 +95,23 @@ export class Controls {
     const patients = PATIENTS.map(({ name }, index) =>
       h("option", { value: index + 1 }, `Patient ${index + 1}: ${name.toLowerCase()}`),
     );
+    const own = this.presetOf(this.first) === FIRST;
+    const first = own ? [h("option", { value: FIRST }, "What this page begins with")] : [];
     const element = h(
       "select",
       { class: "th-preset" },
       h("option", { value: "fast" }, "The recipe “sprint”, 192 steps"),
+      h("option", { value: "small" }, "The same, smaller, for a phone"),
       h("option", { value: "0" }, "The clinic: healthy"),
       ...patients,
+      ...first,
       h("option", { value: OWN, disabled: true }, "Your own"),
     );
     element.addEventListener("change", () => {
       const { pace } = this.settings;
-      const settings = element.value === "fast" ? START : patientSettings(Number(element.value));
+      /** @type {Record<string, Settings>} */
+      const recipes = { fast: START, small: SMALL, [FIRST]: this.first };
+      const settings = recipes[element.value] ?? patientSettings(Number(element.value));
       this.take({ ...settings, pace });
     });
     return element;
@@ -177,7 +185,8 @@ export class Controls {
         (name) => name === "pace" || other[name] === settings[name],
       );
     if (same(START)) return "fast";
+    if (same(SMALL)) return "small";
     if (settings.patient || same(patientSettings(0))) return String(settings.patient);
-    return OWN;
+    return same(this.first) ? FIRST : OWN;
   }
 }

@@ -24,6 +24,9 @@ export const START = {
   patient: 0,
 };
 
+/** The same, smaller: what a phone begins with. @type {Settings} */
+export const SMALL = { ...START, channels: 16, batch: 64 };
+
 /** The healthy network of the clinic (book/17-diagnosis.md). @type {Partial<Settings>} */
 const CLINIC = {
   network: "clinic",

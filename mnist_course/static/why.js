@@ -39,8 +39,8 @@ export function finding(map, digit) {
     return `row ${Math.floor(k / SIZE)}, column ${k % SIZE}`;
   };
   if (most <= CLEAR) return `Nothing in the drawing speaks for ${named(digit)}.`;
-  const against = least < -CLEAR ? `; against it, what lies around ${at(least)}` : "";
-  return `For ${named(digit)} speaks most what lies around ${at(most)}${against}.`;
+  const against = least < -CLEAR ? ` What lies around ${at(least)} speaks against it.` : "";
+  return `What lies around ${at(most)} speaks most for ${named(digit)}.${against}`;
 }
 
 export class WhyView {

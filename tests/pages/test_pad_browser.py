@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -225,6 +226,15 @@ def test_a_finger_draws_and_the_page_stays_where_it_is(open_page: Open):
         assert page.evaluate("scrollY") == scrolled
         assert page.evaluate(OVERFLOW) == 0
         assert sheet(page).evaluate("canvas => canvas.width / canvas.clientWidth") == 3
+
+
+def test_on_a_phone_the_answer_stands_below_the_sheet_before_the_saving(open_page: Open) -> None:
+    with open_page(width=390, has_touch=True, is_mobile=True) as page:
+        draw(page, DIGITS[7])
+        names = (".dp-sheet", ".dp-tools", ".dp-answer", ".dp-labels", ".dp-bars", ".dp-follow")
+        boxes = [pad(page).locator(name).first.bounding_box() for name in names]
+        for above, below in pairwise(boxes):
+            assert above["y"] + above["height"] <= below["y"]
 
 
 def test_a_second_finger_draws_nothing(open_page: Open):
@@ -456,11 +466,11 @@ def test_a_digit_that_was_saved_by_mistake_is_deleted_and_the_drawing_is_back(op
     with open_page() as page:
         save(page, 4)
         save(page, 8)
-        button(page, "Not so").click()
+        button(page, "Take it back").click()
         assert page.evaluate(LABELS) == [4]
         assert answer(page) == "8"
         expect(pad(page).get_by_text("Deleted an 8 again.")).to_be_visible()
-        expect(button(page, "Not so")).to_have_count(0)
+        expect(button(page, "Take it back")).to_have_count(0)
 
 
 @pytest.mark.parametrize("meanwhile", ["a stroke is drawn", "undo", "clear", "two digits' strokes"])
@@ -477,7 +487,7 @@ def test_not_so_brings_back_what_was_saved_whatever_was_drawn_since(
             button(page, "Clear").click()
         if meanwhile == "two digits' strokes":
             draw(page, DIGITS[0])
-        button(page, "Not so").click()
+        button(page, "Take it back").click()
         assert answer(page) == "4"
         assert page.evaluate("localStorage['mnist-course-digits']") is None
         button(page, "Save the drawing as a 4").click()
@@ -750,9 +760,7 @@ def test_why_says_which_piece_decides_and_against_what(open_page: Open):
         page.wait_for_function(
             "document.querySelector('.dp-why').parentElement.dataset.read === '7'"
         )
-        expect(why(page)).to_have_attribute(
-            "aria-label", re.compile("For a 7 speaks most what lies around row")
-        )
+        expect(why(page)).to_have_attribute("aria-label", re.compile("speaks most for a 7"))
         seven = why(page).evaluate("canvas => canvas.toDataURL()")
         pad(page).get_by_label("What speaks for a").select_option("1")
         page.wait_for_function(
@@ -767,7 +775,7 @@ def test_why_says_an_8(open_page: Open):
     with open_page() as page:
         open_part(page, "Why?")
         draw(page, DIGITS[8])
-        expect(why(page)).to_have_attribute("aria-label", re.compile("For an 8 speaks most"))
+        expect(why(page)).to_have_attribute("aria-label", re.compile("speaks most for an 8"))
         expect(pad(page).get_by_label("What speaks for an")).to_have_value("8")
 
 
@@ -1286,6 +1294,22 @@ def test_the_card_is_seen_while_the_pad_is_whatever_scrolls_around_it(open_page:
         expect(tour(page)).to_be_hidden()
         page.mouse.wheel(0, -3000)
         expect(tour(page)).to_be_visible()
+
+
+def test_on_a_phone_on_its_side_the_card_lies_beside_what_it_speaks_of(open_page: Open):
+    with open_page(width=860, has_touch=True, is_mobile=True, reduced_motion="reduce") as page:
+        page.set_viewport_size({"width": 860, "height": 360})
+        button(page, "Follow your drawing through the network").click()
+        lit = pad(page).locator(".dp-lit").first
+        for number, side in enumerate("<<<<>"):
+            expect(tour(page)).to_contain_text(f"{number + 1} of 5")
+            expect(lit).to_be_in_viewport(ratio=0.9)
+            card, shown = tour(page).bounding_box(), lit.bounding_box()
+            assert (shown["x"] < card["x"]) == (side == "<")
+            button(page, "Next" if number < 4 else "Back").click()
+        page.set_viewport_size({"width": 390, "height": 800})  # upright again
+        expect(lit).to_be_in_viewport(ratio=1)
+        assert tour(page).bounding_box()["width"] > 300
 
 
 def test_on_a_tour_any_number_shows_its_arithmetic(open_page: Open):

@@ -282,6 +282,15 @@ def test_the_address_holds_the_settings(open_page: Open) -> None:
         expect(page.locator(".th-preset")).to_have_value("own")
 
 
+def test_there_is_a_way_back_to_what_the_page_began_with(open_page: Open) -> None:
+    with open_page("#train-here?rate=0.5&digits=1000") as page:
+        preset = page.locator(".th-preset")
+        expect(preset).to_have_value("first")
+        preset.select_option("3")
+        preset.select_option("first")
+        assert page.evaluate("location.hash") == "#train-here?rate=0.5&digits=1000"
+
+
 def test_a_patient_is_sick_and_is_cured(open_page: Open) -> None:
     with open_page("#train-here?patient=7&digits=1000&pace=full") as page:
         finish(page)
@@ -414,7 +423,35 @@ def test_it_fits_and_is_accessible(open_page: Open, width: int, scheme: str) -> 
 
 def test_a_small_device_gets_a_smaller_network(open_page: Open) -> None:
     with open_page(has_touch=True, is_mobile=True) as page:
+        preset = page.locator(".th-preset")
         expect(settings(page).get_by_label("Channels")).to_have_value("16")
+        expect(preset).to_have_value("small")
+        preset.select_option("fast")
+        expect(settings(page).get_by_label("Channels")).to_have_value("24")
+        preset.select_option("small")  # and there is a way back
+        expect(settings(page).get_by_label("Channels")).to_have_value("16")
+
+
+def test_on_a_small_screen_train_brings_the_curve_into_view(open_page: Open) -> None:
+    with open_page(has_touch=True, is_mobile=True, width=320) as page:
+        page.set_viewport_size({"width": 320, "height": 568})
+        press(page, "Train")
+        reach(page, 1)
+        expect(page.get_by_label(re.compile("^Loss"))).to_be_in_viewport(ratio=0.6)
+        expect(page.get_by_role("button", name="Pause")).to_be_in_viewport()
+
+
+def test_the_buttons_at_the_end_answer_where_they_are(open_page: Open) -> None:
+    with open_page("#train-here?patient=3") as page:
+        below = page.locator(".th-keep + p")
+        expect(below).to_have_text("")
+        press(page, "Race against these settings")
+        expect(below).to_contain_text("change a setting")
+        page.locator(".th-preset").select_option("0")
+        against = page.locator(".cl-train-here p", has_text="The other has")
+        expect(against).to_contain_text("the fault of patient 3 (here no fault)")
+        press(page, "End the race")
+        expect(below).to_have_text("")
 
 
 def test_less_motion_means_fewer_pictures(open_page: Open) -> None:
