@@ -424,8 +424,10 @@ class TrainHere {
     this.rival?.keepPace(settings.pace);
     this.showSettings();
     this.showRace();
-    if (afresh) this.found.textContent = "";
-    this.found.hidden = true;
+    if (afresh) {
+      this.found.textContent = "";
+      this.found.hidden = true;
+    }
     const { patient } = settings;
     if (this.running) return;
     if (this.status.dataset.kind && !this.diverged) this.tell("Press Train."); // what was refused is mended
