@@ -15,6 +15,7 @@ import {
   PATIENTS,
   SMALL,
   START,
+  STRUCTURE,
   checked,
   patientSettings,
   readAddress,
@@ -55,7 +56,7 @@ const STYLE = `
   .th-fields input[type="number"], .th-fields select { width:100%; min-width:0; }
   .th-draw { display:grid; grid-template-columns:minmax(0,14rem) minmax(0,1fr); gap:1rem 1.5rem; margin-top:0.6rem; }
   .dp-sheet { display:block; width:100%; aspect-ratio:1; border:1.5px solid var(--cl-edge); border-radius:8px; background:var(--cl-paper); touch-action:none; cursor:crosshair; image-rendering:auto; user-select:none; -webkit-user-select:none; }
-  .th-bars { display:grid; grid-template-columns:1rem minmax(0,1fr) 2.9rem; gap:0 0.6rem; margin:0; padding:0; list-style:none; font-size:0.875rem; font-variant-numeric:tabular-nums; }
+  .th-bars { display:grid; grid-template-columns:1rem minmax(0,1fr) 3.2rem; gap:0 0.6rem; margin:0; padding:0; list-style:none; font-size:0.875rem; font-variant-numeric:tabular-nums; }
   .th-bars li { display:contents; }
   .th-bars i { display:block; align-self:center; height:0.7rem; border-radius:3px; background:var(--cl-panel); overflow:hidden; }
   .th-bars i b { display:block; height:100%; background:var(--cl-edge); transform-origin:left; transform:scaleX(0); }
@@ -137,7 +138,7 @@ class Bars {
       const share = Number.isFinite(probs[digit]) ? probs[digit] : 0;
       bar.style.transform = `scaleX(${share})`;
       text.textContent = Number.isFinite(probs[digit]) ? percent(share, 0) : "nan";
-      set(item, { "data-best": digit === best });
+      set(item, { "data-best": digit === best && Number.isFinite(probs[digit]) });
     });
   }
 }
@@ -183,6 +184,8 @@ class TrainHere {
   rival = null;
   rivalKey = legendKey("muted", "the other: its loss, and digits held out");
   against = h("p", { class: "th-small", hidden: true });
+  /** What the patient had that was cured last. */
+  found = h("p", { class: "th-small", hidden: true });
   /** @type {Awaited<ReturnType<GetDigits>> | null} */
   digits = null;
   wanted = false; // to run, as soon as it can
@@ -231,7 +234,11 @@ class TrainHere {
     this.getDigits = getDigits;
     this.address = address;
     this.settings = settings;
-    this.controls = new Controls(settings, (changed) => this.change(changed));
+    this.controls = new Controls(
+      settings,
+      (changed) => this.change(changed),
+      (range) => this.tell(range, true),
+    );
     this.main = button("Train", () => this.toggle(), { class: "th-main" });
     this.single = button("One step", () => this.order("step"));
     this.again = button("Start again", () => this.restart());
@@ -277,15 +284,16 @@ class TrainHere {
       row("th-buttons", this.main, this.single, this.again, h("label", {}, "Speed", this.pace)),
       row("", h("label", {}, "Training", this.controls.preset), this.cure),
       this.status,
+      this.found,
       h("div", { class: "th-charts" }, this.loss.element, this.accuracy.element),
       this.legend(),
       this.against,
       this.numbers,
+      this.controls.element, // here, so that the curves are in sight while a setting changes
       h("div", { class: "th-pictures" }, this.kernels.element, this.gradients.element),
       h("div", { class: "th-pictures" }, this.digit.element, h("div", {}, this.guess.element)),
       h("div", { class: "th-pictures" }, ...this.maps.map(({ element }) => element)),
       this.table.element,
-      this.controls.element,
       fold("Draw on it", "the network as it is now reads what you draw", draw),
       row("th-keep", this.keep, this.race),
       this.below,
@@ -320,6 +328,7 @@ class TrainHere {
     this.session?.tell({ type });
     this.rival?.order(type);
     if (type !== "step") this.setRunning(type === "run");
+    if (type !== "pause") this.found.hidden = !this.found.textContent; // the status says other things now
     if (type === "pause") this.tell(this.summary("Paused"), this.diverged !== null);
   }
 
@@ -428,14 +437,22 @@ class TrainHere {
 
   /** Settings are others. @param {Settings} settings */
   change(settings) {
+    const afresh = STRUCTURE.some((name) => settings[name] !== this.settings[name]);
     this.settings = settings;
     this.tellKernel({ ...settings });
     this.session?.tell({ type: "change", settings });
     this.rival?.keepPace(settings.pace);
     this.showSettings();
     this.showRace();
+    if (afresh) {
+      this.found.textContent = "";
+      this.found.hidden = true;
+    }
     const { patient } = settings;
-    if (patient && !this.running) this.tell(`\u201c${PATIENTS[patient - 1].complaint}\u201d Press Train.`);
+    if (this.running) return;
+    if (this.status.dataset.kind && !this.diverged) this.tell("Press Train."); // what was refused is mended
+    if (patient) this.tell(`\u201c${PATIENTS[patient - 1].complaint}\u201d Press Train.`);
+    else if (afresh && this.session) this.tell("New weights: press Train.");
   }
 
   /** What goes with the settings, beside their own controls. */
@@ -451,6 +468,7 @@ class TrainHere {
     const { diagnosis, cure } = PATIENTS[patient - 1];
     this.controls.take({ ...patientSettings(patient), ...cure, pace, patient: 0 });
     this.tell(`${diagnosis} Now it is cured, and begins again: press Train.`);
+    this.found.textContent = `Patient ${patient} had this: ${diagnosis}`;
     if (this.running) this.order("run");
     else this.main.focus();
   }
@@ -522,7 +540,7 @@ class TrainHere {
       this.tell(this.summary("Done"), this.diverged !== null);
     } else if (running && this.running) this.told();
     else if (!running && !this.running && frame.steps && !this.hiddenPause)
-      this.tell(this.summary("Paused"), this.diverged !== null);
+      this.tell(this.summary(frame.finished ? "Done" : "Paused"), this.diverged !== null);
     set(this.root, { "data-steps": frame.steps });
     if (performance.now() - this.newsAt > NEWS || !this.running) {
       this.newsAt = performance.now();
@@ -551,7 +569,11 @@ class TrainHere {
   }
 
   divergence() {
-    return `The loss is not a number since step ${this.diverged}, and from there on nothing is learned. Usually the rate is too high: lower it, and start again.`;
+    const { diverged, settings } = this;
+    const what = `The loss is not a number since step ${diverged}, and from there on nothing is learned.`;
+    // What a patient has is for the reader to find.
+    if (settings.patient) return `${what} What do you see?`;
+    return `${what} Usually the rate is too high: lower it, and start again.`;
   }
 
   /** @param {string} word */
@@ -617,7 +639,7 @@ class TrainHere {
     this.table.show(latest.layers);
     this.guess.show(latest.probabilities);
     const speed = this.speed ? `, ${Math.round(this.speed).toLocaleString("en")} digits a second` : "";
-    this.numbers.textContent = `Step ${latest.steps} of ${latest.goal}${speed}, rate ${short(latest.rate)}. ${this.facts()}`;
+    this.numbers.textContent = `Step ${latest.steps} of ${latest.goal}, rate ${short(latest.rate)}${speed}; ${this.facts()}`;
     const drawn = Number(this.root.dataset.frames ?? 0) + 1;
     set(this.root, { "data-frames": drawn });
   }
@@ -627,7 +649,8 @@ class TrainHere {
     const { losses, scores, rival } = this;
     const room = { steps: Math.max(steps, goal, rival?.latest?.goal ?? 0, rival?.latest?.steps ?? 0), width };
     const note = this.diverged === null ? "" : `not a number since step ${this.diverged}`;
-    const curve = { name: "loss", colour: "accent", dash: [], points: thinned(losses) };
+    // It is that of the batches, so it has the colour of the digits that are learned from.
+    const curve = { name: "loss", colour: "positive", dash: [], points: thinned(losses) };
     const other = { name: "the other", colour: "muted", dash: [2, 2] };
     const others = rival ? [{ ...other, points: thinned(rival.losses) }] : [];
     this.loss.draw([...others, curve], { ...room, ...lossScale(losses.concat(rival?.losses ?? [])), note });

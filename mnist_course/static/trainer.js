@@ -150,6 +150,11 @@ export class Trainer {
     }
   }
 
+  /** Patient 10: rows and columns of what is held out are exchanged. */
+  get exchanged() {
+    return this.settings.patient === 10;
+  }
+
   /** The next digit to learn from: each once, in a new order every time. */
   next() {
     if (this.place >= this.order.length) {
@@ -222,7 +227,7 @@ export class Trainer {
    */
   accuracy(start, count, heldOut) {
     const { network, digits, settings } = this;
-    const transposed = heldOut && settings.patient === 10;
+    const transposed = heldOut && this.exchanged;
     const [answers, truths] = [new Float64Array(10), new Float64Array(10)];
     let right = 0;
     for (let from = start; from < start + count; from += CAPACITY) {
@@ -267,9 +272,9 @@ export class Trainer {
   get layers() {
     const { network } = this;
     const zeros = network.activations.map((layer) => layer.zeros);
-    return network.convolutions.map(({ name, parameters, gradient }, index) => ({
+    return network.convolutions.map(({ name, outputs, length, gradient }, index) => ({
       name,
-      weights: parameters[0].value.length,
+      weights: outputs * length, // without those that only fill a row
       gradient: norm(gradient),
       ratio: this.ratios.get(name) ?? 0,
       zeros: zeros[index] ?? null,
@@ -289,7 +294,8 @@ export class Trainer {
     this.scores = [];
     const kernels = first.torchWeight;
     const gradients = first.torchGradient;
-    this.show(0, digits.pixels, this.watched * PIXELS);
+    const watched = digits.pixels.subarray(this.watched * PIXELS, (this.watched + 1) * PIXELS);
+    this.show(0, watched, 0, this.exchanged);
     network.forward(1, false);
     const maps = network.activations.slice(0, 2).map(({ y, size, channels }) => ({
       size,
@@ -307,7 +313,9 @@ export class Trainer {
       gradients,
       kernel: first.kernel,
       maps,
-      digit: digits.pixels.slice(this.watched * PIXELS, (this.watched + 1) * PIXELS),
+      digit: watched.map((value, p) =>
+        this.exchanged ? watched[28 * (p % 28) + Math.floor(p / 28)] : value,
+      ),
       probabilities: network.probabilities(),
       finished: this.finished,
     };

@@ -72,10 +72,12 @@ export class Controls {
   /**
    * @param {Settings} settings
    * @param {(settings: Settings) => void} change called with all settings, whenever one is another
+   * @param {(range: string) => void} refuse told what a number may be, where one was typed that may not
    */
-  constructor(settings, change) {
+  constructor(settings, change, refuse) {
     this.first = this.settings = settings;
     this.change = change;
+    this.refuse = refuse;
     this.preset = this.presets();
     this.element = fold(
       "Settings",
@@ -148,7 +150,10 @@ export class Controls {
     if (field instanceof HTMLInputElement) {
       if (name === "norm") value = field.checked;
       else if (name === "rate") value = toRate(field.valueAsNumber);
-      else if ((value = numberOf(field)) === null) return;
+      else if ((value = numberOf(field)) === null) {
+        const [low, high] = RANGES[name].map((limit) => limit.toLocaleString("en"));
+        return this.refuse(`${LABELS[name]}: a number from ${low} to ${high}.`);
+      }
     } else if (name in RANGES) value = Number(value);
     this.take({ ...this.settings, [name]: value });
   }

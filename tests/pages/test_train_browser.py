@@ -301,6 +301,31 @@ def test_a_patient_is_sick_and_is_cured(open_page: Open) -> None:
         expect(page.locator(".th-preset")).to_have_value("0")
         finish(page)
         expect(rows.nth(0).locator("td").nth(3)).not_to_have_text("0")
+        found = page.get_by_text("Patient 7 had this")
+        expect(found).to_be_visible()  # while the status tells of the training
+        page.locator(".th-preset").select_option("8")
+        expect(found).to_be_hidden()
+        page.locator(".th-preset").select_option("fast")
+        expect(status_of(page)).to_have_text("New weights: press Train.")
+
+
+def test_a_patient_without_numbers_is_not_diagnosed_by_the_figure(open_page: Open) -> None:
+    with open_page("#train-here?patient=4&digits=1000&pace=full") as page:
+        press(page, "Train")
+        expect(status_of(page)).to_have_text(re.compile("since step 1, .* What do you see"))
+        expect(page.get_by_text("the rate is too high")).to_have_count(0)
+        expect(page.locator(".th-bars [data-best]")).to_have_count(0)
+
+
+def test_a_number_that_may_not_be_is_refused_with_the_range(open_page: Open) -> None:
+    with open_page(QUICK) as page:
+        steps = settings(page).get_by_label("Steps")
+        steps.fill("99999")
+        steps.press("Tab")
+        expect(status_of(page)).to_have_text("Steps: a number from 1 to 5,000.")
+        steps.fill("50")
+        steps.press("Tab")
+        expect(status_of(page)).not_to_have_attribute("data-kind", "warning")
 
 
 def test_a_rate_that_explodes_is_shown_as_what_it_is(open_page: Open) -> None:

@@ -329,6 +329,21 @@ test("each patient has its own symptom, and the cure takes it away", () => {
   });
 });
 
+test("the digit that is watched is seen as the patient measures it", () => {
+  const [healthy, sick] = [trained(ofPatient(8), 60), trained(ofPatient(10), 60)].map((trainer) =>
+    trainer.frame(),
+  );
+  for (let p = 0; p < 784; p++)
+    assert.equal(sick.digit[p], healthy.digit[28 * (p % 28) + Math.floor(p / 28)]);
+  assert.ok(distance(sick.probabilities, healthy.probabilities) > 0.01);
+});
+
+test("the table counts the weights that a layer has in PyTorch", () => {
+  const weights = (/** @type {number} */ patient) =>
+    trained(ofPatient(patient), 1).layers.map((layer) => layer.weights);
+  assert.deepEqual(weights(0), [5 * 5 * 8, 5 * 5 * 8 * 16, 16 * 4 * 4 * 10]);
+});
+
 test("gradients that are never cleared are momentum 1", () => {
   const settings = { rate: 0.01, optimizer: /** @type {const} */ ("sgd") };
   const uncleared = trained(ofPatient(6, { ...settings, momentum: 0 }), 12).losses;
