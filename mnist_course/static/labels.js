@@ -37,7 +37,7 @@ export class LabelsView {
     );
     this.note = new Note(
       shelf,
-      button("Take it back", () => this.takeBack(), { title: "Delete it, and bring the drawing back" }),
+      button("Not this digit", () => this.takeBack(), { title: "Delete it, and bring the drawing back" }),
     );
     this.element = h(
       "div",

@@ -466,11 +466,11 @@ def test_a_digit_that_was_saved_by_mistake_is_deleted_and_the_drawing_is_back(op
     with open_page() as page:
         save(page, 4)
         save(page, 8)
-        button(page, "Take it back").click()
+        button(page, "Not this digit").click()
         assert page.evaluate(LABELS) == [4]
         assert answer(page) == "8"
         expect(pad(page).get_by_text("Deleted an 8 again.")).to_be_visible()
-        expect(button(page, "Take it back")).to_have_count(0)
+        expect(button(page, "Not this digit")).to_have_count(0)
 
 
 @pytest.mark.parametrize("meanwhile", ["a stroke is drawn", "undo", "clear", "two digits' strokes"])
@@ -487,7 +487,7 @@ def test_not_so_brings_back_what_was_saved_whatever_was_drawn_since(
             button(page, "Clear").click()
         if meanwhile == "two digits' strokes":
             draw(page, DIGITS[0])
-        button(page, "Take it back").click()
+        button(page, "Not this digit").click()
         assert answer(page) == "4"
         assert page.evaluate("localStorage['mnist-course-digits']") is None
         button(page, "Save the drawing as a 4").click()

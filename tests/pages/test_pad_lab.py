@@ -225,7 +225,7 @@ def test_keys_on_the_sheet_draw_and_do_not_move_the_notebook(page):
     assert page.locator(".jp-mod-selected .jp-InputPrompt").first.inner_text() == selected
     expect(page.locator(".jp-CodeCell")).to_have_count(len(CELLS))
     expect(page.locator(".jp-Dialog")).to_have_count(0)
-    button(page, "Take it back").click()
+    button(page, "Not this digit").click()
     expect(pad(page).get_by_text("saved in the kernel")).to_have_count(0)
 
 
