@@ -17,8 +17,8 @@ from typing import BinaryIO
 _CANNOT_RENAME = {errno.ENOSYS, errno.EPERM, errno.EEXIST, errno.EOPNOTSUPP, errno.ENOTSUP}
 _CANNOT_SYNC = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP}
 
+# Begins a table for spreadsheets: without it, Excel takes UTF-8 for something else.
 MARK = "\ufeff"
-"""Begins a table for spreadsheets: without it, Excel takes UTF-8 for something else."""
 
 PYTORCH, SAFETENSORS = "a PyTorch checkpoint", "a .safetensors file"
 _KINDS = (

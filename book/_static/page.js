@@ -100,7 +100,7 @@ function retag(element, tag) {
 
 // What scrolls must be reachable by keyboard, on whatever screen it comes to scroll.
 function reachScrolling() {
-  const boxes = "div.cell_output, div.highlight pre, mjx-container, .pst-scrollable-table-container";
+  const boxes = "div.cell_output, div.highlight pre, mjx-container, span.math, .pst-scrollable-table-container";
   for (const box of document.querySelectorAll(boxes)) {
     const wide = box.scrollWidth > box.clientWidth + 1;
     if (wide) box.tabIndex = 0;
@@ -112,6 +112,6 @@ function reachScrolling() {
 
 // What goes on beyond its right edge looks like it.
 function fade(box) {
-  const isInLine = box.matches("mjx-container:not([display])");
+  const isInLine = box.matches("span.math, mjx-container:not([display])");
   box.classList.toggle("goes-on", !isInLine && box.scrollLeft + box.clientWidth < box.scrollWidth - 2);
 }

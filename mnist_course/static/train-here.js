@@ -198,6 +198,8 @@ class TrainHere {
   drawnAt = 0;
   heardAt = 0;
   newsAt = 0; // when the kernel was last told how far it is
+  /** What went wrong beside the training, which goes on: it stays to be read. */
+  trouble = "";
   /** What the training said when its digits had come. @type {Extract<Report, {type: "ready"}> | null} */
   ready = null;
   speed = 0;
@@ -387,6 +389,7 @@ class TrainHere {
     this.rival = null;
     this.race.textContent = "Race against these settings";
     this.showRace();
+    this.trouble = warning ? text : "";
     this.tell(text, warning);
     this.ask();
   }
@@ -476,6 +479,7 @@ class TrainHere {
   /** @param {boolean} running */
   setRunning(running) {
     this.running = running;
+    this.trouble = "";
     this.tellKernel({ running, ...this.results() });
     this.main.textContent = running ? "Pause" : "Train";
     set(this.root, { "data-running": running });
@@ -564,6 +568,7 @@ class TrainHere {
   told() {
     const { patient } = this.settings;
     if (this.diverged !== null) this.tell(this.divergence(), true);
+    else if (this.trouble) this.tell(this.trouble, true);
     else if (patient) this.tell(`It trains. \u201c${PATIENTS[patient - 1].complaint}\u201d What do you see?`);
     else this.tell("It trains.");
   }

@@ -127,7 +127,7 @@ def test_a_network_that_was_read_can_be_written_as_onnx() -> None:
     ("change", "message"),
     [
         (lambda header: header.update(version=2), "expected version 1"),
-        (lambda header: header.update(layers=None), "expected version 1"),
+        (lambda header: header.update(layers=None), "expected the layers of the file as a list"),
         (lambda header: header["layers"][0].update(op="magic"), "does not describe a network"),
         (lambda header: header["layers"].pop(), "logits"),
         (lambda header: header["layers"].pop(1), "does not fit|fits together"),

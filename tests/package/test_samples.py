@@ -100,6 +100,6 @@ def test_no_digits_are_an_error() -> None:
 @pytest.mark.parametrize("version", ['"1"', "true", "[1]"])
 def test_a_version_of_another_type_is_quoted_as_it_is(tmp_path, version) -> None:
     path = tmp_path / "digits.json"
-    path.write_text(f'{{"version": {version}, "digits": []}}')
+    path.write_text(f'{{"version": {version}, "digits": []}}', encoding="utf-8")
     with pytest.raises(SamplesError, match=re.escape(f"its version is {version}")):
         read_samples(path)

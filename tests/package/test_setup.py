@@ -147,7 +147,7 @@ def test_the_tests_of_every_chapter_belong_to_one() -> None:
         path for folder in ("chapters", "checks") for path in (ROOT / "tests" / folder).iterdir()
     }
     tests = {path.relative_to(ROOT).as_posix() for path in files if path.name.startswith("test_")}
-    pipeline = ("comparison", "formats", "pairs", "processors")
+    pipeline = ("captions", "comparison", "formats", "pairs", "processors")
     machinery = ("machinery", "tables")
     assert tests - named == {
         *(f"tests/chapters/test_{name}.py" for name in pipeline),
