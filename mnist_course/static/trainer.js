@@ -294,8 +294,11 @@ export class Trainer {
     this.scores = [];
     const kernels = first.torchWeight;
     const gradients = first.torchGradient;
-    const watched = digits.pixels.subarray(this.watched * PIXELS, (this.watched + 1) * PIXELS);
-    this.show(0, watched, 0, this.exchanged);
+    const watched = digits.pixels.slice(this.watched * PIXELS, (this.watched + 1) * PIXELS);
+    const digit = this.exchanged
+      ? watched.map((_, p) => watched[28 * (p % 28) + Math.floor(p / 28)])
+      : watched;
+    this.show(0, digit, 0);
     network.forward(1, false);
     const maps = network.activations.slice(0, 2).map(({ y, size, channels }) => ({
       size,
@@ -313,9 +316,7 @@ export class Trainer {
       gradients,
       kernel: first.kernel,
       maps,
-      digit: watched.map((value, p) =>
-        this.exchanged ? watched[28 * (p % 28) + Math.floor(p / 28)] : value,
-      ),
+      digit,
       probabilities: network.probabilities(),
       finished: this.finished,
     };

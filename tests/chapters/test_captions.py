@@ -14,13 +14,15 @@ TASKS = re.compile(r"^#+ (?:Exercises|Quiz)\b", re.MULTILINE)
 OUT_OF_SIGHT = {"hide-cell", "hide-output", "remove-output", "remove-cell"}
 
 
-def shows(cell, what: str) -> bool:
-    """Whether a reader sees a ``"picture"``, or a ``"live"`` figure, which has its own title."""
+def shown(cell) -> str:
+    """``"live"`` for a live figure, which has its own title, ``"picture"``, or nothing."""
+    if cell is None or OUT_OF_SIGHT & set(cell.metadata.get("tags", [])):
+        return ""
     data = [output.get("data", {}) for output in cell.get("outputs", [])]
-    live = ["data-figure" in str(each.get("text/html", "")) for each in data]
-    drawn = ["image/png" in each or "<img" in str(each.get("text/html", "")) for each in data]
-    found = any(live) if what == "live" else any(drawn) and not any(live)
-    return found and not OUT_OF_SIGHT & set(cell.metadata.get("tags", []))
+    if any("data-figure" in str(each.get("text/html", "")) for each in data):
+        return "live"
+    drawn = any("image/png" in each or "<img" in str(each.get("text/html", "")) for each in data)
+    return "picture" if drawn else ""
 
 
 def text_of(source: Path) -> Iterator:
@@ -39,10 +41,9 @@ def test_each_figure_has_a_caption_and_each_caption_a_figure(source: Path) -> No
     for before, cell in pairwise([None, *cells]):
         caption = CAPTION.match(cell.source) if cell is not None else None
         if caption:
-            figure = before is not None and (shows(before, "picture") or shows(before, "live"))
-            assert figure, f"{caption[0]} follows no figure"
+            assert shown(before), f"{caption[0]} follows no figure"
             captions.append(int(caption[1]))
-        elif before is not None and shows(before, "picture"):
+        elif shown(before) == "picture":
             bare.append(before.source.split("\n")[-3:])
     assert not bare, "figures without a caption right after them"
     assert captions == list(range(1, len(captions) + 1))
