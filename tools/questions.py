@@ -85,7 +85,7 @@ class PlainChoices(SphinxPostTransform):
 def progress(chapters: Sequence[Path]) -> list[nodes.Node]:
     """A place where the page says how many questions of these chapters have been answered."""
     names = " ".join(tasks.ids(chapters))
-    text = f' <span class="quiz-progress" data-questions="{names}"></span>'
+    text = f'<span class="quiz-progress" data-questions="{names}"></span>'
     return [nodes.raw("", text, format="html")] if names else []
 
 
